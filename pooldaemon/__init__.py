@@ -1,0 +1,36 @@
+"""Pooled MySQL and MariaDB connections for Django, and daemons that run on them.
+
+The public names are loaded when they are asked for, because Django imports this package
+while its settings are still being read.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pooldaemon.connections import auto_close_db, close_pool
+    from pooldaemon.management.base import BaseDaemonCommand
+
+__version__ = "0.1.0"
+
+__all__ = ["BaseDaemonCommand", "auto_close_db", "close_pool"]
+
+_HOMES = {
+    "BaseDaemonCommand": "pooldaemon.management.base",
+    "auto_close_db": "pooldaemon.connections",
+    "close_pool": "pooldaemon.connections",
+}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

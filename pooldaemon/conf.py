@@ -1,0 +1,102 @@
+"""What a setting may be, and how a wrong one is told.
+
+Every setting of ours becomes a frozen, validated dataclass before anything uses it: pools in
+:mod:`pooldaemon.pool.config`, daemons in :class:`DaemonConfig`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pooldaemon.exceptions import ImproperlyConfigured
+
+MAX_SECONDS = 7 * 24 * 3600.0
+"""A week: longer waits and lifetimes are mistakes of unit."""
+
+MAX_CONNECTIONS = 100_000
+"""MySQL's own upper limit of ``max_connections``."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """An integer or a number of seconds within a range; ``also`` names values outside it."""
+
+    low: float
+    high: float
+    whole: bool = False
+    also: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number of seconds"
+        also = "".join(f", or {value}" for value in self.also)
+        return f"{kind} from {self.low:g} to {self.high:g}{also}"
+
+    def accepts(self, value: Any) -> bool:
+        if any(value is other or value == other for other in self.also):
+            return True
+        kinds = (int,) if self.whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or math.isnan(value):
+            return False
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values."""
+
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(repr(value) for value in self.values)
+
+    def accepts(self, value: Any) -> bool:
+        return any(type(value) is type(other) and value == other for other in self.values)
+
+
+Rule = Number | Choice
+
+
+def nearest(given: str, valid: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"``, or nothing when no valid word is near."""
+    near = difflib.get_close_matches(given, list(valid), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def check_value(where: str, rule: Rule, value: Any) -> None:
+    """:raises ImproperlyConfigured: *value* is not what *rule* says, naming *where*."""
+    if not rule.accepts(value):
+        raise ImproperlyConfigured(f"{where} is {value!r}; it must be {rule}.")
+
+
+@dataclass(frozen=True)
+class DaemonConfig:
+    """How a daemon runs.
+
+    :param processes: worker processes.
+    :param threads: threads in each of them.
+    :param max_connections: cap of every pool in each worker; ``None``: what the pools' settings
+        say.
+    :param idle_interval: seconds a thread waits after it found no work.
+    :param graceful_timeout: seconds that running units get to end before they are killed.
+    :param until_idle: end when no thread finds work any more.
+    """
+
+    processes: int = 1
+    threads: int = 4
+    max_connections: int | None = None
+    idle_interval: float = 1.0
+    graceful_timeout: float = 30.0
+    until_idle: bool = False
+
+
+DAEMON_RULES = {
+    "processes": Number(1, 1000, whole=True),
+    "threads": Number(1, 10_000, whole=True),
+    "max_connections": Number(1, MAX_CONNECTIONS, whole=True, also=(None,)),
+    "idle_interval": Number(0.01, MAX_SECONDS),
+    "graceful_timeout": Number(0, MAX_SECONDS),
+}
