@@ -1,0 +1,92 @@
+"""What a pool asks of a driver: open and close a session, is it alive, make it clean.
+
+SQLAlchemy's pools know these questions as a *dialect*. The count of open sessions is kept
+here, because here every session begins and ends, whatever class of pool is in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class DriverDialect:
+    """Base of the dialects; one object per pool, used by all its threads.
+
+    :param open_session: called with the pool's slot, returns a new DB-API connection.
+    """
+
+    is_async = False
+    has_terminate = False
+
+    def __init__(self, open_session: Callable[[], Any]) -> None:
+        self._open_session = open_session
+        # Sets, because their add() and discard() are atomic: a lock could be asked for again
+        # by the garbage collector, closing a lost connection in the thread that holds it.
+        self._sessions: set[object] = set()
+        self._levels: set[int] = {0}
+
+    @property
+    def open_sessions(self) -> int:
+        """Sessions the server may hold for us now, those being opened or closed included."""
+        return len(self._sessions)
+
+    @property
+    def peak_sessions(self) -> int:
+        """The most there have been at once."""
+        return max(self._levels)
+
+    def connect(self, slot: Any) -> Any:
+        """Open a session for *slot* (SQLAlchemy's ``creator``)."""
+        attempt = object()
+        self._sessions.add(attempt)
+        self._levels.add(len(self._sessions))
+        try:
+            connection = self._open(getattr(slot, "deadline", None))
+        finally:
+            self._sessions.discard(attempt)
+        self._sessions.add(id(connection))
+        return connection
+
+    def do_close(self, connection: Any) -> None:
+        """Close the session; return when the server has let go of it, or is in doubt."""
+        try:
+            self._close(connection)
+        finally:
+            self._sessions.discard(id(connection))
+
+    do_terminate = do_close
+
+    def do_rollback(self, fairy: Any) -> None:
+        """Called by SQLAlchemy at every give-back, by hand or by the garbage collector."""
+        self.reset(fairy.dbapi_connection)
+
+    def do_commit(self, fairy: Any) -> None:
+        fairy.dbapi_connection.commit()
+
+    def get_driver_connection(self, connection: Any) -> Any:
+        return connection
+
+    def _do_ping_w_event(self, connection: Any) -> bool:
+        """SQLAlchemy's name for it (``pre_ping``)."""
+        return self.is_alive(connection)
+
+    def session_is_set_up(self, connection: Any) -> None:
+        """Django has set up a new session: this is the state that every borrower gets."""
+
+    # -- what a driver answers --------------------------------------------------------
+
+    def _open(self, deadline: float | None) -> Any:
+        """Open a session, trying until *deadline* (monotonic clock) if the server is full."""
+        return self._open_session()
+
+    def _close(self, connection: Any) -> None:
+        connection.close()
+
+    def is_alive(self, connection: Any) -> bool:
+        """Whether an idle *connection* can be handed out."""
+        return True
+
+    def reset(self, connection: Any) -> None:
+        """Take from the session what its borrower left on it; called before it is idle."""
+        connection.rollback()

@@ -1,0 +1,154 @@
+"""MySQL's and MariaDB's sessions, as a pool sees them."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import MySQLdb
+
+from pooldaemon.pool import session
+from pooldaemon.pool.dialect import DriverDialect
+
+SERVER_FULL = frozenset(
+    {
+        1040,  # too many connections
+        1203,  # max_user_connections, the server's setting
+        1226,  # max_user_connections, the account's limit
+    }
+)
+"""The server has no room just now: worth another try within the borrower's timeout."""
+
+FULL_RETRY_DELAY = 0.05
+"""Seconds between such tries, halved to one and a half times at random, so that processes
+refused together do not come back together."""
+
+PING_TIMEOUT = 5.0
+"""Seconds until an unanswered ping is given up. mysqlclient can't bound a ping by itself."""
+
+HIDDEN_CODE_RECHECK = 60.0
+"""Seconds for which the answer to "does this schema run hidden code" is believed; it is asked
+again with the next new session, since it reads the whole schema."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds to wait for the server to end a session; measured: up to 5 ms on a busy machine."""
+
+
+class MySQLDialect(DriverDialect):
+    """
+    :param ping_after: seconds of idleness after which a poll of the socket is not trusted
+        and the server is pinged.
+    :param reset: ``"dirty"``, ``"always"`` or ``"never"``.
+    :param autocommit: the sessions' autocommit.
+    :param init_command: the driver's option of this name, which it runs out of our sight.
+    """
+
+    def __init__(
+        self,
+        open_session: Callable[[], Any],
+        *,
+        ping_after: float,
+        reset: str,
+        autocommit: bool,
+        init_command: str = "",
+    ) -> None:
+        super().__init__(open_session)
+        self._ping_after = ping_after
+        self._reset = reset
+        self._autocommit = autocommit
+        self._init_command = init_command
+        self._hidden_code = True
+        self._hidden_code_asked = float("-inf")
+
+    def session_is_set_up(self, connection: session.PooledConnection) -> None:
+        session.record_baseline(connection, self._init_command)
+        now = time.monotonic()
+        if self._reset == "dirty" and now - self._hidden_code_asked > HIDDEN_CODE_RECHECK:
+            self._hidden_code_asked = now
+            self._hidden_code = session.runs_hidden_code(connection)
+            connection.dirty = False
+
+    def _open(self, deadline: float | None) -> Any:
+        while True:
+            try:
+                return session.PooledConnection.adopt(self._open_session())
+            except MySQLdb.OperationalError as error:
+                pause = FULL_RETRY_DELAY * random.uniform(0.5, 1.5)
+                full = error.args[0] in SERVER_FULL
+                if not full or deadline is None or time.monotonic() + pause >= deadline:
+                    raise
+            time.sleep(pause)
+
+    def is_alive(self, connection: session.PooledConnection) -> bool:
+        if connection.broken or not connection.open:
+            return False
+        # An idle session's socket is silent; it turns readable when the server ends it.
+        if _is_readable(connection.descriptor, 0):
+            return False
+        if time.monotonic() - connection.last_used < self._ping_after:
+            return True
+        return _ping(connection)
+
+    def reset(self, connection: session.PooledConnection) -> None:
+        session.reset(connection, self._reset, self._autocommit, self._hidden_code)
+        connection.last_used = time.monotonic()
+
+    def _close(self, connection: session.PooledConnection) -> None:
+        # The server lets go of a session a little after the client has closed it. Until then
+        # it counts against the account's limit, so wait on a second descriptor for the end.
+        try:
+            watch = os.dup(connection.descriptor) if connection.open else None
+        except OSError:
+            watch = None
+        with suppress(MySQLdb.Error):
+            connection.close()
+        if watch is not None:
+            _await_end(watch)
+
+
+def _is_readable(descriptor: int, seconds: float) -> bool:
+    """Whether there is something to read, an end or an error included."""
+    poll = select.poll()
+    try:
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    except OSError:
+        return True
+
+
+def _ping(connection: session.PooledConnection) -> bool:
+    # A ping to a peer that no longer answers hangs and no driver option bounds it; shutting
+    # the socket down from outside ends it.
+    with socket.socket(fileno=os.dup(connection.descriptor)) as other_end:
+        watchdog = threading.Timer(PING_TIMEOUT, _shut_down, [other_end])
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            connection.ping()
+        except MySQLdb.Error:
+            return False
+        finally:
+            watchdog.cancel()
+            watchdog.join()
+    return True
+
+
+def _shut_down(peer: socket.socket) -> None:
+    with suppress(OSError):  # it was no longer connected
+        peer.shutdown(socket.SHUT_RDWR)
+
+
+def _await_end(descriptor: int) -> None:
+    deadline = time.monotonic() + CLOSE_TIMEOUT
+    with socket.socket(fileno=descriptor) as server, suppress(OSError):
+        server.setblocking(False)
+        while (left := deadline - time.monotonic()) > 0 and _is_readable(descriptor, left):
+            if not server.recv(4096):
+                return

@@ -1,0 +1,143 @@
+"""The pools of this process, found by the parameters of their connections.
+
+Keyed on the resolved parameters, never on Django's alias: a pool opened for the production
+database can't be found under the test database's name.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import sqlalchemy.exc
+import sqlalchemy.pool
+
+from pooldaemon.exceptions import PoolTimeout
+from pooldaemon.pool.config import PoolConfig
+from pooldaemon.pool.dialect import DriverDialect
+from pooldaemon.pool.fair import FairQueuePool
+
+
+class ManagedPool:
+    """One pool, with its dialect and what is known of its server.
+
+    :param name: what messages call it; holds no secret.
+    :param facts: answers of the server that hold for all its sessions; forgotten on close.
+
+    Thread-safe.
+    """
+
+    def __init__(self, name: str, config: PoolConfig, dialect: DriverDialect) -> None:
+        self.name = name
+        self.config = config
+        self.dialect = dialect
+        self.facts: dict[str, Any] = {}
+        # Ours looks at a connection before it hands it out; SQLAlchemy's do when told to.
+        pre_ping = not issubclass(config.poolclass, FairQueuePool)
+        arguments: dict[str, Any] = {"logging_name": name, "pre_ping": pre_ping} | dict(
+            config.arguments
+        )
+        # reset_on_return calls the dialect's do_rollback(), which is our reset.
+        self._pool = config.poolclass(
+            dialect.connect,  # type: ignore[arg-type]
+            dialect=dialect,  # type: ignore[arg-type]  # it is asked only for what a pool needs
+            reset_on_return="rollback",
+            **arguments,
+        )
+
+    def __repr__(self) -> str:
+        return f"<ManagedPool {self.name} {self.config.poolclass.__name__}>"
+
+    def borrow(self) -> sqlalchemy.pool.PoolProxiedConnection:
+        """Take a connection; its ``close()`` gives it back.
+
+        :raises PoolTimeout: none became free in time.
+        :raises Exception: what the driver raises when it can't connect.
+        """
+        try:
+            return self._pool.connect()
+        except sqlalchemy.exc.TimeoutError as error:
+            raise PoolTimeout(f"pool {self.name}: {error.args[0]}") from error
+
+    def close(self) -> None:
+        """Close idle connections now and those in use when they come back."""
+        self.facts.clear()
+        self._pool.dispose()
+        if isinstance(self._pool, sqlalchemy.pool.QueuePool):
+            # dispose() resets its count while connections are out; a new pool counts rightly.
+            self._pool = self._pool.recreate()
+
+    def status(self) -> str:
+        return self._pool.status()
+
+
+class PoolRegistry:
+    """Pools by key. Thread-safe; not fork-safe by itself: close before a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pools: dict[Hashable, ManagedPool] = {}
+        self._limit: int | None = None
+        self.epoch = 0
+        """Changes when pools that were handed out are no longer to be used."""
+
+    def get(
+        self, key: Hashable, config: PoolConfig, build: Callable[[PoolConfig], ManagedPool]
+    ) -> ManagedPool:
+        """The pool of *key*, made by *build* if there is none, within the limit if there is one."""
+        with self._lock:
+            if (pool := self._pools.get(key)) is None:
+                limit = self._limit
+                pool = build(config if limit is None else config.limited_to(limit))
+                self._pools[key] = pool
+            return pool
+
+    def all(self) -> list[ManagedPool]:
+        with self._lock:
+            return list(self._pools.values())
+
+    def close_all(self) -> None:
+        """Close every pool; each is opened anew by its next borrower."""
+        for pool in self.all():
+            pool.close()
+
+    def limit(self, connections: int | None) -> None:
+        """Give every pool, present and future, a hard cap; ``None``: what its settings say."""
+        self.close_all()
+        with self._lock:
+            self._limit = connections
+            self._pools.clear()
+            self.epoch += 1
+
+
+registry = PoolRegistry()
+
+
+class PoolKey:
+    """Connection parameters as a key that can be compared and does not show its secrets."""
+
+    __slots__ = ("_frozen", "_hash")
+
+    def __init__(self, *parts: Any) -> None:
+        self._frozen = _freeze(parts)
+        self._hash = hash(self._frozen)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PoolKey) and self._frozen == other._frozen
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"<PoolKey {self._hash & 0xFFFFFFFF:08x}>"
+
+
+def _freeze(value: Any) -> Hashable:
+    if isinstance(value, Mapping):
+        return tuple(sorted(((repr(key), _freeze(item)) for key, item in value.items()), key=repr))
+    if isinstance(value, (list, tuple)):
+        return tuple(_freeze(item) for item in value)
+    if isinstance(value, Hashable):
+        return (type(value), value)
+    return (type(value), id(value))
