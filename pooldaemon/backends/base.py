@@ -1,0 +1,183 @@
+"""Pooling for one of Django's database backends, as a mixin over its ``DatabaseWrapper``.
+
+Public: it goes over any backend whose driver has a dialect in :mod:`pooldaemon.pool`, such as
+a GIS backend or a wrapper that collects metrics::
+
+    class DatabaseWrapper(PooledDatabaseMixin, gis_mysql.DatabaseWrapper):
+        make_dialect = mysql.DatabaseWrapper.make_dialect
+
+In session mode a thread keeps what it borrowed until ``close()``, which Django calls at the end
+of every request and :func:`pooldaemon.auto_close_db` at the end of every unit of work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS
+from django.db.backends.base.base import NO_DB_ALIAS
+from django.utils.asyncio import async_unsafe
+
+from pooldaemon.pool.config import PoolConfig, read_pool_config
+from pooldaemon.pool.dialect import DriverDialect
+from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.pool.registry import ManagedPool, PoolKey, registry
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+else:
+    BaseDatabaseWrapper = object
+
+POOL_SETTINGS = ("NAME", "USER", "PASSWORD", "HOST", "PORT", "AUTOCOMMIT", "OPTIONS")
+"""The settings of a database that decide which pool serves it."""
+
+
+class PooledDatabaseMixin(BaseDatabaseWrapper):
+    """Borrow the physical connection from a pool instead of opening it.
+
+    Like every wrapper of Django's, one object serves one thread; the pool behind it serves all.
+    """
+
+    Database: Any
+
+    def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
+        super().__init__(settings_dict, alias)
+        self._borrowed: Any = None
+        self._known_pool: tuple[int, dict[str, Any], ManagedPool | None] | None = None
+
+    # -- what a backend says ----------------------------------------------------------
+
+    def make_dialect(self, config: PoolConfig, open_session: Callable[[], Any]) -> DriverDialect:
+        """How the pool treats this driver's connections; *open_session* makes one."""
+        raise NotImplementedError("a pooled backend makes its driver's dialect")
+
+    def is_poolable(self) -> bool:
+        """Whether connections of this wrapper may be pooled at all."""
+        return self.alias != NO_DB_ALIAS
+
+    def historic_settings(self) -> dict[str, Any]:
+        """Pool arguments that other settings give, as defaults under ``OPTIONS["pool"]``."""
+        return {}
+
+    # -- the pool ---------------------------------------------------------------------
+
+    @property
+    def pool(self) -> ManagedPool | None:
+        """The pool that serves the present settings; ``None`` where nothing is pooled.
+
+        :raises ImproperlyConfigured: the settings are wrong; the message says which.
+        """
+        known, now = self._known_pool, self.settings_dict
+        if (
+            known is not None
+            and known[0] == registry.epoch
+            and all(now[name] == value for name, value in known[1].items())
+        ):
+            return known[2]
+        epoch = registry.epoch
+        pool = self._find_pool()
+        settings = {name: now[name] for name in POOL_SETTINGS}
+        self._known_pool = (epoch, settings | {"OPTIONS": dict(now["OPTIONS"])}, pool)
+        return pool
+
+    def close_pool(self) -> None:
+        """Close this database's pool: idle connections now, others when they come back."""
+        if self.pool is not None:
+            self.pool.close()
+
+    def check_pool_settings(self) -> PoolConfig | None:
+        """Validate without connecting. ``None``: not pooled.
+
+        :raises ImproperlyConfigured: naming the setting, what was given, what is valid.
+        """
+        options = self.settings_dict["OPTIONS"].get("pool")
+        config = read_pool_config(self.alias, options, self.historic_settings())
+        if config is None or not self.is_poolable():
+            return None
+        if (max_age := self.settings_dict["CONN_MAX_AGE"]) != 0:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['CONN_MAX_AGE'] is {max_age!r}; with a pool it must be "
+                "0, or each thread keeps its connection from the others. The pool keeps them open."
+            )
+        return config
+
+    def _find_pool(self) -> ManagedPool | None:
+        if (config := self.check_pool_settings()) is None:
+            return None
+        settings = self.settings_dict
+        options = {name: value for name, value in settings["OPTIONS"].items() if name != "pool"}
+        key = PoolKey(
+            type(self), config, self.get_connection_params(), options, settings["AUTOCOMMIT"]
+        )
+        return registry.get(key, config, self._build_pool)
+
+    def _build_pool(self, config: PoolConfig) -> ManagedPool:
+        # A wrapper of the pool's own opens its sessions: this one belongs to a thread, and its
+        # settings may change.
+        settings = self.settings_dict
+        opener = type(self)({**settings, "OPTIONS": dict(settings["OPTIONS"])}, self.alias)
+        dialect = self.make_dialect(config, opener._open_session)
+        user, host, port = settings["USER"], settings["HOST"] or "localhost", settings["PORT"]
+        server = f"{user}@{host}{f':{port}' if port else ''}/" if user else ""
+        return ManagedPool(f"{self.vendor} {server}{settings['NAME']}", config, dialect)
+
+    def _open_session(self) -> Any:
+        return super().get_new_connection(self.get_connection_params())
+
+    # -- Django's contract ------------------------------------------------------------
+
+    def get_connection_params(self) -> dict[str, Any]:
+        params: dict[str, Any] = super().get_connection_params()
+        params.pop("pool", None)
+        return params
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        if self._borrowed is None:
+            return super().get_new_connection(conn_params)
+        return BorrowedConnection(self._borrowed.dbapi_connection, self.Database.InterfaceError)
+
+    @async_unsafe
+    def connect(self) -> None:
+        if (pool := self.pool) is None:
+            super().connect()
+            return
+        self._borrowed = pool.borrow()
+        try:
+            if "is_set_up" in self._borrowed.info:
+                self._take_over()
+            else:
+                super().connect()
+                pool.dialect.session_is_set_up(self._borrowed.dbapi_connection)
+                self._borrowed.info["is_set_up"] = True
+        except BaseException:
+            # Half set up, it is of no use to anybody.
+            borrowed, self._borrowed, self.connection = self._borrowed, None, None
+            borrowed.invalidate()
+            raise
+
+    def _take_over(self) -> None:
+        """What Django's ``connect()`` does, without what was done for this session before."""
+        self.check_settings()
+        self.in_atomic_block = False
+        self.savepoint_ids = []
+        self.atomic_blocks = []
+        self.needs_rollback = False
+        self.health_check_enabled = self.settings_dict["CONN_HEALTH_CHECKS"]
+        self.close_at = 0.0  # CONN_MAX_AGE is 0: give back at the end of the request
+        self.closed_in_transaction = False
+        self.errors_occurred = False
+        self.health_check_done = True
+        self.connection = self.get_new_connection({})
+        self.autocommit = self.settings_dict["AUTOCOMMIT"]
+        self.run_commit_hooks_on_set_autocommit_on = False
+        self.run_on_commit = []
+
+    def _close(self) -> None:
+        borrowed, self._borrowed = self._borrowed, None
+        if borrowed is None:
+            super()._close()  # type: ignore[misc]
+        else:
+            BorrowedConnection.give_back(self.connection)
+            borrowed.close()

@@ -1,0 +1,23 @@
+"""Test databases are created, cloned and destroyed with the pool closed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class PooledCreationMixin:
+    """Over a backend's ``DatabaseCreation``. An open session would outlive its database."""
+
+    connection: Any  # a wrapper with PooledDatabaseMixin
+
+    def _create_test_db(self, *args: Any, **kwargs: Any) -> Any:
+        self.connection.close_pool()
+        return super()._create_test_db(*args, **kwargs)  # type: ignore[misc]
+
+    def _clone_test_db(self, *args: Any, **kwargs: Any) -> None:
+        self.connection.close_pool()
+        super()._clone_test_db(*args, **kwargs)  # type: ignore[misc]
+
+    def _destroy_test_db(self, *args: Any, **kwargs: Any) -> None:
+        self.connection.close_pool()
+        super()._destroy_test_db(*args, **kwargs)  # type: ignore[misc]

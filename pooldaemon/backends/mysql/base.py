@@ -1,0 +1,59 @@
+"""Django's MySQL backend with pooled connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+if find_spec("MySQLdb") is None:
+    raise ImproperlyConfigured(
+        "pooldaemon.backends.mysql needs mysqlclient: pip install 'pooldaemon[mysql]'. To build it "
+        "pip needs a C compiler, pkg-config and the client library's headers; on Debian and "
+        "Ubuntu: apt-get install gcc python3-dev pkg-config libmariadb-dev"
+    )
+
+from django.db.backends.mysql import base
+
+from pooldaemon.backends.base import PooledDatabaseMixin
+from pooldaemon.backends.mysql.creation import DatabaseCreation
+from pooldaemon.backends.mysql.historic import historic_settings
+from pooldaemon.pool.config import PoolConfig
+from pooldaemon.pool.dialect import DriverDialect
+from pooldaemon.pool.mysql import MySQLDialect
+
+CONNECT_TIMEOUT = 10
+"""Seconds (``OPTIONS["connect_timeout"]``). The driver's own default is to wait for ever."""
+
+
+class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
+    creation_class = DatabaseCreation
+
+    def make_dialect(self, config: PoolConfig, open_session: Callable[[], Any]) -> DriverDialect:
+        return MySQLDialect(
+            open_session,
+            ping_after=config.ping_after,
+            reset=config.reset,
+            autocommit=self.settings_dict["AUTOCOMMIT"],
+            init_command=self.settings_dict["OPTIONS"].get("init_command", ""),
+        )
+
+    def historic_settings(self) -> dict[str, Any]:
+        return historic_settings()
+
+    def get_connection_params(self) -> dict[str, Any]:
+        return {"connect_timeout": CONNECT_TIMEOUT, **super().get_connection_params()}
+
+    @cached_property
+    def mysql_server_data(self) -> dict[str, Any]:
+        """The server's answers, asked once per pool rather than once per thread."""
+        if (pool := self.pool) is None:
+            return super().mysql_server_data
+        if (data := pool.facts.get("mysql_server_data")) is None:
+            self.ensure_connection()
+            with self.connection.not_recorded():
+                data = pool.facts["mysql_server_data"] = super().mysql_server_data
+        return data

@@ -1,0 +1,35 @@
+"""``MYSQLPOOL_BACKEND`` and ``MYSQLPOOL_ARGUMENTS``, the settings of older pools of this kind."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+def historic_settings() -> dict[str, Any]:
+    """The arguments that ``MYSQLPOOL_BACKEND`` and ``MYSQLPOOL_ARGUMENTS`` stand for.
+
+    Defaults under ``OPTIONS["pool"]``. ``use_threadlocal`` has gone from SQLAlchemy with version
+    1.4: it is left out, with a ``DeprecationWarning``.
+
+    :raises ImproperlyConfigured: ``MYSQLPOOL_ARGUMENTS`` is not a dict.
+    """
+    arguments = getattr(settings, "MYSQLPOOL_ARGUMENTS", {})
+    if not isinstance(arguments, Mapping):
+        raise ImproperlyConfigured(f"MYSQLPOOL_ARGUMENTS is {arguments!r}; it must be a dict.")
+    arguments = dict(arguments)
+    if "use_threadlocal" in arguments:
+        del arguments["use_threadlocal"]
+        warnings.warn(
+            "MYSQLPOOL_ARGUMENTS['use_threadlocal'] has no effect: SQLAlchemy removed it in 1.4. "
+            "Delete it.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+    if (backend := getattr(settings, "MYSQLPOOL_BACKEND", None)) is not None:
+        arguments.setdefault("poolclass", backend)
+    return arguments

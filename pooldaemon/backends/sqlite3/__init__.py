@@ -1,0 +1,1 @@
+"""``ENGINE = "pooldaemon.backends.sqlite3"``: the embedded default."""
