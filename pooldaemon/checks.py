@@ -1,0 +1,37 @@
+"""``manage.py check``: pool settings, without connecting."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+DOCS = "See docs/settings.rst, section"
+
+
+def check_pool_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E001: a database's pool settings are wrong. W001: a historic setting has no effect."""
+    messages: list[checks.CheckMessage] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DeprecationWarning)
+        for alias in connections:
+            try:
+                check = getattr(connections[alias], "check_pool_settings", None)
+                if check is not None:
+                    check()
+            except ImproperlyConfigured as error:
+                messages.append(
+                    checks.Error(
+                        str(error), hint=f"{DOCS} pool-settings.", obj=alias, id="pooldaemon.E001"
+                    )
+                )
+    texts = dict.fromkeys(str(warning.message) for warning in caught)
+    messages.extend(
+        checks.Warning(text, hint=f"{DOCS} historic-settings.", id="pooldaemon.W001")
+        for text in texts
+        if "MYSQLPOOL" in text
+    )
+    return messages

@@ -1,0 +1,214 @@
+"""What the rest of the world may ask of pools: give back, close, limit."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from pooldaemon.pool.registry import registry
+
+logger = logging.getLogger("pooldaemon.connections")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Depth(threading.local):
+    """How many units of work this thread is inside of."""
+
+    units = 0
+
+
+_depth = _Depth()
+
+
+def _enter() -> None:
+    _depth.units += 1
+
+
+def _leave() -> None:
+    _depth.units -= 1
+    if _depth.units == 0:
+        give_back()
+
+
+def give_back() -> None:
+    """Give back every connection of this thread that is not inside an ``atomic()``.
+
+    Only aliases that this thread has used are looked at. An error of one connection is logged
+    and keeps none of the others. Thread-safe: it touches this thread's connections only.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            continue
+        try:
+            connection.close()
+        except Exception:
+            logger.warning("Giving back the connection %r failed.", connection.alias, exc_info=True)
+
+
+class UnitOfWork:
+    """The context manager that ``auto_close_db()`` returns; for ``with`` and ``async with``."""
+
+    def __enter__(self) -> None:
+        if _in_event_loop():
+            raise RuntimeError(
+                "auto_close_db() in async code needs 'async with': Django's connections belong to "
+                "the thread in which it runs synchronous code."
+            )
+        _enter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _leave()
+
+    async def __aenter__(self) -> None:
+        # Django's async ORM runs in this thread, and so its connections are there.
+        await sync_to_async(_enter)()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await sync_to_async(_leave)()
+
+
+@overload
+def auto_close_db(function: F) -> F: ...
+@overload
+def auto_close_db() -> UnitOfWork: ...
+def auto_close_db(function: Any = None) -> Any:
+    """Give the thread's database connections back when a unit of work ends.
+
+    As a decorator, with or without parentheses omitted, on plain, ``async`` and generator
+    functions; as a context manager, ``with auto_close_db():`` (``async with`` in async code)::
+
+        @auto_close_db
+        def sync_inventory(): ...
+
+    The connections go back when the outermost unit of the thread ends, also if it ends with an
+    exception, which passes through. A unit that is a generator ends when it is exhausted or
+    closed. A connection inside an ``atomic()`` of the caller is left alone.
+
+    Async units run their database work in the thread that ``sync_to_async`` uses; those that
+    share this thread at the same time count as nested.
+
+    :param function: what to wrap.
+    :raises TypeError: *function* is not callable.
+    :raises RuntimeError: ``with`` instead of ``async with`` in a running event loop.
+    """
+    if function is None:
+        return UnitOfWork()
+    if not callable(function):
+        raise TypeError(f"auto_close_db takes a function, not {function!r}")
+    if inspect.isasyncgenfunction(function):
+        return _wrap_async_generator(function)
+    if inspect.iscoroutinefunction(function):
+        return _wrap_coroutine(function)
+    if inspect.isgeneratorfunction(function):
+        return _wrap_generator(function)
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with UnitOfWork():
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def _wrap_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        async with UnitOfWork():
+            return await function(*args, **kwargs)
+
+    return wrapper
+
+
+def _wrap_generator(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        owner = threading.get_ident()
+        _enter()
+        try:
+            return (yield from function(*args, **kwargs))
+        finally:
+            # The garbage collector may close an abandoned generator in another thread, whose
+            # units and connections are none of its business.
+            if threading.get_ident() == owner:
+                _leave()
+
+    return wrapper
+
+
+def _wrap_async_generator(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        async with UnitOfWork():
+            generator = function(*args, **kwargs)
+            try:
+                async for item in generator:
+                    yield item
+            finally:
+                await generator.aclose()
+
+    return wrapper
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def close_pool(alias: str | None = None) -> None:
+    """Close the pools of this process, for instance before a fork.
+
+    The calling thread's connections are given back first (those inside an ``atomic()`` close
+    when they come back, as do those that other threads hold). The next borrower opens a pool
+    anew. Thread-safe.
+
+    :param alias: only the pool of this database. Default: every pool.
+    :raises django.utils.connection.ConnectionDoesNotExist: there is no such database.
+    """
+    if alias is None:
+        give_back()
+        registry.close_all()
+        return
+    connection = connections[alias]
+    if not connection.in_atomic_block:
+        connection.close()
+    if (close := getattr(connection, "close_pool", None)) is not None:
+        close()
+
+
+def limit_connections(maximum: int | None) -> None:
+    """Give every pool of this process a hard cap of *maximum*, whatever the settings say.
+
+    Closes the pools that are open; meant for the start of a process.
+
+    :param maximum: 1 or more; ``None`` goes back to the settings.
+    """
+    give_back()
+    registry.limit(maximum)
+
+
+def unpooled_aliases() -> list[str]:
+    """The databases whose connections no pool of ours counts, so that no limit holds."""
+    return [alias for alias in connections if getattr(connections[alias], "pool", None) is None]
+
+
+def peak_connections() -> int:
+    """The most sessions that any one pool of this process has had open at once."""
+    return max((pool.dialect.peak_sessions for pool in registry.all()), default=0)
