@@ -1,0 +1,162 @@
+"""The base of daemon commands.
+
+What happens when one is run:
+
+1. ``handle()`` reads the configuration, opens the log and takes the pidfile.
+2. ``setup()`` runs once, in the supervisor.
+3. The supervisor forks the workers, the first one alone until it is ready. All pools are closed
+   before every fork.
+4. In a worker, ``worker_init(worker)`` runs, and the databases are tried.
+5. In each thread, ``perform(ctx)`` is called again and again.
+6. On TERM or INT the workers drain; ``worker_exit(worker)`` runs at their end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS
+
+from pooldaemon.conf import DaemonConfig
+from pooldaemon.connections import close_pool, unpooled_aliases
+from pooldaemon.management.logs import open_log
+from pooldaemon.management.options import add_daemon_arguments, daemon_settings, read_config
+from pooldaemon.workers.channel import Sender
+from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.detach import detach
+from pooldaemon.workers.handle import WorkerDeath
+from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
+from pooldaemon.workers.supervisor import Supervisor
+from pooldaemon.workers.worker import Worker, WorkerInfo
+
+
+class BaseDaemonCommand(BaseCommand):
+    """A management command that runs units of work in worker processes and threads.
+
+    Subclasses define :meth:`perform`. The attributes are defaults under ``settings.POOLDAEMON``
+    and the command line. Needs ``fork``: Linux, macOS and other Unix systems.
+
+    Exit status: 0 drained, or idle with ``--until-idle``; 1 wrong options or settings; 3 no worker
+    could start; 4 units were killed when the graceful timeout had passed.
+    """
+
+    processes: int = 1
+    """Worker processes, 1 or more."""
+    threads: int = 4
+    """Threads in each, 1 or more. Choose it for your work: threads that wait for a connection
+    or for a slow service cost little."""
+    max_connections: int | None = None
+    """Cap of every pool in each worker, 1 or more. ``None``: the pools' own settings."""
+    idle_interval: float = 1.0
+    """Seconds a thread waits after it found no work."""
+    graceful_timeout: float = 30.0
+    """Seconds running units get to end after TERM or INT."""
+    databases: tuple[str, ...] = (DEFAULT_DB_ALIAS,)
+    """Databases that must answer before a worker counts as ready."""
+
+    # -- for subclasses ---------------------------------------------------------------
+
+    def perform(self, ctx: WorkContext) -> Any:
+        """Do one unit of work. Runs in many threads at once, inside ``auto_close_db``.
+
+        :param ctx: tells whether to stop, waits interruptibly, names the worker.
+        :returns: something true: there may be more, come back at once. Something false: there
+            was nothing to do, look again after ``idle_interval``. A ``datetime.timedelta``: there
+            is work, which will be due in that time; look again then, or after ``idle_interval``
+            if that is sooner. The daemon is not idle in the meantime.
+
+        What it raises is logged and the unit's transaction rolled back; a thread whose units
+        fail one after the other waits longer and longer between them, up to 30 s.
+        """
+        raise NotImplementedError(f"{type(self).__module__}.Command needs a perform(self, ctx)")
+
+    def setup(self) -> None:
+        """Called once in the supervisor before any fork. Its connections are closed after it."""
+
+    def worker_init(self, worker: WorkerInfo) -> None:
+        """Called in each worker before its first unit. If it raises, the worker can't start."""
+
+    def worker_exit(self, worker: WorkerInfo) -> None:
+        """Called in each worker that ends in order, after its last unit."""
+
+    def worker_died(self, death: WorkerDeath) -> None:
+        """Called in the supervisor when a worker has ended, in order or not."""
+
+    # -- for Django -------------------------------------------------------------------
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_daemon_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not hasattr(os, "fork"):
+            raise CommandError("a daemon needs fork(), which this platform does not have")
+        config = read_config(self, options)
+        configured = daemon_settings()
+        logfile: str | None = options["logfile"] or configured.get("LOGFILE")
+        pidfile = options["pidfile"] or configured.get("PIDFILE")
+        if options["detach"] and logfile is None:
+            raise CommandError("--detach needs --logfile: a daemon has no terminal to log to")
+        self._warn_of_unpooled(config)
+        keep = open_log(logfile)
+        lock = self._lock(pidfile) if pidfile else None
+
+        def run(on_ready: Callable[[], None]) -> int:
+            try:
+                return self._run(config, lock, on_ready)
+            finally:
+                if lock:
+                    lock.release()
+
+        if options["detach"] and logfile is not None:
+            status = detach(run, logfile, keep + ([lock.descriptor] if lock else []))
+            if status:
+                self.stderr.write(self.style.ERROR(f"The daemon did not start; see {logfile}"))
+        else:
+            status = run(lambda: None)
+        if status:
+            sys.exit(status)
+
+    def _lock(self, path: str) -> PidFile:
+        lock = PidFile(path)
+        try:
+            lock.acquire()
+        except AlreadyRunningError as error:
+            raise CommandError(f"already running: {error}") from None
+        except OSError as error:
+            raise CommandError(f"--pidfile {path}: {error.strerror}") from None
+        return lock
+
+    def _run(self, config: DaemonConfig, lock: PidFile | None, on_ready: Callable[[], None]) -> int:
+        if lock:
+            lock.write_pid()  # detaching has changed it
+        self.setup()
+        close_pool()
+
+        def run_worker(name: str, sender: Sender, lifeline: int) -> int:
+            return Worker(name, config, self, sender, lifeline).run()
+
+        supervisor = Supervisor(
+            config,
+            run_worker,
+            on_ready=on_ready,
+            on_death=self.worker_died,
+            release=lock.close_descriptor if lock else lambda: None,
+        )
+        status = supervisor.run()
+        for worker in supervisor.history:
+            self.stdout.write(str(worker))
+        self.stdout.flush()
+        return status
+
+    def _warn_of_unpooled(self, config: DaemonConfig) -> None:
+        if config.max_connections is not None and (aliases := unpooled_aliases()):
+            self.stderr.write(
+                self.style.WARNING(
+                    f"max_connections={config.max_connections} does not hold for "
+                    f"{', '.join(aliases)}: these databases are not pooled"
+                )
+            )

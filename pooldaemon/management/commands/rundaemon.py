@@ -1,0 +1,48 @@
+"""``manage.py rundaemon``: a daemon whose unit of work is any function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils.module_loading import import_string
+
+from pooldaemon.management.base import BaseDaemonCommand
+from pooldaemon.management.options import daemon_settings
+from pooldaemon.workers.context import WorkContext
+
+
+class Command(BaseDaemonCommand):
+    help = "Run a function as a unit of work, again and again, in worker processes and threads."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "target",
+            nargs="?",
+            metavar="dotted.path.to.callable",
+            help="called with ctx; default: settings.POOLDAEMON['TARGET']",
+        )
+        super().add_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        path = options["target"] or daemon_settings().get("TARGET")
+        if not path:
+            raise CommandError(
+                "rundaemon needs a target: give the dotted path of a callable, "
+                "or set settings.POOLDAEMON['TARGET']"
+            )
+        self.target = _load(path)
+        super().handle(*args, **options)
+
+    def perform(self, ctx: WorkContext) -> Any:
+        return self.target(ctx)
+
+
+def _load(path: str) -> Any:
+    try:
+        target = import_string(path)
+    except ImportError as error:
+        raise CommandError(f"the target {path!r} can't be imported: {error}") from None
+    if not callable(target):
+        raise CommandError(f"the target {path!r} is not callable: it is {type(target).__name__}")
+    return target

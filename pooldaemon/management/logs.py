@@ -1,0 +1,36 @@
+"""Where a daemon's log goes: ``--logfile``, the project's own LOGGING, or stderr."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+
+from django.core.management.base import CommandError
+
+FORMAT = "%(asctime)s %(levelname)s [%(process)d %(threadName)s] %(name)s: %(message)s"
+
+
+def open_log(logfile: str | None) -> list[int]:
+    """Make sure that the records of this package are seen by somebody.
+
+    :param logfile: everything goes there; it is opened anew when it has been rotated.
+    :returns: descriptors to keep open in a detached process.
+    :raises CommandError: the file can't be opened.
+    """
+    package = logging.getLogger("pooldaemon")
+    if logfile is not None:
+        try:
+            handler: logging.Handler = logging.handlers.WatchedFileHandler(logfile)
+        except OSError as error:
+            raise CommandError(f"--logfile {logfile}: {error.strerror}") from None
+        _add(logging.getLogger(), handler)
+        return [handler.stream.fileno()]  # type: ignore[attr-defined]
+    if not package.hasHandlers():
+        _add(package, logging.StreamHandler())
+    return []
+
+
+def _add(logger: logging.Logger, handler: logging.Handler) -> None:
+    handler.setFormatter(logging.Formatter(FORMAT))
+    logger.addHandler(handler)
+    logging.getLogger("pooldaemon").setLevel(logging.INFO)

@@ -1,0 +1,69 @@
+"""Signals as events for a main loop that waits on descriptors.
+
+A handler only notes the signal; the loop decides. The signal number that Python writes to the
+wakeup descriptor ends the wait at once, also when the handler itself has to wait.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from types import FrameType
+
+
+class SignalQueue:
+    """Collect *signals* and wait for them. Main thread only, one at a time per process."""
+
+    def __init__(self, signals: Iterable[signal.Signals]) -> None:
+        self._arrived: deque[signal.Signals] = deque()
+        self._read_end, self._write_end = os.pipe()
+        for descriptor in (self._read_end, self._write_end):
+            os.set_blocking(descriptor, False)
+        self._previous_wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        self._previous = {number: signal.signal(number, self._note) for number in signals}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._arrived.append(signal.Signals(number))
+
+    def wait(self, seconds: float, descriptors: Iterable[int] = ()) -> set[int]:
+        """Wait for a signal, a :meth:`wake`, or input on one of *descriptors*.
+
+        :returns: those of *descriptors* that are readable.
+        """
+        poll = select.poll()
+        for descriptor in (self._read_end, *descriptors):
+            poll.register(descriptor, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(max(0.0, seconds) * 1000)}
+        if self._read_end in ready:
+            with suppress(BlockingIOError):
+                while os.read(self._read_end, 4096):
+                    pass
+        return ready - {self._read_end}
+
+    def wake(self) -> None:
+        """End the present or next :meth:`wait`. Safe from any thread."""
+        with suppress(BlockingIOError):  # full: it is going to wake up anyway
+            os.write(self._write_end, b"\0")
+
+    def take(self) -> list[signal.Signals]:
+        """The signals that have arrived since the last call, in order."""
+        arrived = []
+        while self._arrived:
+            arrived.append(self._arrived.popleft())
+        return arrived
+
+    def close(self) -> None:
+        """Put the previous handlers back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._previous_wakeup)
+        self.close_descriptors()
+
+    def close_descriptors(self) -> None:
+        """For a forked child, in which the handlers are the parent's."""
+        os.close(self._read_end)
+        os.close(self._write_end)

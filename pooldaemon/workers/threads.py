@@ -1,0 +1,70 @@
+"""Runs in the child: a thread that does one unit of work after another."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pooldaemon.connections import auto_close_db
+from pooldaemon.workers.activity import Activity
+from pooldaemon.workers.backoff import Backoff
+from pooldaemon.workers.context import WorkContext
+
+logger = logging.getLogger("pooldaemon.workers")
+
+LONGEST_PAUSE = 30.0
+"""Seconds between tries of a unit that fails every time, at the most. Also the longest a worker
+takes to notice that its database is back."""
+
+
+class WorkerThread(threading.Thread):
+    """Calls ``perform(ctx)`` until the worker drains.
+
+    This is the one door through which users' code runs: here its failures are logged and its
+    connections given back.
+
+    :param perform: one unit of work; see ``BaseDaemonCommand.perform`` for what it returns.
+    :param idle_interval: seconds between looks for work when there was none.
+    """
+
+    def __init__(
+        self,
+        ctx: WorkContext,
+        perform: Callable[[WorkContext], Any],
+        idle_interval: float,
+        activity: Activity,
+    ) -> None:
+        # A daemon thread: one that hangs must not keep a worker that is told to go.
+        super().__init__(name=ctx.name, daemon=True)
+        self._ctx = ctx
+        self._perform = auto_close_db(perform)
+        self._idle_interval = idle_interval
+        self._activity = activity
+        self._backoff = Backoff(min(idle_interval, LONGEST_PAUSE), LONGEST_PAUSE)
+
+    def run(self) -> None:
+        while not self._ctx.stopping:
+            self._ctx.wait(self.run_once())
+
+    def run_once(self) -> float:
+        """Do one unit; returns the seconds to wait before the next."""
+        looked = self._activity.look()
+        try:
+            result = self._perform(self._ctx)
+        except (Exception, SystemExit):
+            self._activity.worked(failed=True)
+            pause = self._backoff.next_delay()
+            logger.exception("%s: a unit of work failed; next in %.1f s", self.name, pause)
+            return pause
+        self._backoff.reset()
+        if isinstance(result, datetime.timedelta):
+            self._activity.waiting()
+            return min(self._idle_interval, max(0.0, result.total_seconds()))
+        if result:
+            self._activity.worked()
+            return 0.0
+        self._activity.nothing(self.name, looked)
+        return self._idle_interval

@@ -1,0 +1,144 @@
+"""Runs in the child: a worker process, from the fork to ``os._exit``.
+
+Its main thread touches no database. A signal that arrives during a query would be handled only
+when the query returns; so the main thread waits for signals, and the others work.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from django.db import connections
+
+from pooldaemon.conf import DaemonConfig
+from pooldaemon.connections import auto_close_db, limit_connections, peak_connections
+from pooldaemon.workers import statuses
+from pooldaemon.workers.activity import Activity
+from pooldaemon.workers.channel import Sender
+from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.signals import SignalQueue
+from pooldaemon.workers.threads import WorkerThread
+
+logger = logging.getLogger("pooldaemon.workers")
+
+HEARTBEAT = 1.0
+"""Seconds between a worker's reports to its supervisor."""
+
+ORPHAN_GRACE = 1.0
+"""Seconds that the units of a worker without supervisor get to end."""
+
+
+class Job(Protocol):
+    """What a worker is for: the command's side of it."""
+
+    databases: tuple[str, ...]
+
+    def worker_init(self, worker: WorkerInfo) -> None: ...
+    def worker_exit(self, worker: WorkerInfo) -> None: ...
+    def perform(self, ctx: WorkContext) -> Any: ...
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """What the hooks ``worker_init`` and ``worker_exit`` are told.
+
+    :ivar name: ``"worker-1"``; a replacement has the same.
+    :ivar pid: the process.
+    """
+
+    name: str
+    pid: int
+
+
+class Worker:
+    """One worker process.
+
+    :param lifeline: a descriptor that reaches its end when the supervisor has died.
+    """
+
+    def __init__(
+        self, name: str, config: DaemonConfig, job: Job, sender: Sender, lifeline: int
+    ) -> None:
+        self.info = WorkerInfo(name, os.getpid())
+        self._config = config
+        self._job = job
+        self._sender = sender
+        self._lifeline = lifeline
+        self._stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGHUP):
+            # The terminal sends these to the whole group; the supervisor speaks for us.
+            signal.signal(number, signal.SIG_IGN)
+        self._signals = SignalQueue([signal.SIGTERM])
+        signal.signal(signal.SIGQUIT, lambda *_: os._exit(statuses.KILLED))
+        self._activity = Activity(config.threads, self._signals.wake)
+
+    def run(self) -> int:
+        """Work until told to stop; returns the exit status."""
+        if not self._boot():
+            return statuses.BOOT_FAILED
+        threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
+        self._sender.send("ready")
+        self._watch(threads)
+        self._report()
+        self._call_hook(self._job.worker_exit)
+        return statuses.OK
+
+    def _boot(self) -> bool:
+        try:
+            if self._config.max_connections is not None:
+                limit_connections(self._config.max_connections)
+            self._job.worker_init(self.info)
+            with auto_close_db():
+                for alias in self._job.databases:
+                    connections[alias].ensure_connection()
+        except Exception as error:
+            logger.debug("%s could not boot", self.info.name, exc_info=True)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            self._sender.send("boot_failed", error=f"{type(error).__name__}: {reason}")
+            return False
+        return True
+
+    def _start_thread(self, number: int) -> WorkerThread:
+        ctx = WorkContext(f"{self.info.name}/thread-{number}", self._stop)
+        thread = WorkerThread(ctx, self._job.perform, self._config.idle_interval, self._activity)
+        thread.start()
+        return thread
+
+    def _watch(self, threads: list[WorkerThread]) -> None:
+        """The main loop, until every thread has ended."""
+        orphaned_at: float | None = None
+        while any(thread.is_alive() for thread in threads):
+            # While draining, look often: the end of a thread wakes nobody.
+            pause = HEARTBEAT if not self._stop.is_set() else 0.05
+            lifeline = () if orphaned_at is not None else (self._lifeline,)
+            if self._signals.wait(pause, lifeline):
+                logger.critical("%s: the supervisor is gone, stopping", self.info.name)
+                orphaned_at = time.monotonic()
+                self._stop.set()
+            if self._signals.take():
+                self._stop.set()
+            if orphaned_at is not None and time.monotonic() > orphaned_at + ORPHAN_GRACE:
+                os._exit(statuses.KILLED)
+            self._report()
+
+    def _report(self) -> None:
+        self._sender.send(
+            "heartbeat",
+            idle=self._activity.idle,
+            units=self._activity.units,
+            failures=self._activity.failures,
+            connections=peak_connections(),
+        )
+
+    def _call_hook(self, hook: Callable[[WorkerInfo], None]) -> None:
+        try:
+            hook(self.info)
+        except Exception:
+            logger.exception("%s: %s failed", self.info.name, hook.__name__)
