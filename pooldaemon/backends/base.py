@@ -20,6 +20,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.utils.asyncio import async_unsafe
 
+from pooldaemon.pool import handle
 from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 else:
     BaseDatabaseWrapper = object
-
-POOL_SETTINGS = ("NAME", "USER", "PASSWORD", "HOST", "PORT", "AUTOCOMMIT", "OPTIONS")
-"""The settings of a database that decide which pool serves it."""
 
 
 class PooledDatabaseMixin(BaseDatabaseWrapper):
@@ -44,7 +42,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
-        self._borrowed: Any = None
+        self._borrowed: BorrowedConnection | None = None
         self._known_pool: tuple[int, dict[str, Any], ManagedPool | None] | None = None
 
     # -- what a backend says ----------------------------------------------------------
@@ -70,16 +68,12 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         :raises ImproperlyConfigured: the settings are wrong; the message says which.
         """
         known, now = self._known_pool, self.settings_dict
-        if (
-            known is not None
-            and known[0] == registry.epoch
-            and all(now[name] == value for name, value in known[1].items())
-        ):
+        if known is not None and known[0] == registry.epoch and known[1] == now:
             return known[2]
         epoch = registry.epoch
         pool = self._find_pool()
-        settings = {name: now[name] for name in POOL_SETTINGS}
-        self._known_pool = (epoch, settings | {"OPTIONS": dict(now["OPTIONS"])}, pool)
+        # A copy, to be compared: settings are changed in place, for instance by tests.
+        self._known_pool = (epoch, now | {"OPTIONS": dict(now["OPTIONS"])}, pool)
         return pool
 
     def close_pool(self) -> None:
@@ -134,30 +128,28 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         return params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        if self._borrowed is None:
-            return super().get_new_connection(conn_params)
-        return BorrowedConnection(self._borrowed.dbapi_connection, self.Database.InterfaceError)
+        return self._borrowed or super().get_new_connection(conn_params)
 
     @async_unsafe
     def connect(self) -> None:
         if (pool := self.pool) is None:
             super().connect()
             return
-        self._borrowed = pool.borrow()
+        self._borrowed = borrowed = pool.borrow(self.Database.InterfaceError)
         try:
-            if "is_set_up" in self._borrowed.info:
-                self._take_over()
+            if "is_set_up" in handle.notes(borrowed):
+                self._take_over(borrowed)
             else:
                 super().connect()
-                pool.dialect.session_is_set_up(self._borrowed.dbapi_connection)
-                self._borrowed.info["is_set_up"] = True
+                pool.dialect.session_is_set_up(handle.physical(borrowed))
+                handle.notes(borrowed)["is_set_up"] = True
         except BaseException:
             # Half set up, it is of no use to anybody.
-            borrowed, self._borrowed, self.connection = self._borrowed, None, None
-            borrowed.invalidate()
+            self._borrowed = self.connection = None
+            handle.discard(borrowed)
             raise
 
-    def _take_over(self) -> None:
+    def _take_over(self, borrowed: BorrowedConnection) -> None:
         """What Django's ``connect()`` does, without what was done for this session before."""
         self.check_settings()
         self.in_atomic_block = False
@@ -169,7 +161,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         self.closed_in_transaction = False
         self.errors_occurred = False
         self.health_check_done = True
-        self.connection = self.get_new_connection({})
+        self.connection = borrowed
         self.autocommit = self.settings_dict["AUTOCOMMIT"]
         self.run_commit_hooks_on_set_autocommit_on = False
         self.run_on_commit = []
@@ -179,5 +171,4 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         if borrowed is None:
             super()._close()  # type: ignore[misc]
         else:
-            BorrowedConnection.give_back(self.connection)
-            borrowed.close()
+            handle.give_back(borrowed)

@@ -57,12 +57,12 @@ class DriverDialect:
 
     do_terminate = do_close
 
-    def do_rollback(self, fairy: Any) -> None:
-        """Called by SQLAlchemy at every give-back, by hand or by the garbage collector."""
-        self.reset(fairy.dbapi_connection)
+    def do_rollback(self, proxy: Any) -> None:
+        """What SQLAlchemy's own pools call at every give-back."""
+        self.reset(proxy.dbapi_connection)
 
-    def do_commit(self, fairy: Any) -> None:
-        fairy.dbapi_connection.commit()
+    def do_commit(self, proxy: Any) -> None:
+        proxy.dbapi_connection.commit()
 
     def get_driver_connection(self, connection: Any) -> Any:
         return connection

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
+
+_set = object.__setattr__
+
+
+class Lease(Protocol):
+    """Whoever lent the connection, and takes it back."""
+
+    @property
+    def info(self) -> dict[str, Any]: ...
+
+    def give_back(self) -> None: ...
+    def discard(self) -> None: ...
 
 
 class BorrowedConnection:
     """Stands for a physical connection during one borrow, and is dead afterwards.
 
     A reference kept after the give-back must not be a door into the next borrower's session:
-    it behaves like a closed DB-API connection.
-
-    :param connection: the driver's connection.
-    :param error: the driver's ``InterfaceError``, raised once given back.
+    it behaves like a closed DB-API connection. If it is lost, the connection goes back when the
+    object dies. Every attribute is the driver's; the pool's own are functions of this module.
     """
 
-    __slots__ = ("_connection", "_error")
+    __slots__ = ("__weakref__", "_connection", "_error", "_lease")
 
-    def __init__(self, connection: Any, error: type[Exception]) -> None:
-        object.__setattr__(self, "_connection", connection)
-        object.__setattr__(self, "_error", error)
+    def __init__(self, connection: Any, lease: Lease, error: type[Exception]) -> None:
+        _set(self, "_connection", connection)
+        _set(self, "_lease", lease)
+        _set(self, "_error", error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._alive(), name)
@@ -35,7 +46,30 @@ class BorrowedConnection:
             raise self._error(0, "this connection has been given back to the pool")
         return self._connection
 
-    @staticmethod
-    def give_back(handle: BorrowedConnection) -> None:
-        """End *handle*. Not a method of the instance, whose names are all the driver's."""
-        object.__setattr__(handle, "_connection", None)
+    def __del__(self) -> None:
+        give_back(self)
+
+
+def physical(handle: BorrowedConnection) -> Any:
+    """The driver's connection."""
+    return handle._connection
+
+
+def notes(handle: BorrowedConnection) -> dict[str, Any]:
+    """What is remembered about the physical connection while it lives."""
+    info: dict[str, Any] = handle._lease.info
+    return info
+
+
+def give_back(handle: BorrowedConnection) -> None:
+    """Return the connection to its pool. Does nothing the second time."""
+    if handle._connection is not None:
+        _set(handle, "_connection", None)
+        handle._lease.give_back()
+
+
+def discard(handle: BorrowedConnection) -> None:
+    """Close the connection and free its place. Does nothing the second time."""
+    if handle._connection is not None:
+        _set(handle, "_connection", None)
+        handle._lease.discard()

@@ -90,7 +90,7 @@ class MySQLDialect(DriverDialect):
         if connection.broken or not connection.open:
             return False
         # An idle session's socket is silent; it turns readable when the server ends it.
-        if _is_readable(connection.descriptor, 0):
+        if connection.poll.poll(0):
             return False
         if time.monotonic() - connection.last_used < self._ping_after:
             return True

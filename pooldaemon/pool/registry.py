@@ -17,6 +17,7 @@ from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.fair import FairQueuePool
+from pooldaemon.pool.handle import BorrowedConnection
 
 
 class ManagedPool:
@@ -49,16 +50,20 @@ class ManagedPool:
     def __repr__(self) -> str:
         return f"<ManagedPool {self.name} {self.config.poolclass.__name__}>"
 
-    def borrow(self) -> sqlalchemy.pool.PoolProxiedConnection:
-        """Take a connection; its ``close()`` gives it back.
+    def borrow(self, error: type[Exception]) -> BorrowedConnection:
+        """Take a connection.
 
+        :param error: what it raises when it is used after it was given back.
         :raises PoolTimeout: none became free in time.
         :raises Exception: what the driver raises when it can't connect.
         """
+        if isinstance(self._pool, FairQueuePool):
+            return self._pool.borrow(error)
         try:
-            return self._pool.connect()
-        except sqlalchemy.exc.TimeoutError as error:
-            raise PoolTimeout(f"pool {self.name}: {error.args[0]}") from error
+            proxy = self._pool.connect()
+        except sqlalchemy.exc.TimeoutError as timeout:
+            raise PoolTimeout(f"pool {self.name}: {timeout.args[0]}") from timeout
+        return BorrowedConnection(proxy.dbapi_connection, _ProxyLease(proxy), error)
 
     def close(self) -> None:
         """Close idle connections now and those in use when they come back."""
@@ -70,6 +75,15 @@ class ManagedPool:
 
     def status(self) -> str:
         return self._pool.status()
+
+
+class _ProxyLease:
+    """A connection that one of SQLAlchemy's own pools has lent."""
+
+    def __init__(self, proxy: sqlalchemy.pool.PoolProxiedConnection) -> None:
+        self.info = proxy.info
+        self.give_back = proxy.close
+        self.discard = proxy.invalidate
 
 
 class PoolRegistry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import select
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,10 @@ FATAL_ERRORS = frozenset(
 """Error numbers after which a connection is not used again (MySQL 9 and MariaDB 10.11)."""
 
 
+MANY_CURSORS = 64
+"""So many cursors of one borrower, and the closed ones are forgotten."""
+
+
 class PooledConnection(Connection):
     """mysqlclient's connection, watched where statements leave for the server.
 
@@ -48,10 +53,12 @@ class PooledConnection(Connection):
     """The statement about to leave was judged clean by its template."""
     descriptor: int
     """The socket's; cached, since the driver refuses to tell it while a query runs."""
+    poll: select.poll
+    """Ready when there is something to read on the socket."""
     last_used: float
     """When it came back to the pool (monotonic clock)."""
-    cursors: weakref.WeakSet[Any]
-    """The cursors that were not closed yet."""
+    cursors: list[weakref.ref[Any]]
+    """The cursors of the present borrower, except many that it has closed."""
     setup: list[bytes] | None
     """While the session is set up: the statements that did it."""
     baseline: bytes
@@ -72,8 +79,10 @@ class PooledConnection(Connection):
         self: PooledConnection = connection
         self.broken = self.dirty = self.vouched = False
         self.descriptor = self.fileno()
+        self.poll = select.poll()
+        self.poll.register(self.descriptor, select.POLLIN)
         self.last_used = 0.0
-        self.cursors = weakref.WeakSet()
+        self.cursors = []
         self.setup = []
         self.baseline = b""
         return self
@@ -100,15 +109,19 @@ class PooledConnection(Connection):
 
     def cursor(self, cursorclass: Any = None) -> Any:
         cursor = _watched(cursorclass or self.cursorclass)(self)
-        self.cursors.add(cursor)
+        if len(self.cursors) >= MANY_CURSORS:
+            self.cursors = [ref for ref in self.cursors if _is_open(ref())]
+        self.cursors.append(weakref.ref(cursor))
         return cursor
 
     def close_cursors(self) -> None:
         """Cut off the cursors left open: they must not reach the next borrower's session."""
-        for cursor in list(self.cursors):
-            # An unbuffered result not read to its end: its rows are still on the way.
-            self.broken = self.broken or cursor._result is not None
-            cursor.connection = cursor._result = None
+        for ref in self.cursors:
+            cursor: Any = ref()
+            if _is_open(cursor):
+                # An unbuffered result not read to its end: its rows are still on the way.
+                self.broken = self.broken or cursor._result is not None
+                cursor.connection = cursor._result = None
         self.cursors.clear()
 
     # The remaining ways to change a session, none of which is a statement.
@@ -134,27 +147,33 @@ class PooledConnection(Connection):
         return super().change_user(*args, **kwargs)
 
 
+def _is_open(cursor: Any) -> bool:
+    return cursor is not None and cursor.connection is not None
+
+
 class _Vouching:
     """Mixed into a cursor class: judges each statement by its template, before the data."""
 
     connection: PooledConnection | None
 
     def execute(self, query: Any, args: Any = None) -> Any:
-        return self._vouch(query, super().execute, query, args)  # type: ignore[misc]
+        connection = self.connection
+        # Vouched already: executemany() calls this with the data put in, and its verdict holds.
+        if connection is None or connection.vouched:
+            return super().execute(query, args)  # type: ignore[misc]
+        connection.vouched = is_clean(query)
+        try:
+            return super().execute(query, args)  # type: ignore[misc]
+        finally:
+            connection.vouched = False
 
     def executemany(self, query: Any, args: Any) -> Any:
-        return self._vouch(query, super().executemany, query, args)  # type: ignore[misc]
-
-    def _vouch(self, template: Any, run: Any, *args: Any) -> Any:
         connection = self.connection
-        # executemany() calls execute() with the data put in: the outer verdict holds.
-        if connection is None or connection.vouched:
-            return run(*args)
-        # Once dirty, a further verdict changes nothing, unless the set-up is being recorded.
-        worth_it = not connection.dirty or connection.setup is not None
-        connection.vouched = worth_it and is_clean(template)
+        if connection is None:
+            return super().executemany(query, args)  # type: ignore[misc]
+        connection.vouched = is_clean(query)
         try:
-            return run(*args)
+            return super().executemany(query, args)  # type: ignore[misc]
         finally:
             connection.vouched = False
 
