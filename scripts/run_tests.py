@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Run the tests as `make test` does, and close with one line that counts them all.
+
+With DATABASE_URL at a MySQL or MariaDB server: all tests there, then those that use a database
+once more on SQLite, the embedded default. Without: all tests on SQLite.
+
+    run_tests.py              as above
+    run_tests.py --database   only the tests that use a database, on DATABASE_URL
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+DATABASE_TESTS = ("--ignore=tests/unit", "--ignore=tests/support", "--ignore=tests/packaging")
+INTERRUPTED = 2  # pytest's exit status after Ctrl-C, and when a test file can't be read
+
+
+@dataclass(frozen=True)
+class Run:
+    title: str
+    database_url: str
+    arguments: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def plan(database_url: str, *, database_only: bool) -> list[Run]:
+    parts = urlsplit(database_url)
+    if parts.scheme not in {"mysql", "mariadb"}:
+        arguments = DATABASE_TESTS if database_only else ()
+        return [Run("SQLite", database_url, arguments)]
+    # Without user and password: this is printed.
+    server = f"{parts.scheme}://{parts.hostname}:{parts.port or 3306}{parts.path}"
+    if database_only:
+        return [Run(f"database tests, {server}", database_url, DATABASE_TESTS)]
+    on_sqlite = Run("database tests, SQLite", "", (*DATABASE_TESTS, "-m", "not mysql"))
+    return [Run(f"all tests, {server}", database_url), on_sqlite]
+
+
+def perform(run: Run, results: Path) -> Outcome:
+    print(f"\n--- {run.title}", flush=True)
+    command = [sys.executable, "-m", "pytest", f"--junitxml={results}", *run.arguments]
+    environment = {**os.environ, "DATABASE_URL": run.database_url}
+    with subprocess.Popen(command, env=environment) as process:
+
+        def interrupt(_signum: int, _frame: FrameType | None) -> None:
+            # TERM would end pytest on the spot, and what its tests have started would stay.
+            process.send_signal(signal.SIGINT)
+
+        signal.signal(signal.SIGTERM, interrupt)
+        status = process.wait()
+    return count(status, results)
+
+
+def count(status: int, results: Path) -> Outcome:
+    """Read pytest's own report. A run that broke off counts as a failure, whatever it says."""
+    if not results.exists():
+        return Outcome(status or 1, failed=1)
+    suites = ET.parse(results).getroot().findall("testsuite")
+    total, failures, errors, skipped = (
+        sum(int(suite.get(name, 0)) for suite in suites)
+        for name in ("tests", "failures", "errors", "skipped")
+    )
+    passed = total - failures - errors - skipped
+    return Outcome(status, passed, failures + errors or int(status != 0), skipped)
+
+
+def main(arguments: Sequence[str]) -> int:
+    if list(arguments) not in ([], ["--database"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    # The terminal's Ctrl-C reaches pytest too, and pytest says when it has cleaned up. A function,
+    # not SIG_IGN: that one pytest would inherit.
+    signal.signal(signal.SIGINT, lambda _signum, _frame: None)
+    outcomes = []
+    with tempfile.TemporaryDirectory(prefix="test-results-") as directory:
+        runs = plan(os.environ.get("DATABASE_URL", ""), database_only=bool(arguments))
+        for number, run in enumerate(runs):
+            outcomes.append(perform(run, Path(directory) / f"{number}.xml"))
+            if outcomes[-1].status == INTERRUPTED:
+                break
+    passed, failed, skipped = (
+        sum(getattr(outcome, name) for outcome in outcomes)
+        for name in ("passed", "failed", "skipped")
+    )
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
