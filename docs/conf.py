@@ -1,0 +1,22 @@
+"""Settings of the documentation; `make docs` builds it with warnings as errors."""
+
+import re
+from pathlib import Path
+
+_INIT = Path(__file__).parent.parent / "pooldaemon" / "__init__.py"
+
+project = "pooldaemon"
+author = "pooldaemon contributors"
+copyright = "2026, pooldaemon contributors"
+release = re.findall(r'^__version__ = "(.+)"$', _INIT.read_text(encoding="utf-8"), re.MULTILINE)[0]
+version = release
+
+extensions = ["sphinx.ext.autodoc"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+exclude_patterns = ["_build"]
+# A role of its own for every word in single backquotes: it is code.
+default_role = "code"
+
+html_theme = "furo"
+html_title = f"pooldaemon {release}"
