@@ -10,17 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pooldaemon.connections import auto_close_db, close_pool
+    from pooldaemon.connections import auto_close_db, close_pool, pool_stats
     from pooldaemon.management.base import BaseDaemonCommand
 
 __version__ = "0.1.0"
 
-__all__ = ["BaseDaemonCommand", "auto_close_db", "close_pool"]
+__all__ = ["BaseDaemonCommand", "auto_close_db", "close_pool", "pool_stats"]
 
 _HOMES = {
     "BaseDaemonCommand": "pooldaemon.management.base",
     "auto_close_db": "pooldaemon.connections",
     "close_pool": "pooldaemon.connections",
+    "pool_stats": "pooldaemon.connections",
 }
 
 

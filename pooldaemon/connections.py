@@ -15,6 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from pooldaemon.pool.registry import registry
+from pooldaemon.stats import PoolStats
 
 logger = logging.getLogger("pooldaemon.connections")
 
@@ -207,6 +208,11 @@ def limit_connections(maximum: int | None) -> None:
 def unpooled_aliases() -> list[str]:
     """The databases whose connections no pool of ours counts, so that no limit holds."""
     return [alias for alias in connections if getattr(connections[alias], "pool", None) is None]
+
+
+def pool_stats() -> tuple[PoolStats, ...]:
+    """One snapshot per pool of this process. Thread-safe; costs the pools nothing."""
+    return tuple(pool.stats() for pool in registry.all())
 
 
 def peak_connections() -> int:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import OperationalError
 
+from pooldaemon.stats import PoolStats
+
 __all__ = ["ImproperlyConfigured", "PoolError", "PoolTimeout", "TooManyWaiters"]
 
 
@@ -18,7 +20,26 @@ class PoolError(OperationalError):
 
 
 class PoolTimeout(PoolError):
-    """No connection became free within the pool's ``timeout``."""
+    """No connection became free within the pool's ``timeout``.
+
+    :ivar waited: seconds.
+    :ivar stats: the pool at that moment, a :class:`~pooldaemon.stats.PoolStats`: total, in
+        use, idle, waiting, cap and holders. ``None`` for SQLAlchemy's own classes of pool.
+    :ivar last_connect_error: the last error of opening a connection, also the ``__cause__``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        waited: float,
+        stats: PoolStats | None = None,
+        last_connect_error: BaseException | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.waited = waited
+        self.stats = stats
+        self.last_connect_error = last_connect_error
+        self.__cause__ = last_connect_error
 
 
 class TooManyWaiters(PoolError):

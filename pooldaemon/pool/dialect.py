@@ -6,8 +6,11 @@ here, because here every session begins and ends, whatever class of pool is in f
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
+
+from pooldaemon.exceptions import PoolTimeout
 
 
 class DriverDialect:
@@ -25,6 +28,10 @@ class DriverDialect:
         # by the garbage collector, closing a lost connection in the thread that holds it.
         self._sessions: set[object] = set()
         self._levels: set[int] = {0}
+        self._opening = threading.Lock()
+        self.cap: int | None = None
+        """The most sessions there may be at once; ``None``: the pool has no limit."""
+        self.opened = 0
 
     @property
     def open_sessions(self) -> int:
@@ -38,20 +45,36 @@ class DriverDialect:
 
     def connect(self, slot: Any) -> Any:
         """Open a session for *slot* (SQLAlchemy's ``creator``)."""
-        attempt = object()
-        self._sessions.add(attempt)
-        self._levels.add(len(self._sessions))
+        deadline = getattr(slot, "deadline", None)
+        attempt = self._claim_session(deadline)
         try:
-            connection = self._open(getattr(slot, "deadline", None))
+            connection = self._open(deadline)
         finally:
             self._sessions.discard(attempt)
         self._sessions.add(id(connection))
         return connection
 
+    def _claim_session(self, deadline: float | None) -> object:
+        """Count one more session, once there is room for it under the cap.
+
+        A slot of the pool is free as soon as its connection is closed here; on the server the
+        session may last a little longer, and it counts until it has ended there.
+        """
+        attempt = object()
+        while True:
+            with self._opening:
+                if self.cap is None or len(self._sessions) < self.cap:
+                    self._sessions.add(attempt)
+                    self._levels.add(len(self._sessions))
+                    self.opened += 1
+                    return attempt
+            self._await_ends(deadline)
+
     def do_close(self, connection: Any) -> None:
-        """Close the session; return when the server has let go of it, or is in doubt."""
+        """Close the session. It counts until the server has let go of it."""
         try:
-            self._close(connection)
+            if (remains := self._close(connection)) is not None:
+                self._sessions.add(remains)
         finally:
             self._sessions.discard(id(connection))
 
@@ -80,13 +103,26 @@ class DriverDialect:
         """Open a session, trying until *deadline* (monotonic clock) if the server is full."""
         return self._open_session()
 
-    def _close(self, connection: Any) -> None:
+    def _close(self, connection: Any) -> object | None:
+        """Close the session; returns what stands for it if it may still be there."""
         connection.close()
+        return None
+
+    def _await_ends(self, deadline: float | None) -> None:
+        """Wait a little for closed sessions to end on the server.
+
+        :raises PoolTimeout: none did until *deadline*.
+        """
+        raise PoolTimeout("the pool has more sessions than it may have", 0.0)
 
     def is_alive(self, connection: Any) -> bool:
         """Whether an idle *connection* can be handed out."""
         return True
 
-    def reset(self, connection: Any) -> None:
-        """Take from the session what its borrower left on it; called before it is idle."""
+    def reset(self, connection: Any) -> bool:
+        """Take from the session what its borrower left on it; called before it is idle.
+
+        :returns: whether it took a real reset, more than ending a transaction.
+        """
         connection.rollback()
+        return False

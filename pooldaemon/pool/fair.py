@@ -18,47 +18,23 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy.pool import Pool
-from sqlalchemy.pool.base import _ConnectionRecord
 
 from pooldaemon.exceptions import PoolTimeout, TooManyWaiters
+from pooldaemon.pool.counters import SlotStats, sum_times
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.pool.place import caller, describe
+from pooldaemon.pool.slot import Slot
+from pooldaemon.stats import Holder, PoolStats
 
 RECYCLE_JITTER = 0.1
 """A connection's lifetime is shortened by up to this share, so that connections made together
 do not all reconnect together (HikariCP varies ``maxLifetime`` in the same way)."""
-
-
-class Slot(_ConnectionRecord):
-    """One place under the cap, empty or with a connection."""
-
-    def __init__(self, pool: FairQueuePool) -> None:
-        super().__init__(pool, connect=False)
-        self.pool = pool
-        self.generation = -1
-        """The pool's generation in which its connection was made; older ones are closed."""
-        self.expires = 0.0
-        self.idle_since = 0.0
-        self.deadline = 0.0
-        """Until when (monotonic clock) the borrower waits for the server to accept it."""
-        self.holder: int | None = None
-        """The thread that has borrowed it."""
-        self.held_since = 0.0
-
-    def give_back(self) -> None:
-        """The borrower is done with it."""
-        pool = self.pool
-        pool._reset(self.dbapi_connection)
-        pool._do_return_conn(self)
-
-    def discard(self) -> None:
-        """The borrower is done with it, and nobody should use this connection again."""
-        self.close()
-        self.pool._do_return_conn(self)
 
 
 class _Waiter:
@@ -101,9 +77,10 @@ class FairQueuePool(Pool):
         **kw: Any,
     ) -> None:
         super().__init__(creator, dialect=dialect, **kw)  # type: ignore[arg-type]
-        self._reset = dialect.reset
+        self._make_clean = dialect.reset
         self._is_alive = dialect.is_alive
-        self.cap = pool_size + max_overflow
+        self._sessions = dialect
+        self.cap = dialect.cap = pool_size + max_overflow
         self._keep = pool_size
         self._timeout = timeout
         self._max_waiting = max_waiting
@@ -111,12 +88,21 @@ class FairQueuePool(Pool):
         self._generation = 0
         self._surplus = 0
         """Slots in use that are above the cap since it was made smaller."""
-        self._slots = [Slot(self) for _ in range(self.cap)]
+        self._timeouts = 0
+        self._rejected = 0
+        self._connect_errors = 0
+        self._last_connect_error: BaseException | None = None
+        self._dropped: list[SlotStats] = []
+        """What happened to slots that are no more."""
+        self._slots = [self._new_slot() for _ in range(self.cap)]
         self._idle: deque[Slot] = deque()  # the longest idle one is on the left
         self._empty = deque(self._slots)
         self._take_idle = self._idle.pop if use_lifo else self._idle.popleft
         self._lock = threading.Lock()
         self._waiters: deque[_Waiter] = deque()
+
+    def _new_slot(self) -> Slot:
+        return Slot(self, self._make_clean, self._do_return_conn)
 
     # -- borrowing --------------------------------------------------------------------
 
@@ -128,10 +114,13 @@ class FairQueuePool(Pool):
         :raises TooManyWaiters: the queue is full.
         """
         slot = self._do_get()
+        slot.place = caller()
         if slot.dbapi_connection is None:
             try:
-                slot.get_connection()
-            except BaseException:
+                slot.connect()
+            except BaseException as failure:
+                self._connect_errors += 1
+                self._last_connect_error = failure.with_traceback(None)
                 self._do_return_conn(slot)
                 raise
         return BorrowedConnection(slot.dbapi_connection, slot, error)
@@ -140,13 +129,18 @@ class FairQueuePool(Pool):
         now = time.monotonic()
         # Whoever waits came earlier: a newcomer may not pass, even if a slot is free.
         slot = None if self._waiters else self._take()
-        if slot is None:
-            slot = self._wait(now)
+        if slot is not None:
+            slot.stats.wait.counts[0] += 1
+        else:
+            started = now
+            slot = self._wait(started)
+            now = time.monotonic()
+            slot.stats.wait.add(now - started)
         slot.holder = threading.get_ident()
         slot.held_since = now
-        if slot.dbapi_connection is not None and not self._is_fit(slot, now):
-            slot.close()
-        if slot.dbapi_connection is None:  # SQLAlchemy connects it as soon as we return
+        if slot.dbapi_connection is not None and (reason := self._reason_to_drop(slot, now)):
+            slot.drop(reason)
+        if slot.dbapi_connection is None:
             self._prepare_connect(slot, now)
         return slot
 
@@ -164,12 +158,20 @@ class FairQueuePool(Pool):
         slot.generation = self._generation
         slot.deadline = now + self._timeout
         lifetime = self._recycle * (1 - RECYCLE_JITTER * random.random())
-        slot.expires = time.monotonic() + lifetime if self._recycle >= 0 else float("inf")
+        slot.expires = now + lifetime if self._recycle >= 0 else float("inf")
+
+    def _reason_to_drop(self, slot: Slot, now: float) -> str | None:
+        if slot.generation != self._generation:
+            return "pool closed"
+        if now >= slot.expires:
+            return "expired"
+        return None if self._is_alive(slot.dbapi_connection) else "dead"
 
     def _wait(self, started: float) -> Slot:
         waiter = _Waiter()
         with self._lock:
             if self._max_waiting is not None and len(self._waiters) >= self._max_waiting:
+                self._rejected += 1
                 raise TooManyWaiters(
                     f"{self.status()}: the queue is full (max_waiting={self._max_waiting})"
                 )
@@ -194,29 +196,22 @@ class FairQueuePool(Pool):
             self._hand_over()
         return waiter.slot
 
-    def _is_fit(self, slot: Slot, now: float) -> bool:
-        return (
-            slot.generation == self._generation
-            and now < slot.expires
-            and self._is_alive(slot.dbapi_connection)
-        )
-
     # -- giving back ------------------------------------------------------------------
 
     def _do_return_conn(self, record: Any) -> None:
         slot: Slot = record
-        slot.holder = None
         now = slot.idle_since = time.monotonic()
-        if slot.dbapi_connection is not None and not self._is_worth_keeping(slot):
-            slot.close()
+        slot.stats.use.add(now - slot.held_since)
+        slot.holder = slot.place = None
+        if getattr(slot.dbapi_connection, "broken", False):
+            slot.drop("broken")
+        elif slot.generation != self._generation:
+            slot.drop("pool closed")
+        elif len(self._idle) >= self._keep and not self._waiters:
+            # Above pool_size only waiters justify keeping a connection open.
+            slot.drop("overflow")
         self._put(slot)
         self._sweep(now)
-
-    def _is_worth_keeping(self, slot: Slot) -> bool:
-        if slot.generation != self._generation or getattr(slot.dbapi_connection, "broken", False):
-            return False
-        # Above pool_size only waiters justify keeping a connection open.
-        return len(self._idle) < self._keep or bool(self._waiters)
 
     def _put(self, slot: Slot) -> None:
         if self._surplus and self._drop(slot):
@@ -253,10 +248,11 @@ class FairQueuePool(Pool):
         with self._lock:
             change = pool_size + max_overflow - self.cap
             self.cap += change
+            self._sessions.cap = self.cap
             self._keep = pool_size
             revived = min(self._surplus, max(change, 0))
             self._surplus += max(-change, 0) - revived
-            added = [Slot(self) for _ in range(change - revived)]
+            added = [self._new_slot() for _ in range(change - revived)]
             self._slots += added
         for slot in added:
             self._put(slot)
@@ -274,7 +270,7 @@ class FairQueuePool(Pool):
 
     def _drop(self, slot: Slot) -> bool:
         """Take *slot* out of the pool, if there are still too many."""
-        slot.close()
+        slot.drop("resized")
         # Not waited for, see _hand_over(): a slot that stays is dropped at its next return.
         if not self._lock.acquire(blocking=False):
             return False
@@ -283,6 +279,7 @@ class FairQueuePool(Pool):
                 return False
             self._surplus -= 1
             self._slots.remove(slot)
+            self._dropped.append(slot.stats)
             return True
         finally:
             self._lock.release()
@@ -291,38 +288,82 @@ class FairQueuePool(Pool):
         """Close what has been idle for too long, or was made before the pool was closed."""
         while self._idle:
             try:
-                if not self._is_stale(self._idle[0], now):
+                if self._reason_to_sweep(self._idle[0], now) is None:
                     return
                 slot = self._idle.popleft()
             except IndexError:
                 return
-            if self._is_stale(slot, now):  # another thread may have taken the one we looked at
-                slot.close()
+            # Another thread may have taken the one we looked at: look again.
+            if reason := self._reason_to_sweep(slot, now):
+                slot.drop(reason)
             self._put(slot)
 
-    def _is_stale(self, slot: Slot, now: float) -> bool:
-        too_long = 0 <= self._max_idle < now - slot.idle_since
-        return too_long or slot.generation != self._generation
+    def _reason_to_sweep(self, slot: Slot, now: float) -> str | None:
+        if slot.generation != self._generation:
+            return "pool closed"
+        return "idle" if 0 <= self._max_idle < now - slot.idle_since else None
 
     # -- telling ----------------------------------------------------------------------
 
     def status(self) -> str:
         in_use = sum(slot.holder is not None for slot in self._slots)
         return (
-            f"pool {self._orig_logging_name or hex(id(self))}: {in_use} in use, "
+            f"pool {self.name}: {self._sessions.open_sessions} open, {in_use} in use, "
             f"{len(self._idle)} idle, {len(self._waiters)} waiting, cap {self.cap}"
         )
 
-    def _timed_out(self, waited: float) -> PoolTimeout:
+    @property
+    def name(self) -> str:
+        return self._orig_logging_name or hex(id(self))
+
+    def stats(self) -> PoolStats:
+        """A snapshot. Takes no lock: numbers that change meanwhile may be one apart."""
+        slots = list(self._slots)
+        stats = [slot.stats for slot in slots] + self._dropped
+        holders = self._holders(slots)
+        discards: Counter[str] = sum((one.discards for one in stats), Counter())
+        return PoolStats(
+            name=self.name,
+            poolclass=type(self).__name__,
+            cap=self.cap,
+            total=self._sessions.open_sessions,
+            peak=self._sessions.peak_sessions,
+            connects=sum(sum(one.connect.counts) for one in stats),
+            in_use=len(holders),
+            idle=len(self._idle),
+            waiting=len(self._waiters),
+            holders=holders,
+            timeouts=self._timeouts,
+            rejected=self._rejected,
+            connect_errors=self._connect_errors,
+            discards=MappingProxyType(dict(discards)),
+            resets=sum(one.resets for one in stats),
+            wait=sum_times(one.wait for one in stats),
+            use=sum_times(one.use for one in stats),
+            connect=sum_times(one.connect for one in stats),
+        )
+
+    def _holders(self, slots: list[Slot]) -> tuple[Holder, ...]:
         now = time.monotonic()
         names = {thread.ident: thread.name for thread in threading.enumerate()}
-        holders = ", ".join(
-            f"{names.get(slot.holder, 'a thread that has ended')} for {now - slot.held_since:.1f} s"
-            for slot in self._slots
-            if slot.holder is not None
-        )
+        found = [
+            Holder(names.get(ident, "a thread that has ended"), now - slot.held_since, place)
+            for slot in slots
+            if (ident := slot.holder) is not None and (place := describe(slot.place))
+        ]
+        return tuple(sorted(found, key=lambda holder: -holder.seconds))
+
+    def _timed_out(self, waited: float) -> PoolTimeout:
+        with self._lock:
+            self._timeouts += 1
+        stats, error = self.stats(), self._last_connect_error
+        holders = "; ".join(map(str, stats.holders)) or "nobody"
+        last_error = f" Last connect error: {error}." if error else ""
         return PoolTimeout(
             f"{self.status()}: no connection became free in {waited:.1f} s "
-            f"(timeout={self._timeout:g}). Held by: {holders or 'nobody'}. "
-            "Give connections back sooner (auto_close_db), or raise pool_size or timeout."
+            f"(timeout={self._timeout:g}).{last_error} Held by: {holders}. "
+            "Give connections back sooner (auto_close_db), or raise pool_size or timeout.",
+            waited,
+            stats,
+            error,
         )

@@ -18,6 +18,7 @@ from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.fair import FairQueuePool
 from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.stats import PoolStats
 
 
 class ManagedPool:
@@ -62,7 +63,7 @@ class ManagedPool:
         try:
             proxy = self._pool.connect()
         except sqlalchemy.exc.TimeoutError as timeout:
-            raise PoolTimeout(f"pool {self.name}: {timeout.args[0]}") from timeout
+            raise PoolTimeout(f"pool {self.name}: {timeout.args[0]}", 0.0) from timeout
         return BorrowedConnection(proxy.dbapi_connection, _ProxyLease(proxy), error)
 
     def close(self) -> None:
@@ -73,8 +74,27 @@ class ManagedPool:
             # dispose() resets its count while connections are out; a new pool counts rightly.
             self._pool = self._pool.recreate()
 
-    def status(self) -> str:
-        return self._pool.status()
+    def stats(self) -> PoolStats:
+        """What the pool is doing and has done."""
+        if isinstance(self._pool, FairQueuePool):
+            return self._pool.stats()
+        return PoolStats(
+            name=self.name,
+            poolclass=type(self._pool).__name__,
+            cap=None,
+            total=self.dialect.open_sessions,
+            peak=self.dialect.peak_sessions,
+            connects=self.dialect.opened,
+        )
+
+    def resize(self, pool_size: int, max_overflow: int = 0) -> None:
+        """Change the cap; it holds as soon as connections in use above it have come back.
+
+        :raises TypeError: the pool is of a class whose size can't be changed.
+        """
+        if not isinstance(self._pool, FairQueuePool):
+            raise TypeError(f"a {type(self._pool).__name__} can't be resized")
+        self._pool.resize(pool_size, max_overflow)
 
 
 class _ProxyLease:

@@ -55,6 +55,8 @@ class PooledConnection(Connection):
     """The socket's; cached, since the driver refuses to tell it while a query runs."""
     poll: select.poll
     """Ready when there is something to read on the socket."""
+    wait_timeout: float
+    """Seconds of idleness after which the server ends the session."""
     last_used: float
     """When it came back to the pool (monotonic clock)."""
     cursors: list[weakref.ref[Any]]
@@ -82,6 +84,7 @@ class PooledConnection(Connection):
         self.poll = select.poll()
         self.poll.register(self.descriptor, select.POLLIN)
         self.last_used = 0.0
+        self.wait_timeout = 0.0
         self.cursors = []
         self.setup = []
         self.baseline = b""
@@ -184,9 +187,10 @@ def _watched(cursorclass: Any) -> Any:
 
 
 BASELINE = """
-SELECT DATABASE(), @@character_set_client, @@collation_connection, @@session.sql_mode, @@autocommit
+SELECT DATABASE(), @@character_set_client, @@collation_connection, @@session.sql_mode, @@autocommit,
+  @@wait_timeout
 """
-"""What a reset loses and no statement of the set-up may have said."""
+"""What a reset loses and no statement of the set-up may have said; and how long it may idle."""
 
 HIDDEN_CODE = """
 SELECT EXISTS (SELECT 1 FROM information_schema.triggers WHERE trigger_schema <> 'sys')
@@ -209,7 +213,9 @@ def record_baseline(connection: PooledConnection, init_command: str) -> None:
     :param init_command: the driver's option of this name, which ran out of our sight.
     """
     setup, connection.setup = connection.setup or [], None
-    database, charset, collation, sql_mode, autocommit = _fetch_row(connection, BASELINE)
+    database, charset, collation, sql_mode, autocommit, connection.wait_timeout = _fetch_row(
+        connection, BASELINE
+    )
     statements = [
         f"SET NAMES {charset} COLLATE {collation}, SESSION sql_mode = '{sql_mode}'".encode(),
         *([b"USE `%s`" % database.encode().replace(b"`", b"``")] if database else []),
@@ -232,20 +238,22 @@ def _fetch_row(connection: PooledConnection, statement: str) -> Any:
         return cursor.fetchone()
 
 
-def reset(connection: PooledConnection, mode: str, autocommit: bool, hidden_code: bool) -> None:
+def reset(connection: PooledConnection, mode: str, autocommit: bool, hidden_code: bool) -> bool:
     """Make the session clean for its next borrower, or mark it ``broken``.
 
     :param mode: ``"dirty"``, ``"always"`` or ``"never"`` (``OPTIONS["pool"]["reset"]``). An
         open transaction is ended in every mode.
     :param autocommit: what the session's autocommit is to be.
     :param hidden_code: what :func:`runs_hidden_code` said: no statement is known to be clean.
+    :returns: whether the session was reset, not just found clean.
     """
     connection.close_cursors()
     if connection.broken or not connection.open:
         connection.broken = True
-        return
+        return False
+    needed = mode == "always" or (mode == "dirty" and (connection.dirty or hidden_code))
     try:
-        if mode == "always" or (mode == "dirty" and (connection.dirty or hidden_code)):
+        if needed:
             _reset_session(connection)
         elif connection.dirty or not (autocommit and connection.get_autocommit()):
             connection.rollback()
@@ -253,6 +261,7 @@ def reset(connection: PooledConnection, mode: str, autocommit: bool, hidden_code
         connection.dirty = False
     except MySQLdb.Error:
         connection.broken = True
+    return needed and not connection.broken
 
 
 def _reset_session(connection: PooledConnection) -> None:

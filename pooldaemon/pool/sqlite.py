@@ -8,8 +8,9 @@ from pooldaemon.pool.dialect import DriverDialect
 
 
 class SQLiteDialect(DriverDialect):
-    def reset(self, connection: Any) -> None:
+    def reset(self, connection: Any) -> bool:
         if connection.in_transaction:
             connection.rollback()
         # Autocommit, in which Django runs SQLite; ``atomic`` left half-way may have changed it.
         connection.isolation_level = None
+        return False

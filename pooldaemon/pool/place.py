@@ -1,0 +1,44 @@
+"""Where in the user's code a connection was borrowed, at next to no cost."""
+
+from __future__ import annotations
+
+import sys
+from types import CodeType
+
+# Frames of these packages lie between the pool and the line that the reader wrote.
+INTERNAL = frozenset({"asgiref", "contextlib", "django", "functools", "pooldaemon", "threading"})
+
+Place = tuple[CodeType, int]
+"""A code object and the index of an instruction: no reference to the frame and its variables."""
+
+_internal_globals: dict[int, bool] = {}
+
+
+def caller() -> Place:
+    """The innermost frame outside the packages that lead here, or else the outermost."""
+    frame = sys._getframe(2)
+    while _is_internal(frame.f_globals) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code, frame.f_lasti
+
+
+def _is_internal(module: dict[str, object]) -> bool:
+    # By the identity of a module's variables: this runs for each frame of each borrow.
+    try:
+        return _internal_globals[id(module)]
+    except KeyError:
+        package = str(module.get("__name__")).partition(".")[0]
+        known = _internal_globals[id(module)] = package in INTERNAL
+        return known
+
+
+def describe(place: Place | None) -> str:
+    """``"shop/views.py:31 in checkout"``; the line is looked up only here."""
+    if place is None:
+        return "an unknown place"
+    code, instruction = place
+    line = next(
+        (number for start, end, number in code.co_lines() if start <= instruction < end and number),
+        code.co_firstlineno,
+    )
+    return f"{code.co_filename}:{line} in {code.co_name}"

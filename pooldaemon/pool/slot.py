@@ -1,0 +1,66 @@
+"""One place under a pool's cap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.pool import Pool
+from sqlalchemy.pool.base import _ConnectionRecord
+
+from pooldaemon.pool.counters import SlotStats
+from pooldaemon.pool.place import Place
+
+
+class Slot(_ConnectionRecord):
+    """A connection record of SQLAlchemy's, empty or with a connection.
+
+    Whoever took it out of the pool's deques is the only one to touch it.
+
+    :param make_clean: undoes what a borrower left on a connection; says whether it had to.
+    :param put_back: returns the slot to its pool.
+    """
+
+    def __init__(
+        self, pool: Pool, make_clean: Callable[[Any], bool], put_back: Callable[[Any], None]
+    ) -> None:
+        super().__init__(pool, connect=False)
+        self._make_clean = make_clean
+        self._put_back = put_back
+        self.generation = -1
+        """The pool's generation in which its connection was made; older ones are closed."""
+        self.expires = 0.0
+        """End of its connection's lifetime (monotonic clock, as all times here)."""
+        self.idle_since = 0.0
+        self.deadline = 0.0
+        """Until when the borrower waits for the server to accept it."""
+        self.holder: int | None = None
+        """The thread that has borrowed it."""
+        self.held_since = 0.0
+        self.place: Place | None = None
+        """Where it was borrowed."""
+        self.stats = SlotStats()
+
+    def connect(self) -> None:
+        """Open a connection; raises what the driver raises."""
+        started = time.monotonic()
+        self.get_connection()
+        self.stats.connect.add(time.monotonic() - started)
+
+    def drop(self, reason: str) -> None:
+        """Close the connection, if there is one, and count why."""
+        if self.dbapi_connection is not None:
+            self.stats.discards[reason] += 1
+            self.close()
+
+    def give_back(self) -> None:
+        """The borrower is done with it."""
+        if self._make_clean(self.dbapi_connection):
+            self.stats.resets += 1
+        self._put_back(self)
+
+    def discard(self) -> None:
+        """The borrower is done with it, and nobody should use this connection again."""
+        self.drop("set-up failed")
+        self._put_back(self)
