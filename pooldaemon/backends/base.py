@@ -12,13 +12,13 @@ of every request and :func:`pooldaemon.auto_close_db` at the end of every unit o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS
-from django.utils.asyncio import async_unsafe
 
 from pooldaemon.pool import handle
 from pooldaemon.pool.config import PoolConfig, read_pool_config
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 else:
     BaseDatabaseWrapper = object
+
+
+logger = logging.getLogger("pooldaemon.pool")
 
 
 class PooledDatabaseMixin(BaseDatabaseWrapper):
@@ -130,7 +133,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         return self._borrowed or super().get_new_connection(conn_params)
 
-    @async_unsafe
+    # Not @async_unsafe again: every way here is, and the decorator costs more than the borrow.
     def connect(self) -> None:
         if (pool := self.pool) is None:
             super().connect()
@@ -143,11 +146,28 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
                 super().connect()
                 pool.dialect.session_is_set_up(handle.physical(borrowed))
                 handle.notes(borrowed)["is_set_up"] = True
+                self._warm_up(pool)
         except BaseException:
             # Half set up, it is of no use to anybody.
             self._borrowed = self.connection = None
             handle.discard(borrowed)
             raise
+
+    def _warm_up(self, pool: ManagedPool) -> None:
+        """With a pool's first connection, open the others that are to be there."""
+        mark = object()
+        if pool.min_idle < 2 or pool.facts.setdefault("warmed", mark) is not mark:
+            return
+        settings = self.settings_dict
+        others = [type(self)(settings, self.alias) for _ in range(pool.min_idle - 1)]
+        try:
+            for other in others:
+                other.ensure_connection()
+        except DatabaseError as error:
+            logger.warning("Opening min_idle=%d connections: %s", pool.min_idle, error)
+        finally:
+            for other in others:
+                other.close()
 
     def _take_over(self, borrowed: BorrowedConnection) -> None:
         """What Django's ``connect()`` does, without what was done for this session before."""

@@ -12,7 +12,7 @@ import sqlalchemy.pool
 
 from pooldaemon.conf import MAX_CONNECTIONS, MAX_SECONDS, Choice, Number, check_value, nearest
 from pooldaemon.exceptions import ImproperlyConfigured
-from pooldaemon.pool.fair import FairQueuePool
+from pooldaemon.pool.fair import DEFAULT_POOL_SIZE, FairQueuePool
 
 NAMED_POOLS = {
     "FairQueuePool": FairQueuePool,
@@ -43,6 +43,7 @@ FAIR_RULES: Rules = {
     "use_lifo": Choice((True, False)),
     "max_waiting": Number(0, 1_000_000, whole=True, also=(None,)),
     "max_idle": Number(1, MAX_SECONDS, also=(-1,)),
+    "min_idle": Number(0, MAX_CONNECTIONS, whole=True),
 }
 
 FAIR_DEFAULTS: dict[str, Any] = {"recycle": 1800.0, "max_idle": 600.0}
@@ -137,6 +138,12 @@ def _check(poolclass: type[Any], given: dict[str, tuple[str, Any]]) -> None:
             )
         if key in rules:
             check_value(place, rules[key], value)
+    place, min_idle = given.get("min_idle", ("", 0))
+    _, pool_size = given.get("pool_size", ("", DEFAULT_POOL_SIZE))
+    if min_idle > pool_size:
+        raise ImproperlyConfigured(
+            f"{place} is {min_idle!r}; it must be at most pool_size, which is {pool_size}."
+        )
 
 
 def accepted_arguments(poolclass: type[Any]) -> set[str]:

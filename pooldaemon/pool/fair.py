@@ -19,6 +19,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -35,6 +36,12 @@ from pooldaemon.stats import Holder, PoolStats
 RECYCLE_JITTER = 0.1
 """A connection's lifetime is shortened by up to this share, so that connections made together
 do not all reconnect together (HikariCP varies ``maxLifetime`` in the same way)."""
+
+
+DEFAULT_POOL_SIZE = 10
+
+SWEEP_INTERVAL = 1.0
+"""Seconds between looks for connections that have been idle for too long."""
 
 
 class _Waiter:
@@ -60,6 +67,8 @@ class FairQueuePool(Pool):
     :param max_waiting: longest queue; a further borrower fails at once. ``None``: no limit.
     :param max_idle: seconds after which an idle connection is closed; -1: never. There is
         no background thread: it is looked at when a connection comes back.
+    :param min_idle: so many connections are opened with the first one and stay open however
+        long they idle.
 
     Thread-safe. The remaining arguments are those of :class:`sqlalchemy.pool.Pool`.
     """
@@ -68,12 +77,13 @@ class FairQueuePool(Pool):
         self,
         creator: Any,
         dialect: DriverDialect,
-        pool_size: int = 10,
+        pool_size: int = DEFAULT_POOL_SIZE,
         max_overflow: int = 0,
         timeout: float = 30.0,
         use_lifo: bool = True,
         max_waiting: int | None = None,
         max_idle: float = -1,
+        min_idle: int = 0,
         **kw: Any,
     ) -> None:
         super().__init__(creator, dialect=dialect, **kw)  # type: ignore[arg-type]
@@ -85,7 +95,9 @@ class FairQueuePool(Pool):
         self._timeout = timeout
         self._max_waiting = max_waiting
         self._max_idle = max_idle
+        self.min_idle = min(min_idle, self.cap)
         self._generation = 0
+        self._next_sweep = 0.0
         self._surplus = 0
         """Slots in use that are above the cap since it was made smaller."""
         self._timeouts = 0
@@ -129,9 +141,7 @@ class FairQueuePool(Pool):
         now = time.monotonic()
         # Whoever waits came earlier: a newcomer may not pass, even if a slot is free.
         slot = None if self._waiters else self._take()
-        if slot is not None:
-            slot.stats.wait.counts[0] += 1
-        else:
+        if slot is None:
             started = now
             slot = self._wait(started)
             now = time.monotonic()
@@ -211,7 +221,9 @@ class FairQueuePool(Pool):
             # Above pool_size only waiters justify keeping a connection open.
             slot.drop("overflow")
         self._put(slot)
-        self._sweep(now)
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP_INTERVAL
+            self._sweep(now)
 
     def _put(self, slot: Slot) -> None:
         if self._surplus and self._drop(slot):
@@ -301,7 +313,9 @@ class FairQueuePool(Pool):
     def _reason_to_sweep(self, slot: Slot, now: float) -> str | None:
         if slot.generation != self._generation:
             return "pool closed"
-        return "idle" if 0 <= self._max_idle < now - slot.idle_since else None
+        if 0 <= self._max_idle < now - slot.idle_since and len(self._idle) > self.min_idle:
+            return "idle"
+        return None
 
     # -- telling ----------------------------------------------------------------------
 
@@ -321,6 +335,11 @@ class FairQueuePool(Pool):
         slots = list(self._slots)
         stats = [slot.stats for slot in slots] + self._dropped
         holders = self._holders(slots)
+        use = sum_times(one.use for one in stats)
+        waited = sum_times(one.wait for one in stats)
+        # Only those who waited were counted; all others found a connection at once.
+        at_once = use.count + len(holders) - waited.count
+        wait = replace(waited, counts=(waited.counts[0] + at_once, *waited.counts[1:]))
         discards: Counter[str] = sum((one.discards for one in stats), Counter())
         return PoolStats(
             name=self.name,
@@ -338,8 +357,8 @@ class FairQueuePool(Pool):
             connect_errors=self._connect_errors,
             discards=MappingProxyType(dict(discards)),
             resets=sum(one.resets for one in stats),
-            wait=sum_times(one.wait for one in stats),
-            use=sum_times(one.use for one in stats),
+            wait=wait,
+            use=use,
             connect=sum_times(one.connect for one in stats),
         )
 

@@ -33,18 +33,17 @@ class BorrowedConnection:
         _set(self, "_error", error)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._alive(), name)
+        if self._connection is None:
+            raise self._error(0, "this connection has been given back to the pool")
+        return getattr(self._connection, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._alive(), name, value)
+        if self._connection is None:
+            raise self._error(0, "this connection has been given back to the pool")
+        setattr(self._connection, name, value)
 
     def __repr__(self) -> str:
         return f"<BorrowedConnection {self._connection or 'given back'!r}>"
-
-    def _alive(self) -> Any:
-        if self._connection is None:
-            raise self._error(0, "this connection has been given back to the pool")
-        return self._connection
 
     def __del__(self) -> None:
         give_back(self)

@@ -112,9 +112,9 @@ class MySQLDialect(DriverDialect):
         if connection.poll.poll(0):
             return False
         idle = time.monotonic() - connection.last_used
-        if idle < self._ping_after:
-            return True
-        return idle < connection.wait_timeout * IDLE_SHARE and _ping(connection)
+        if idle >= connection.wait_timeout * IDLE_SHARE:
+            return False
+        return idle < self._ping_after or _ping(connection)
 
     def reset(self, connection: session.PooledConnection) -> bool:
         was_reset = session.reset(connection, self._reset, self._autocommit, self._hidden_code)

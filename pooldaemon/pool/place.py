@@ -17,19 +17,21 @@ _internal_globals: dict[int, bool] = {}
 def caller() -> Place:
     """The innermost frame outside the packages that lead here, or else the outermost."""
     frame = sys._getframe(2)
-    while _is_internal(frame.f_globals) and frame.f_back is not None:
+    while frame.f_back is not None:
+        # By the identity of a module's variables: this runs for each frame of each borrow.
+        internal = _internal_globals.get(id(frame.f_globals))
+        if internal is None:
+            internal = _learn(frame.f_globals)
+        if not internal:
+            break
         frame = frame.f_back
     return frame.f_code, frame.f_lasti
 
 
-def _is_internal(module: dict[str, object]) -> bool:
-    # By the identity of a module's variables: this runs for each frame of each borrow.
-    try:
-        return _internal_globals[id(module)]
-    except KeyError:
-        package = str(module.get("__name__")).partition(".")[0]
-        known = _internal_globals[id(module)] = package in INTERNAL
-        return known
+def _learn(module: dict[str, object]) -> bool:
+    package = str(module.get("__name__")).partition(".")[0]
+    internal = _internal_globals[id(module)] = package in INTERNAL
+    return internal
 
 
 def describe(place: Place | None) -> str:

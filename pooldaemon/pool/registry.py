@@ -6,6 +6,8 @@ database can't be found under the test database's name.
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -48,18 +50,19 @@ class ManagedPool:
             **arguments,
         )
 
+        self.borrow: Callable[[type[Exception]], BorrowedConnection] = self._borrow_proxy
+        """Take a connection, or raise ``PoolTimeout`` or what the driver raises. The argument is
+        what the connection raises when it is used after it was given back."""
+        self.min_idle = 0
+        """Connections to open with the first one."""
+        if isinstance(self._pool, FairQueuePool):
+            self.borrow = self._pool.borrow
+            self.min_idle = self._pool.min_idle
+
     def __repr__(self) -> str:
         return f"<ManagedPool {self.name} {self.config.poolclass.__name__}>"
 
-    def borrow(self, error: type[Exception]) -> BorrowedConnection:
-        """Take a connection.
-
-        :param error: what it raises when it is used after it was given back.
-        :raises PoolTimeout: none became free in time.
-        :raises Exception: what the driver raises when it can't connect.
-        """
-        if isinstance(self._pool, FairQueuePool):
-            return self._pool.borrow(error)
+    def _borrow_proxy(self, error: type[Exception]) -> BorrowedConnection:
         try:
             proxy = self._pool.connect()
         except sqlalchemy.exc.TimeoutError as timeout:
@@ -136,6 +139,11 @@ class PoolRegistry:
         for pool in self.all():
             pool.close()
 
+    def forget_settings(self) -> None:
+        """Let every wrapper read its settings again before its next borrow."""
+        with self._lock:
+            self.epoch += 1
+
     def limit(self, connections: int | None) -> None:
         """Give every pool, present and future, a hard cap; ``None``: what its settings say."""
         self.close_all()
@@ -146,6 +154,16 @@ class PoolRegistry:
 
 
 registry = PoolRegistry()
+
+
+def _close_at_exit(owner: int) -> None:
+    # Say goodbye to the server, or it counts aborted clients. A forked child has the parent's
+    # exit functions too, and the parent's sessions are not its own to close.
+    if os.getpid() == owner:
+        registry.close_all()
+
+
+atexit.register(_close_at_exit, os.getpid())
 
 
 class PoolKey:

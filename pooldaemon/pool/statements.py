@@ -11,10 +11,12 @@ text: see :func:`pooldaemon.pool.session.hides_side_effects`.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 MAX_CACHED_LENGTH = 4096
 """Longer statements (bulk inserts) are judged anew each time rather than kept in memory."""
+
+MAX_VERDICTS = 4096
+"""So many verdicts are remembered, then all are forgotten: cheaper than to order them by use."""
 
 _PLAIN_START = re.compile(r"[\s(]*(?:select|insert|update|delete|replace|with)\b", re.IGNORECASE)
 
@@ -79,15 +81,23 @@ _BUILT_INS = """
 _HARMLESS = frozenset((_KEYWORDS + _BUILT_INS).split())
 
 
+_verdicts: dict[str | bytes, bool] = {}
+
+
 def is_clean(statement: str | bytes) -> bool:
     """Whether *statement* provably leaves the session as it found it.
 
     Give the template, before parameters are put in, where there is one: parameters are
     literals and can't change the verdict, and a template is judged once. Thread-safe.
     """
-    if len(statement) > MAX_CACHED_LENGTH:
-        return _judge(statement)
-    return _judge_cached(statement)
+    verdict = _verdicts.get(statement)
+    if verdict is None:
+        verdict = _judge(statement)
+        if len(statement) <= MAX_CACHED_LENGTH:
+            if len(_verdicts) >= MAX_VERDICTS:
+                _verdicts.clear()
+            _verdicts[statement] = verdict
+    return verdict
 
 
 def _judge(statement: str | bytes) -> bool:
@@ -100,6 +110,3 @@ def _judge(statement: str | bytes) -> bool:
         return False
     body = _WITH_NAME.sub(" ( ", _INSERT_TARGET.sub(" ( ", statement))
     return all(not dot and name.lower() in _HARMLESS for dot, name in _CALL.findall(body))
-
-
-_judge_cached = lru_cache(maxsize=4096)(_judge)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from importlib.util import find_spec
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-if find_spec("MySQLdb") is None:
+try:
+    import MySQLdb
+except ImportError as error:
     raise ImproperlyConfigured(
         "pooldaemon.backends.mysql needs mysqlclient: pip install 'pooldaemon[mysql]'. To build it "
         "pip needs a C compiler, pkg-config and the client library's headers; on Debian and "
         "Ubuntu: apt-get install gcc python3-dev pkg-config libmariadb-dev"
+        f" ({error})"
+    ) from error
+
+if MySQLdb.__name__ != "MySQLdb":
+    raise ImproperlyConfigured(
+        f"{MySQLdb.__name__} stands in for mysqlclient (install_as_MySQLdb()), and "
+        "pooldaemon.backends.mysql can't work with it: it has no way to reset a session. "
+        "Remove that call and install mysqlclient."
     )
 
 from django.db.backends.mysql import base

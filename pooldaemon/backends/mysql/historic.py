@@ -8,6 +8,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from pooldaemon.pool.registry import registry
 
 
 def historic_settings() -> dict[str, Any]:
@@ -33,3 +37,10 @@ def historic_settings() -> dict[str, Any]:
     if (backend := getattr(settings, "MYSQLPOOL_BACKEND", None)) is not None:
         arguments.setdefault("poolclass", backend)
     return arguments
+
+
+@receiver(setting_changed)
+def look_again(*, setting: str, **kwargs: Any) -> None:
+    """Tests change settings: the wrappers then have to find their pools anew."""
+    if setting.startswith("MYSQLPOOL_"):
+        registry.forget_settings()
