@@ -73,10 +73,11 @@ class FairQueuePool(Pool):
     Thread-safe. The remaining arguments are those of :class:`sqlalchemy.pool.Pool`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - they are a pool's settings, all with defaults
         self,
         creator: Any,
         dialect: DriverDialect,
+        *,
         pool_size: int = DEFAULT_POOL_SIZE,
         max_overflow: int = 0,
         timeout: float = 30.0,
