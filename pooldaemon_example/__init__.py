@@ -1,0 +1,1 @@
+"""A small real project on pooldaemon: signed webhooks, delivered by processes and threads."""

@@ -1,0 +1,32 @@
+"""The daemon's unit of work: make the next due delivery."""
+
+from datetime import timedelta
+
+from django.db import connection
+from django.utils import timezone
+
+from pooldaemon_example.webhooks import claims, sending
+from pooldaemon_example.webhooks.conf import WebhookConfig
+from pooldaemon_example.webhooks.outcomes import judge
+
+
+def deliver_next(ctx: object) -> bool | timedelta:
+    """Make one delivery: True, come again. With nothing due: how long until something is, or
+    False when nothing is pending. An idle daemon costs the server this one question."""
+    due_at = claims.next_due()
+    if due_at is None:
+        return False
+    wait = due_at - timezone.now()
+    if wait > timedelta(0):
+        return wait
+    config = WebhookConfig.from_settings()
+    claim = claims.claim(config)
+    if claim is None:
+        return True
+    # Back to the pool for as long as the receiver takes: held through the request, a connection
+    # would serve one slow receiver instead of every other thread, and the cap on connections
+    # would be a cap on requests.
+    connection.close()
+    answer = sending.post(claim, config)
+    claims.record(claim, answer, judge(answer, claim.attempt, config))
+    return True

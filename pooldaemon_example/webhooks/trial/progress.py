@@ -1,0 +1,36 @@
+"""How far the demo is: a bar on a terminal, lines elsewhere."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+Show = Callable[[int], None]
+
+
+@contextlib.contextmanager
+def progress(total: int, stream: TextIO) -> Iterator[Show]:
+    """A function to tell the number done so far."""
+    if not stream.isatty():
+        yield _lines(total, stream)
+        return
+    columns = (TextColumn("delivering"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(file=stream)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _lines(total: int, stream: TextIO) -> Show:
+    """A line per tenth: a log with one per look would be all progress."""
+    shown = -1
+
+    def show(done: int) -> None:
+        nonlocal shown
+        tenth = done * 10 // total
+        if tenth > shown:
+            shown = tenth
+            print(f"delivering: {done} of {total}", file=stream, flush=True)
+
+    return show
