@@ -13,6 +13,7 @@ of every request and :func:`pooldaemon.auto_close_db` at the end of every unit o
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS
 
-from pooldaemon.pool import handle
+from pooldaemon.pool import forks, handle
 from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
@@ -34,6 +35,16 @@ else:
 
 logger = logging.getLogger("pooldaemon.pool")
 
+_wrappers: weakref.WeakSet[PooledDatabaseMixin] = weakref.WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for wrapper in list(_wrappers):
+        wrapper.leave_to_parent()
+
+
+forks.at_start_of_child(_leave_all_to_parent)
+
 
 class PooledDatabaseMixin(BaseDatabaseWrapper):
     """Borrow the physical connection from a pool instead of opening it.
@@ -46,6 +57,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
         self._borrowed: BorrowedConnection | None = None
+        _wrappers.add(self)
         self._known_pool: tuple[int, dict[str, Any], ManagedPool | None] | None = None
 
     # -- what a backend says ----------------------------------------------------------
@@ -185,6 +197,19 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         self.autocommit = self.settings_dict["AUTOCOMMIT"]
         self.run_commit_hooks_on_set_autocommit_on = False
         self.run_on_commit = []
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: what this wrapper had borrowed is the parent's."""
+        borrowed, self._borrowed = self._borrowed, None
+        if borrowed is None:
+            return
+        handle.abandon(borrowed)
+        if self.in_atomic_block:
+            # As after a close() inside the block: no query until its end, then a new session.
+            self.closed_in_transaction = True
+            self.needs_rollback = True
+        else:
+            self.connection = None
 
     def _close(self) -> None:
         borrowed, self._borrowed = self._borrowed, None

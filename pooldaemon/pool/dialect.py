@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pooldaemon.exceptions import PoolTimeout
+from pooldaemon.pool import forks
 
 
 class DriverDialect:
@@ -52,6 +53,7 @@ class DriverDialect:
         finally:
             self._sessions.discard(attempt)
         self._sessions.add(id(connection))
+        forks.keep(connection, self._descriptor(connection))
         return connection
 
     def _claim_session(self, deadline: float | None) -> object:
@@ -77,6 +79,7 @@ class DriverDialect:
                 self._sessions.add(remains)
         finally:
             self._sessions.discard(id(connection))
+            forks.forget(connection)
 
     do_terminate = do_close
 
@@ -102,6 +105,10 @@ class DriverDialect:
     def _open(self, deadline: float | None) -> Any:
         """Open a session, trying until *deadline* (monotonic clock) if the server is full."""
         return self._open_session()
+
+    def _descriptor(self, connection: Any) -> int:
+        """The session's socket, if it has one."""
+        return -1
 
     def _close(self, connection: Any) -> object | None:
         """Close the session; returns what stands for it if it may still be there."""

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Any, Protocol
+
+from pooldaemon.pool import forks
+
+GIVEN_BACK = "this connection has been given back to the pool"
+INHERITED = (
+    "this connection belongs to the parent process: this one was forked inside atomic(), whose "
+    "transaction goes on in the parent. Fork outside atomic(), or end the block here first"
+)
 
 _set = object.__setattr__
 
@@ -22,24 +32,26 @@ class BorrowedConnection:
 
     A reference kept after the give-back must not be a door into the next borrower's session:
     it behaves like a closed DB-API connection. If it is lost, the connection goes back when the
-    object dies. Every attribute is the driver's; the pool's own are functions of this module.
+    object dies, but never in a forked child, where it is the parent's. Every attribute is the
+    driver's; the pool's own are functions of this module.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_error", "_lease")
+    __slots__ = ("_connection", "_error", "_lease", "_pid")
 
-    def __init__(self, connection: Any, lease: Lease, error: type[Exception]) -> None:
+    def __init__(self, connection: Any, lease: Lease, error: Callable[..., Exception]) -> None:
         _set(self, "_connection", connection)
         _set(self, "_lease", lease)
         _set(self, "_error", error)
+        _set(self, "_pid", forks.pid)
 
     def __getattr__(self, name: str) -> Any:
         if self._connection is None:
-            raise self._error(0, "this connection has been given back to the pool")
+            raise self._error(0, GIVEN_BACK)
         return getattr(self._connection, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if self._connection is None:
-            raise self._error(0, "this connection has been given back to the pool")
+            raise self._error(0, GIVEN_BACK)
         setattr(self._connection, name, value)
 
     def __repr__(self) -> str:
@@ -47,6 +59,13 @@ class BorrowedConnection:
 
     def __del__(self) -> None:
         give_back(self)
+
+
+def abandon(handle: BorrowedConnection) -> None:
+    """In a forked child: cut it off from the parent's connection."""
+    error = handle._error
+    _set(handle, "_connection", None)
+    _set(handle, "_error", lambda *_: error(0, INHERITED))
 
 
 def physical(handle: BorrowedConnection) -> Any:
@@ -64,11 +83,13 @@ def give_back(handle: BorrowedConnection) -> None:
     """Return the connection to its pool. Does nothing the second time."""
     if handle._connection is not None:
         _set(handle, "_connection", None)
-        handle._lease.give_back()
+        if handle._pid == os.getpid():
+            handle._lease.give_back()
 
 
 def discard(handle: BorrowedConnection) -> None:
     """Close the connection and free its place. Does nothing the second time."""
     if handle._connection is not None:
         _set(handle, "_connection", None)
-        handle._lease.discard()
+        if handle._pid == os.getpid():
+            handle._lease.discard()

@@ -121,6 +121,9 @@ class MySQLDialect(DriverDialect):
         connection.last_used = time.monotonic()
         return was_reset
 
+    def _descriptor(self, connection: session.PooledConnection) -> int:
+        return connection.descriptor
+
     def _close(self, connection: session.PooledConnection) -> object | None:
         # The server lets go of a session a little after the client has closed it. Until then
         # it counts against the account's limit, so watch for the end on a second descriptor.

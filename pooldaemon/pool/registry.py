@@ -7,7 +7,6 @@ database can't be found under the test database's name.
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ import sqlalchemy.exc
 import sqlalchemy.pool
 
 from pooldaemon.exceptions import PoolTimeout
+from pooldaemon.pool import forks
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.fair import FairQueuePool
@@ -103,21 +103,38 @@ class ManagedPool:
 class _ProxyLease:
     """A connection that one of SQLAlchemy's own pools has lent."""
 
+    # Kept alive here: in a forked child SQLAlchemy's proxies may not die, since they would roll
+    # back the parent's transactions (see pooldaemon.pool.forks).
+    lent: set[_ProxyLease] = set()
+
     def __init__(self, proxy: sqlalchemy.pool.PoolProxiedConnection) -> None:
         self.info = proxy.info
-        self.give_back = proxy.close
-        self.discard = proxy.invalidate
+        self._proxy = proxy
+        self.lent.add(self)
+
+    def give_back(self) -> None:
+        self.lent.discard(self)
+        self._proxy.close()
+
+    def discard(self) -> None:
+        self.lent.discard(self)
+        self._proxy.invalidate()
 
 
 class PoolRegistry:
-    """Pools by key. Thread-safe; not fork-safe by itself: close before a fork."""
+    """Pools by key. Thread-safe; a forked child begins with none, and with the same limit."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pools: dict[Hashable, ManagedPool] = {}
         self._limit: int | None = None
         self.epoch = 0
         """Changes when pools that were handed out are no longer to be used."""
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget every pool, as it is: in a forked child they are the parent's."""
+        self._lock = threading.Lock()
+        self._pools: dict[Hashable, ManagedPool] = {}
+        self.epoch += 1
 
     def get(
         self, key: Hashable, config: PoolConfig, build: Callable[[PoolConfig], ManagedPool]
@@ -154,16 +171,12 @@ class PoolRegistry:
 
 
 registry = PoolRegistry()
+forks.at_start_of_child(registry.begin_anew)
 
 
-def _close_at_exit(owner: int) -> None:
-    # Say goodbye to the server, or it counts aborted clients. A forked child has the parent's
-    # exit functions too, and the parent's sessions are not its own to close.
-    if os.getpid() == owner:
-        registry.close_all()
-
-
-atexit.register(_close_at_exit, os.getpid())
+# Say goodbye to the server, or it counts aborted clients. In a forked child this closes the
+# pools that the child has opened itself.
+atexit.register(registry.close_all)
 
 
 class PoolKey:
