@@ -8,7 +8,6 @@ import inspect
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
@@ -22,23 +21,14 @@ logger = logging.getLogger("pooldaemon.connections")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Depth(threading.local):
-    """How many units of work this thread is inside of."""
+class _Thread(threading.local):
+    """The units of work that this thread is inside of."""
 
-    units = 0
-
-
-_depth = _Depth()
+    def __init__(self) -> None:
+        self.units: set[object] = set()
 
 
-def _enter() -> None:
-    _depth.units += 1
-
-
-def _leave() -> None:
-    _depth.units -= 1
-    if _depth.units == 0:
-        give_back()
+_thread = _Thread()
 
 
 def give_back() -> None:
@@ -59,28 +49,39 @@ def give_back() -> None:
 class UnitOfWork:
     """The context manager that ``auto_close_db()`` returns; for ``with`` and ``async with``."""
 
+    def __init__(self) -> None:
+        self._begun: list[tuple[set[object], object]] = []
+
+    def begin(self) -> None:
+        unit = object()
+        _thread.units.add(unit)
+        self._begun.append((_thread.units, unit))
+
+    def end(self) -> None:
+        units, unit = self._begun.pop()
+        units.discard(unit)
+        # Another thread may end it: the garbage collector's, for an abandoned generator. Its own
+        # units and connections are no business of ours.
+        if units is _thread.units and not units:
+            give_back()
+
     def __enter__(self) -> None:
         if _in_event_loop():
             raise RuntimeError(
                 "auto_close_db() in async code needs 'async with': Django's connections belong to "
                 "the thread in which it runs synchronous code."
             )
-        _enter()
+        self.begin()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _leave()
+    def __exit__(self, *exc_info: object) -> None:
+        self.end()
 
     async def __aenter__(self) -> None:
         # Django's async ORM runs in this thread, and so its connections are there.
-        await sync_to_async(_enter)()
+        await sync_to_async(self.begin)()
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await sync_to_async(_leave)()
+        await sync_to_async(self.end)()
 
 
 @overload
@@ -90,8 +91,8 @@ def auto_close_db() -> UnitOfWork: ...
 def auto_close_db(function: Any = None) -> Any:
     """Give the thread's database connections back when a unit of work ends.
 
-    As a decorator, with or without parentheses omitted, on plain, ``async`` and generator
-    functions; as a context manager, ``with auto_close_db():`` (``async with`` in async code)::
+    As a decorator on plain, ``async`` and generator functions; as a context manager,
+    ``with auto_close_db():`` (``async with`` in async code)::
 
         @auto_close_db
         def sync_inventory(): ...
@@ -138,15 +139,12 @@ def _wrap_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
 def _wrap_generator(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        owner = threading.get_ident()
-        _enter()
+        unit = UnitOfWork()
+        unit.begin()
         try:
             return (yield from function(*args, **kwargs))
         finally:
-            # The garbage collector may close an abandoned generator in another thread, whose
-            # units and connections are none of its business.
-            if threading.get_ident() == owner:
-                _leave()
+            unit.end()
 
     return wrapper
 

@@ -12,6 +12,7 @@ of every request and :func:`pooldaemon.auto_close_db` at the end of every unit o
 
 from __future__ import annotations
 
+import copy
 import logging
 import weakref
 from collections.abc import Callable
@@ -70,8 +71,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         """Whether connections of this wrapper may be pooled at all."""
         return self.alias != NO_DB_ALIAS
 
-    def historic_settings(self) -> dict[str, Any]:
-        """Pool arguments that other settings give, as defaults under ``OPTIONS["pool"]``."""
+    def historic_settings(self) -> dict[str, tuple[str, Any]]:
+        """Pool arguments from other settings: defaults under ``OPTIONS["pool"]``, with places."""
         return {}
 
     # -- the pool ---------------------------------------------------------------------
@@ -88,7 +89,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         epoch = registry.epoch
         pool = self._find_pool()
         # A copy, to be compared: settings are changed in place, for instance by tests.
-        self._known_pool = (epoch, now | {"OPTIONS": dict(now["OPTIONS"])}, pool)
+        options = {name: copy.copy(value) for name, value in now["OPTIONS"].items()}
+        self._known_pool = (epoch, now | {"OPTIONS": options}, pool)
         return pool
 
     def close_pool(self) -> None:
@@ -150,7 +152,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         if (pool := self.pool) is None:
             super().connect()
             return
-        self._borrowed = borrowed = pool.borrow(self.Database.InterfaceError)
+        self._borrowed = borrowed = pool.borrow()
         try:
             if "is_set_up" in handle.notes(borrowed):
                 self._take_over(borrowed)
@@ -174,7 +176,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         others = [type(self)(settings, self.alias) for _ in range(pool.min_idle - 1)]
         try:
             for other in others:
-                other.ensure_connection()
+                if pool.has_room:  # nobody is to wait for a connection that may never be used
+                    other.ensure_connection()
         except DatabaseError as error:
             logger.warning("Opening min_idle=%d connections: %s", pool.min_idle, error)
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 from django.conf import settings
@@ -11,7 +13,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from pooldaemon.conf import DAEMON_RULES, DaemonConfig, check_value, nearest
 
-SETTINGS = frozenset(name.upper() for name in DAEMON_RULES) | {"TARGET", "PIDFILE", "LOGFILE"}
+TEXT_SETTINGS = frozenset({"TARGET", "PIDFILE", "LOGFILE"})
+SETTINGS = frozenset(name.upper() for name in DAEMON_RULES) | TEXT_SETTINGS
 
 
 def add_daemon_arguments(parser: CommandParser) -> None:
@@ -51,7 +54,7 @@ def add_daemon_arguments(parser: CommandParser) -> None:
 def daemon_settings() -> dict[str, Any]:
     """``settings.POOLDAEMON``, checked.
 
-    :raises CommandError: it is no dict, or has an unknown key.
+    :raises CommandError: it is no dict, has an unknown key, or no text where one belongs.
     """
     given = getattr(settings, "POOLDAEMON", {})
     if not isinstance(given, Mapping):
@@ -61,6 +64,10 @@ def daemon_settings() -> dict[str, Any]:
             raise CommandError(
                 f"settings.POOLDAEMON[{key!r}] is not a setting.{nearest(str(key), SETTINGS)}"
                 f" Valid: {', '.join(sorted(SETTINGS))}."
+            )
+        if key in TEXT_SETTINGS and not isinstance(given[key], (str, os.PathLike, NoneType)):
+            raise CommandError(
+                f"settings.POOLDAEMON[{key!r}] is {given[key]!r}; it must be a text."
             )
     return dict(given)
 

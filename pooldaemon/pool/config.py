@@ -87,14 +87,14 @@ class PoolConfig:
 
 
 def read_pool_config(
-    alias: str, options: Any, historic: Mapping[str, Any] | None = None
+    alias: str, options: Any, historic: Mapping[str, tuple[str, Any]] | None = None
 ) -> PoolConfig | None:
     """Read one database's pool settings.
 
     :param alias: the database, for messages.
     :param options: ``OPTIONS["pool"]``: a dict, or ``True`` or ``None`` for the defaults, or
         ``False`` for no pool.
-    :param historic: arguments from ``MYSQLPOOL_ARGUMENTS``: defaults under *options*.
+    :param historic: arguments from other settings, as (place, value): defaults under *options*.
     :returns: ``None`` for no pool.
     :raises ImproperlyConfigured: naming the key, what was given and what is valid.
     """
@@ -105,9 +105,7 @@ def read_pool_config(
         options = {}
     if not isinstance(options, Mapping):
         raise ImproperlyConfigured(f"{where} is {options!r}; it must be a dict, True or False.")
-    given = {
-        key: (f"MYSQLPOOL_ARGUMENTS[{key!r}]", value) for key, value in (historic or {}).items()
-    }
+    given = dict(historic or {})
     given |= {key: (f"{where}[{key!r}]", value) for key, value in options.items()}
     place, wanted = given.pop("poolclass", (where, FairQueuePool))
     try:

@@ -7,11 +7,13 @@ here, because here every session begins and ends, whatever class of pool is in f
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool import forks
+from pooldaemon.pool.handle import BorrowedConnection
 
 
 class DriverDialect:
@@ -19,6 +21,9 @@ class DriverDialect:
 
     :param open_session: called with the pool's slot, returns a new DB-API connection.
     """
+
+    handle_class: type[BorrowedConnection]
+    """What its borrowers hold."""
 
     is_async = False
     has_terminate = False
@@ -30,6 +35,8 @@ class DriverDialect:
         self._sessions: set[object] = set()
         self._levels: set[int] = {0}
         self._opening = threading.Lock()
+        self.name = ""
+        """The pool's, for messages."""
         self.cap: int | None = None
         """The most sessions there may be at once; ``None``: the pool has no limit."""
         self.opened = 0
@@ -50,10 +57,13 @@ class DriverDialect:
         attempt = self._claim_session(deadline)
         try:
             connection = self._open(deadline)
-        finally:
+        except BaseException:
             self._sessions.discard(attempt)
-        self._sessions.add(id(connection))
-        forks.keep(connection, self._descriptor(connection))
+            raise
+        with self._opening:  # not counted twice, nor missed, in between
+            self._sessions.discard(attempt)
+            self._sessions.add(id(connection))
+        forks.keep(connection, self._descriptors(connection))
         return connection
 
     def _claim_session(self, deadline: float | None) -> object:
@@ -62,7 +72,7 @@ class DriverDialect:
         A slot of the pool is free as soon as its connection is closed here; on the server the
         session may last a little longer, and it counts until it has ended there.
         """
-        attempt = object()
+        attempt, started = object(), time.monotonic()
         while True:
             with self._opening:
                 if self.cap is None or len(self._sessions) < self.cap:
@@ -70,7 +80,14 @@ class DriverDialect:
                     self._levels.add(len(self._sessions))
                     self.opened += 1
                     return attempt
-            self._await_ends(deadline)
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise PoolTimeout(
+                    f"pool {self.name}: all {self.cap} sessions that it may have are still open on "
+                    f"the server, closed ones included, after {now - started:.1f} s",
+                    now - started,
+                )
+            self._await_end()
 
     def do_close(self, connection: Any) -> None:
         """Close the session. It counts until the server has let go of it."""
@@ -106,21 +123,18 @@ class DriverDialect:
         """Open a session, trying until *deadline* (monotonic clock) if the server is full."""
         return self._open_session()
 
-    def _descriptor(self, connection: Any) -> int:
-        """The session's socket, if it has one."""
-        return -1
+    def _descriptors(self, connection: Any) -> tuple[int, ...]:
+        """Those of the session's socket, if it has one."""
+        return ()
 
     def _close(self, connection: Any) -> object | None:
         """Close the session; returns what stands for it if it may still be there."""
         connection.close()
         return None
 
-    def _await_ends(self, deadline: float | None) -> None:
-        """Wait a little for closed sessions to end on the server.
-
-        :raises PoolTimeout: none did until *deadline*.
-        """
-        raise PoolTimeout("the pool has more sessions than it may have", 0.0)
+    def _await_end(self) -> None:
+        """Wait a little for a closed session to end on the server."""
+        time.sleep(0.01)
 
     def is_alive(self, connection: Any) -> bool:
         """Whether an idle *connection* can be handed out."""

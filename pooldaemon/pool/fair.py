@@ -19,6 +19,8 @@ import random
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -90,6 +92,7 @@ class FairQueuePool(Pool):
         super().__init__(creator, dialect=dialect, **kw)  # type: ignore[arg-type]
         self._make_clean = dialect.reset
         self._is_alive = dialect.is_alive
+        self._handle_class = dialect.handle_class
         self._sessions = dialect
         self.cap = dialect.cap = pool_size + max_overflow
         self._keep = pool_size
@@ -119,39 +122,50 @@ class FairQueuePool(Pool):
 
     # -- borrowing --------------------------------------------------------------------
 
-    def borrow(self, error: type[Exception]) -> BorrowedConnection:
+    def borrow(self) -> BorrowedConnection:
         """Like ``connect()``, without the cost of SQLAlchemy's proxy and its events.
 
-        :param error: what the connection raises once it has been given back.
         :raises PoolTimeout: no connection became free in time.
         :raises TooManyWaiters: the queue is full.
         """
         slot = self._do_get()
         slot.place = caller()
         if slot.dbapi_connection is None:
-            try:
-                slot.connect()
-            except BaseException as failure:
-                self._connect_errors += 1
-                self._last_connect_error = failure.with_traceback(None)
-                self._do_return_conn(slot)
-                raise
-        return BorrowedConnection(slot.dbapi_connection, slot, error)
+            self._connect(slot)
+        return self._handle_class(slot.dbapi_connection, slot)
+
+    def _connect(self, slot: Slot) -> None:
+        try:
+            slot.connect()
+        except PoolTimeout as failure:
+            failure.stats = self.stats()
+            self._do_return_conn(slot)
+            raise
+        except BaseException as failure:
+            self._connect_errors += 1
+            self._last_connect_error = failure.with_traceback(None)
+            self._do_return_conn(slot)
+            raise
 
     def _do_get(self) -> Slot:
-        now = time.monotonic()
+        started = now = time.monotonic()
         # Whoever waits came earlier: a newcomer may not pass, even if a slot is free.
         slot = None if self._waiters else self._take()
         if slot is None:
-            started = now
             slot = self._wait(started)
             now = time.monotonic()
             slot.stats.wait.add(now - started)
         slot.holder = threading.get_ident()
         slot.held_since = now
-        if slot.dbapi_connection is not None and (reason := self._reason_to_drop(slot, now)):
-            slot.drop(reason)
+        try:
+            if slot.dbapi_connection is not None and (reason := self._reason_to_drop(slot, now)):
+                slot.drop(reason)
+        except BaseException:  # a signal handler's, perhaps, while the server was pinged
+            slot.drop("dead")
+            self._do_return_conn(slot)
+            raise
         if slot.dbapi_connection is None:
+            slot.deadline = started + self._timeout
             self._prepare_connect(slot, now)
         return slot
 
@@ -167,7 +181,6 @@ class FairQueuePool(Pool):
 
     def _prepare_connect(self, slot: Slot, now: float) -> None:
         slot.generation = self._generation
-        slot.deadline = now + self._timeout
         lifetime = self._recycle * (1 - RECYCLE_JITTER * random.random())
         slot.expires = now + lifetime if self._recycle >= 0 else float("inf")
 
@@ -180,14 +193,13 @@ class FairQueuePool(Pool):
 
     def _wait(self, started: float) -> Slot:
         waiter = _Waiter()
-        with self._lock:
+        with self._locked():  # a slot may have come back just before we stood in the queue
             if self._max_waiting is not None and len(self._waiters) >= self._max_waiting:
                 self._rejected += 1
                 raise TooManyWaiters(
                     f"{self.status()}: the queue is full (max_waiting={self._max_waiting})"
                 )
             self._waiters.append(waiter)
-        self._hand_over()  # a slot may have come back just before we stood in the queue
         try:
             waiter.signal.acquire(timeout=self._timeout)
         except BaseException:  # KeyboardInterrupt and the like: leave the queue in order
@@ -201,10 +213,9 @@ class FairQueuePool(Pool):
     def _leave(self, waiter: _Waiter) -> Slot | None:
         """Quit the queue, with the slot that was handed over, if any."""
         if waiter.slot is None:
-            with self._lock:
+            with self._locked():
                 if waiter.slot is None:
                     self._waiters.remove(waiter)
-            self._hand_over()
         return waiter.slot
 
     # -- giving back ------------------------------------------------------------------
@@ -233,9 +244,18 @@ class FairQueuePool(Pool):
         if self._waiters:
             self._hand_over()
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock, and then do what a return that met it held could not do."""
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._hand_over()
+
     def _hand_over(self) -> None:
         """Give free slots to those who wait, the longest waiting first."""
-        # The lock is not waited for: whoever holds it looks again after letting go of it.
+        # The lock is not waited for: whoever holds it comes here after letting go of it.
         while self._waiters and (self._idle or self._empty) and self._lock.acquire(blocking=False):
             try:
                 while self._waiters and (slot := self._take()) is not None:
@@ -252,13 +272,13 @@ class FairQueuePool(Pool):
 
         The slots and the queue stay, so that the cap holds while old connections are out.
         """
-        with self._lock:
+        with self._locked():
             self._generation += 1
         self._sweep(time.monotonic())
 
     def resize(self, pool_size: int, max_overflow: int = 0) -> None:
         """Change the cap. A smaller one holds as soon as connections in use have come back."""
-        with self._lock:
+        with self._locked():
             change = pool_size + max_overflow - self.cap
             self.cap += change
             self._sessions.cap = self.cap
@@ -296,6 +316,7 @@ class FairQueuePool(Pool):
             return True
         finally:
             self._lock.release()
+            self._hand_over()
 
     def _sweep(self, now: float) -> None:
         """Close what has been idle for too long, or was made before the pool was closed."""
@@ -319,6 +340,11 @@ class FairQueuePool(Pool):
         return None
 
     # -- telling ----------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a connection could be opened now without anybody waiting for it."""
+        return bool(self._empty) and not self._waiters
 
     def status(self) -> str:
         in_use = sum(slot.holder is not None for slot in self._slots)
@@ -374,7 +400,7 @@ class FairQueuePool(Pool):
         return tuple(sorted(found, key=lambda holder: -holder.seconds))
 
     def _timed_out(self, waited: float) -> PoolTimeout:
-        with self._lock:
+        with self._locked():
             self._timeouts += 1
         stats, error = self.stats(), self._last_connect_error
         holders = "; ".join(map(str, stats.holders)) or "nobody"

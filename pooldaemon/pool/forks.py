@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +26,9 @@ from typing import Any
 @dataclass(frozen=True)
 class _Session:
     connection: Any
-    descriptor: int
-    """-1: it has none that we know of."""
-    identity: tuple[int, int]
-    """Device and inode behind the descriptor: closed by hand, its number may be a log file now."""
+    descriptors: dict[int, tuple[int, int]]
+    """Of its socket, with the device and inode behind each: once it was closed by hand, the number
+    may be that of a log file."""
 
 
 pid = os.getpid()
@@ -40,10 +39,10 @@ _sessions: dict[int, _Session] = {}
 _starts: list[Callable[[], None]] = []
 
 
-def keep(connection: Any, descriptor: int = -1) -> None:
+def keep(connection: Any, descriptors: Iterable[int]) -> None:
     """Hold an open *connection* until :func:`forget`."""
-    identity = _identity(descriptor) if descriptor >= 0 else (-1, -1)
-    _sessions[id(connection)] = _Session(connection, descriptor, identity)
+    identities = {descriptor: _identity(descriptor) for descriptor in descriptors}
+    _sessions[id(connection)] = _Session(connection, identities)
 
 
 def forget(connection: Any) -> None:
@@ -65,9 +64,10 @@ def _start_child() -> None:
     global pid  # noqa: PLW0603 - there is one process
     null = os.open(os.devnull, os.O_RDWR)
     for session in _sessions.values():
-        with suppress(OSError):  # closed meanwhile
-            if session.descriptor >= 0 and _identity(session.descriptor) == session.identity:
-                os.dup2(null, session.descriptor, inheritable=False)
+        for descriptor, identity in session.descriptors.items():
+            with suppress(OSError):  # closed meanwhile
+                if _identity(descriptor) == identity:
+                    os.dup2(null, descriptor, inheritable=False)
         # It may never die: SQLite, for one, would clean up after the last of its connections.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session.connection))
     os.close(null)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any, Protocol
-
-from pooldaemon.pool import forks
 
 GIVEN_BACK = "this connection has been given back to the pool"
 INHERITED = (
@@ -19,6 +16,9 @@ _set = object.__setattr__
 
 class Lease(Protocol):
     """Whoever lent the connection, and takes it back."""
+
+    pid: int
+    """The process whose connection it is."""
 
     @property
     def info(self) -> dict[str, Any]: ...
@@ -36,26 +36,29 @@ class BorrowedConnection:
     driver's; the pool's own are functions of this module.
     """
 
-    __slots__ = ("_connection", "_error", "_lease", "_pid")
+    __slots__ = ("_connection", "_lease")
 
-    def __init__(self, connection: Any, lease: Lease, error: Callable[..., Exception]) -> None:
+    _error_class: type[Exception]
+    """The driver's ``InterfaceError``, raised by one that is dead."""
+
+    def __init__(self, connection: Any, lease: Lease) -> None:
         _set(self, "_connection", connection)
         _set(self, "_lease", lease)
-        _set(self, "_error", error)
-        _set(self, "_pid", forks.pid)
+
+    def _alive(self) -> Any:
+        """The driver's connection, if this is not dead."""
+        if self._connection is None:
+            raise self._error_class(0, GIVEN_BACK if self._lease else INHERITED)
+        return self._connection
 
     def __getattr__(self, name: str) -> Any:
-        if self._connection is None:
-            raise self._error(0, GIVEN_BACK)
-        return getattr(self._connection, name)
+        return getattr(self._alive(), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._connection is None:
-            raise self._error(0, GIVEN_BACK)
-        setattr(self._connection, name, value)
+        setattr(self._alive(), name, value)
 
     def __repr__(self) -> str:
-        return f"<BorrowedConnection {self._connection or 'given back'!r}>"
+        return f"<{type(self).__name__} {self._connection or 'given back'!r}>"
 
     def __del__(self) -> None:
         give_back(self)
@@ -63,9 +66,8 @@ class BorrowedConnection:
 
 def abandon(handle: BorrowedConnection) -> None:
     """In a forked child: cut it off from the parent's connection."""
-    error = handle._error
     _set(handle, "_connection", None)
-    _set(handle, "_error", lambda *_: error(0, INHERITED))
+    _set(handle, "_lease", None)
 
 
 def physical(handle: BorrowedConnection) -> Any:
@@ -83,7 +85,7 @@ def give_back(handle: BorrowedConnection) -> None:
     """Return the connection to its pool. Does nothing the second time."""
     if handle._connection is not None:
         _set(handle, "_connection", None)
-        if handle._pid == os.getpid():
+        if handle._lease.pid == os.getpid():
             handle._lease.give_back()
 
 
@@ -91,5 +93,5 @@ def discard(handle: BorrowedConnection) -> None:
     """Close the connection and free its place. Does nothing the second time."""
     if handle._connection is not None:
         _set(handle, "_connection", None)
-        if handle._pid == os.getpid():
+        if handle._lease.pid == os.getpid():
             handle._lease.discard()

@@ -16,8 +16,8 @@ from typing import Any
 
 import MySQLdb
 
-from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool import session
+from pooldaemon.pool.connection import MySQLHandle, PooledConnection
 from pooldaemon.pool.dialect import DriverDialect
 
 logger = logging.getLogger("pooldaemon.pool")
@@ -67,6 +67,8 @@ class MySQLDialect(DriverDialect):
     :param init_command: the driver's option of this name, which it runs out of our sight.
     """
 
+    handle_class = MySQLHandle
+
     def __init__(
         self,
         open_session: Callable[[], Any],
@@ -86,7 +88,7 @@ class MySQLDialect(DriverDialect):
         self._hidden_code = True
         self._hidden_code_asked = float("-inf")
 
-    def session_is_set_up(self, connection: session.PooledConnection) -> None:
+    def session_is_set_up(self, connection: PooledConnection) -> None:
         session.record_baseline(connection, self._init_command)
         now = time.monotonic()
         if self._reset == "dirty" and now - self._hidden_code_asked > HIDDEN_CODE_RECHECK:
@@ -97,7 +99,7 @@ class MySQLDialect(DriverDialect):
     def _open(self, deadline: float | None) -> Any:
         while True:
             try:
-                return session.PooledConnection.adopt(self._open_session())
+                return PooledConnection.adopt(self._open_session())
             except MySQLdb.OperationalError as error:
                 pause = FULL_RETRY_DELAY * random.uniform(0.5, 1.5)
                 full = error.args[0] in SERVER_FULL
@@ -105,7 +107,7 @@ class MySQLDialect(DriverDialect):
                     raise
             time.sleep(pause)
 
-    def is_alive(self, connection: session.PooledConnection) -> bool:
+    def is_alive(self, connection: PooledConnection) -> bool:
         if connection.broken or not connection.open:
             return False
         # An idle session's socket is silent; it turns readable when the server ends it.
@@ -116,34 +118,35 @@ class MySQLDialect(DriverDialect):
             return False
         return idle < self._ping_after or _ping(connection)
 
-    def reset(self, connection: session.PooledConnection) -> bool:
+    def reset(self, connection: PooledConnection) -> bool:
         was_reset = session.reset(connection, self._reset, self._autocommit, self._hidden_code)
         connection.last_used = time.monotonic()
         return was_reset
 
-    def _descriptor(self, connection: session.PooledConnection) -> int:
-        return connection.descriptor
+    def _descriptors(self, connection: PooledConnection) -> tuple[int, ...]:
+        return connection.fileno(), connection.watch
 
-    def _close(self, connection: session.PooledConnection) -> object | None:
+    def _close(self, connection: PooledConnection) -> object | None:
         # The server lets go of a session a little after the client has closed it. Until then
-        # it counts against the account's limit, so watch for the end on a second descriptor.
-        try:
-            watch = socket.socket(fileno=os.dup(connection.descriptor)) if connection.open else None
-        except OSError:
-            watch = None
+        # it counts against the account's limit.
         with suppress(MySQLdb.Error):
             connection.close()
-        if watch is None or _has_ended(watch, CLOSE_WAIT):
+        watch = socket.socket(fileno=connection.watch)
+        with suppress(OSError):  # after a lost connection the driver says no goodbye
+            watch.shutdown(socket.SHUT_WR)
+        if _has_ended(watch, CLOSE_WAIT):
             return None
+        self._forget_ended()
         self._lingering.append((watch, time.monotonic() + LINGER_LIMIT))
         return watch
 
-    def _await_ends(self, deadline: float | None) -> None:
-        now = time.monotonic()
-        if deadline is not None and now >= deadline:
-            count = len(self._lingering)
-            raise PoolTimeout(f"the server has not ended {count} sessions that were closed", 0.0)
+    def _await_end(self) -> None:
         time.sleep(LINGER_POLL)
+        self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        """Stop counting the closed sessions that the server has ended meanwhile."""
+        now = time.monotonic()
         for _ in range(len(self._lingering)):
             try:
                 watch, limit = self._lingering.popleft()
@@ -158,25 +161,24 @@ class MySQLDialect(DriverDialect):
             self._sessions.discard(watch)
 
 
-def _ping(connection: session.PooledConnection) -> bool:
+def _ping(connection: PooledConnection) -> bool:
     # A ping to a peer that no longer answers hangs and no driver option bounds it; shutting
     # the socket down from outside ends it.
-    with socket.socket(fileno=os.dup(connection.descriptor)) as other_end:
-        watchdog = threading.Timer(PING_TIMEOUT, _shut_down, [other_end])
-        watchdog.daemon = True
+    watchdog = threading.Timer(PING_TIMEOUT, _shut_down, [connection.watch])
+    watchdog.daemon = True
+    try:
         watchdog.start()
-        try:
-            connection.ping()
-        except MySQLdb.Error:
-            return False
-        finally:
-            watchdog.cancel()
-            watchdog.join()
+        connection.ping()
+    except (MySQLdb.Error, RuntimeError):  # or no thread could be started
+        return False
+    finally:
+        watchdog.cancel()
     return True
 
 
-def _shut_down(peer: socket.socket) -> None:
-    with suppress(OSError):  # it was no longer connected
+def _shut_down(descriptor: int) -> None:
+    # By a duplicate: the number could belong to somebody else when the object is closed.
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as peer:
         peer.shutdown(socket.SHUT_RDWR)
 
 

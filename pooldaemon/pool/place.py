@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import CodeType
+from types import CodeType, FrameType
 
 # Frames of these packages lie between the pool and the line that the reader wrote.
 INTERNAL = frozenset({"asgiref", "contextlib", "django", "functools", "pooldaemon", "threading"})
@@ -11,26 +11,25 @@ INTERNAL = frozenset({"asgiref", "contextlib", "django", "functools", "pooldaemo
 Place = tuple[CodeType, int]
 """A code object and the index of an instruction: no reference to the frame and its variables."""
 
-_internal_globals: dict[int, bool] = {}
+_internal_files: dict[str, bool] = {}
 
 
 def caller() -> Place:
     """The innermost frame outside the packages that lead here, or else the outermost."""
     frame = sys._getframe(2)
     while frame.f_back is not None:
-        # By the identity of a module's variables: this runs for each frame of each borrow.
-        internal = _internal_globals.get(id(frame.f_globals))
+        internal = _internal_files.get(frame.f_code.co_filename)
         if internal is None:
-            internal = _learn(frame.f_globals)
+            internal = _learn(frame)
         if not internal:
             break
         frame = frame.f_back
     return frame.f_code, frame.f_lasti
 
 
-def _learn(module: dict[str, object]) -> bool:
-    package = str(module.get("__name__")).partition(".")[0]
-    internal = _internal_globals[id(module)] = package in INTERNAL
+def _learn(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    internal = _internal_files[frame.f_code.co_filename] = package in INTERNAL
     return internal
 
 

@@ -7,14 +7,16 @@ database can't be found under the test database's name.
 from __future__ import annotations
 
 import atexit
+import os
 import threading
+import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import sqlalchemy.exc
 import sqlalchemy.pool
 
-from pooldaemon.exceptions import PoolTimeout
+from pooldaemon.exceptions import PoolError, PoolTimeout
 from pooldaemon.pool import forks
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.dialect import DriverDialect
@@ -36,6 +38,7 @@ class ManagedPool:
         self.name = name
         self.config = config
         self.dialect = dialect
+        dialect.name = name
         self.facts: dict[str, Any] = {}
         # Ours looks at a connection before it hands it out; SQLAlchemy's do when told to.
         pre_ping = not issubclass(config.poolclass, FairQueuePool)
@@ -50,9 +53,8 @@ class ManagedPool:
             **arguments,
         )
 
-        self.borrow: Callable[[type[Exception]], BorrowedConnection] = self._borrow_proxy
-        """Take a connection, or raise ``PoolTimeout`` or what the driver raises. The argument is
-        what the connection raises when it is used after it was given back."""
+        self.borrow: Callable[[], BorrowedConnection] = self._borrow_proxy
+        """Take a connection, or raise ``PoolTimeout`` or what the driver raises."""
         self.min_idle = 0
         """Connections to open with the first one."""
         if isinstance(self._pool, FairQueuePool):
@@ -62,12 +64,21 @@ class ManagedPool:
     def __repr__(self) -> str:
         return f"<ManagedPool {self.name} {self.config.poolclass.__name__}>"
 
-    def _borrow_proxy(self, error: type[Exception]) -> BorrowedConnection:
+    def _borrow_proxy(self) -> BorrowedConnection:
+        started = time.monotonic()
         try:
             proxy = self._pool.connect()
-        except sqlalchemy.exc.TimeoutError as timeout:
-            raise PoolTimeout(f"pool {self.name}: {timeout.args[0]}", 0.0) from timeout
-        return BorrowedConnection(proxy.dbapi_connection, _ProxyLease(proxy), error)
+        except sqlalchemy.exc.TimeoutError as error:
+            waited = time.monotonic() - started
+            raise PoolTimeout(f"pool {self.name}: {error.args[0]}", waited) from error
+        except AssertionError as error:  # AssertionPool, whose purpose this is
+            raise PoolError(f"pool {self.name}: {error}") from error
+        return self.dialect.handle_class(proxy.dbapi_connection, _ProxyLease(proxy))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a connection could be opened now without anybody waiting for it."""
+        return isinstance(self._pool, FairQueuePool) and self._pool.has_room
 
     def close(self) -> None:
         """Close idle connections now and those in use when they come back."""
@@ -108,6 +119,7 @@ class _ProxyLease:
     lent: set[_ProxyLease] = set()
 
     def __init__(self, proxy: sqlalchemy.pool.PoolProxiedConnection) -> None:
+        self.pid = os.getpid()
         self.info = proxy.info
         self._proxy = proxy
         self.lent.add(self)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +13,8 @@ from sqlalchemy.pool.base import _ConnectionRecord
 
 from pooldaemon.pool.counters import SlotStats
 from pooldaemon.pool.place import Place
+
+logger = logging.getLogger("pooldaemon.pool")
 
 
 class Slot(_ConnectionRecord):
@@ -26,6 +30,7 @@ class Slot(_ConnectionRecord):
         self, pool: Pool, make_clean: Callable[[Any], bool], put_back: Callable[[Any], None]
     ) -> None:
         super().__init__(pool, connect=False)
+        self.pid = os.getpid()
         self._make_clean = make_clean
         self._put_back = put_back
         self.generation = -1
@@ -56,11 +61,21 @@ class Slot(_ConnectionRecord):
 
     def give_back(self) -> None:
         """The borrower is done with it."""
-        if self._make_clean(self.dbapi_connection):
-            self.stats.resets += 1
-        self._put_back(self)
+        try:
+            if self._make_clean(self.dbapi_connection):
+                self.stats.resets += 1
+        except Exception:
+            logger.debug("Cleaning up a connection failed", exc_info=True)
+            self.drop("reset failed")
+        except BaseException:
+            self.drop("reset failed")
+            raise
+        finally:
+            self._put_back(self)
 
     def discard(self) -> None:
         """The borrower is done with it, and nobody should use this connection again."""
-        self.drop("set-up failed")
-        self._put_back(self)
+        try:
+            self.drop("set-up failed")
+        finally:
+            self._put_back(self)

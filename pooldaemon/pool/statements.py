@@ -5,7 +5,7 @@ so it is asked the other way round: a statement is *clean* only if it is one pla
 INSERT, UPDATE, DELETE or REPLACE that names no variable and calls nothing but the built-in
 functions listed here. Whatever is not understood counts as dirty, which costs a reset and
 never a leak. What hides behind tables (triggers, views over functions) is not visible in the
-text: see :func:`pooldaemon.pool.session.hides_side_effects`.
+text: see :func:`pooldaemon.pool.session.runs_hidden_code`.
 """
 
 from __future__ import annotations
@@ -18,68 +18,72 @@ MAX_CACHED_LENGTH = 4096
 MAX_VERDICTS = 4096
 """So many verdicts are remembered, then all are forgotten: cheaper than to order them by use."""
 
-_PLAIN_START = re.compile(r"[\s(]*(?:select|insert|update|delete|replace|with)\b", re.IGNORECASE)
-
 # Savepoints end with their transaction, and that the transaction has ended is checked apart.
 _SAVEPOINT = re.compile(r"(?:rollback to |release )?savepoint `\w+`", re.IGNORECASE)
 
-# Variables, a second statement, comments (some are executed), results kept on the server.
-_FORBIDDEN = re.compile(
-    r"[@;#]|--|/\*|\binto\s+(?:outfile|dumpfile)\b|\bsql_calc_found_rows\b|\bnext\s+value\b"
-    r"|\bprocedure\b|\bsys\s*[.`]",
-    re.IGNORECASE,
+_PLAIN_STARTS = frozenset({"select", "insert", "update", "delete", "replace", "with"})
+
+# All the parts that a clean statement is made of; anything between them makes it dirty, such as
+# @ (variables), ; (a second statement), # and { and \ (comments, ODBC's calls, escapes).
+# Only %s and %(name)s are placeholders: the data goes there, and a quote around one would let it
+# out of its literal.
+_TOKEN = re.compile(
+    r"""\s+
+    | '(?:[^'\\%]|%%)*' | "(?:[^"\\%]|%%)*"
+    | (?P<quoted>`(?:[^`%]|%%)+`)
+    | (?P<word>[A-Za-z_$\x80-\U0010ffff][\w$\x80-\U0010ffff]*)
+    | (?P<placeholder>%s|%\(\w+\)s)
+    | \d+(?:\.\d*)?(?:[eE][+-]?\d+)? | 0[xX][0-9A-Fa-f]+
+    | (?P<open>\()
+    | (?P<dot>\.)
+    | %% | ->>? | <=>? | >=? | <> | != | \|\|? | &&? | <<|>> | -(?!-) | /(?!\*) | \*(?!/)
+    | [),=+^~!<>?]
+    """,
+    re.VERBOSE,
 )
-
-# The column list of an INSERT looks like a call of the table's name.
-_INSERT_TARGET = re.compile(
-    r"^\s*(?:insert|replace)\s+(?:ignore\s+)?into\s+(?:`[^`]+`|[\w$]+)\s*\(", re.IGNORECASE
-)
-
-# So does the column list of a statement's first common table expression.
-_WITH_NAME = re.compile(r"^[\s(]*with\s+(?:recursive\s+)?(?:`[^`]+`|[\w$]+)\s*\(", re.IGNORECASE)
-
-_CALL = re.compile(r"([.]?)\s*(`[^`]*`|\"[^\"]*\"|[\w$\x80-\U0010ffff]+)\s*\(")
 
 _KEYWORDS = """
-    all and any as between by case cross distinct distinctrow div else except exists for force from
-    group having ignore in index inner intersect into join key lateral like limit mod not of offset
-    on or order outer over partition regexp return returning rlike select set some straight_join
-    then union using value values when where with within xor
+    all and any as between by case cross distinct distinctrow div else escape except exists for
+    force from group having ignore in index inner intersect into is join key lateral like limit mod
+    not of offset on or order outer over partition regexp returning rlike select separator set some
+    straight_join then union using value values when where with within xor
 """
 
 _BUILT_INS = """
-    abs acos adddate addtime aes_decrypt aes_encrypt any_value ascii asin atan atan2 avg bin
-    bit_and bit_count bit_length bit_or bit_xor cast ceil ceiling char char_length
-    character_length coalesce concat concat_ws conv convert convert_tz cos cot count crc32
-    cume_dist curdate current_date current_time current_timestamp curtime date date_add
-    date_format date_sub datediff day dayname dayofmonth dayofweek dayofyear degrees dense_rank
-    elt exp export_set extract field find_in_set first_value floor format from_base64 from_days
-    from_unixtime greatest group_concat grouping hex hour if ifnull inet6_aton inet6_ntoa
+    abs acos adddate addtime aes_decrypt aes_encrypt against any_value ascii asin atan atan2 avg bin
+    bin_to_uuid binary bit_and bit_count bit_length bit_or bit_xor cast ceil ceiling char
+    char_length character_length charset coalesce coercibility collation concat concat_ws
+    connection_id conv convert convert_tz cos cot count crc32 cume_dist curdate current_date
+    current_time current_timestamp current_user curtime database date date_add date_format date_sub
+    datediff datetime day dayname dayofmonth dayofweek dayofyear decimal degrees dense_rank double
+    elt exp export_set extract field find_in_set first_value float floor format from_base64
+    from_days from_unixtime greatest group_concat grouping hex hour if ifnull inet6_aton inet6_ntoa
     inet_aton inet_ntoa insert instr interval is_uuid isnull json_array json_array_append
     json_array_insert json_arrayagg json_compact json_contains json_contains_path json_depth
     json_detailed json_extract json_insert json_keys json_length json_merge json_merge_patch
-    json_merge_preserve json_object json_objectagg json_overlaps json_pretty json_query
-    json_quote json_remove json_replace json_search json_set json_type json_unquote json_valid
-    json_value lag last_day last_value lcase lead least left length ln localtime localtimestamp
-    locate log log10 log2 lower lpad ltrim make_set makedate maketime max md5 microsecond mid min
-    minute mod month monthname now nth_value ntile nullif oct octet_length ord percent_rank
-    percentile_cont percentile_disc period_add period_diff pi point position pow power quarter
-    quote radians rand random_bytes rank regexp_instr regexp_like regexp_replace regexp_substr
-    repeat replace reverse right round row row_number rpad rtrim sec_to_time second sha sha1 sha2
-    sign sin sleep soundex space sqrt std stddev stddev_pop stddev_samp str_to_date strcmp subdate
-    substr substring substring_index subtime sum sysdate tan time time_format time_to_sec
-    timediff timestamp timestampadd timestampdiff to_base64 to_days to_seconds trim truncate
-    ucase unhex unix_timestamp upper utc_date utc_time utc_timestamp uuid uuid_short uuid_to_bin
-    bin_to_uuid var_pop var_samp variance version week weekday weekofyear weight_string year
-    yearweek
-    charset coercibility collation connection_id current_user database schema session_user
-    system_user user version
-    against match
-    varchar binary varbinary decimal numeric signed unsigned datetime float double
+    json_merge_preserve json_object json_objectagg json_overlaps json_pretty json_query json_quote
+    json_remove json_replace json_search json_set json_type json_unquote json_valid json_value lag
+    last_day last_value lcase lead least left length ln localtime localtimestamp locate log log10
+    log2 lower lpad ltrim make_set makedate maketime match max md5 microsecond mid min minute month
+    monthname now nth_value ntile nullif numeric oct octet_length ord percent_rank percentile_cont
+    percentile_disc period_add period_diff pi point position pow power quarter quote radians rand
+    random_bytes rank regexp_instr regexp_like regexp_replace regexp_substr repeat replace reverse
+    right round row row_number rpad rtrim schema sec_to_time second session_user sha sha1 sha2 sign
+    signed sin sleep soundex space sqrt std stddev stddev_pop stddev_samp str_to_date strcmp subdate
+    substr substring substring_index subtime sum sysdate system_user tan time time_format
+    time_to_sec timediff timestamp timestampadd timestampdiff to_base64 to_days to_seconds trim
+    truncate ucase unhex unix_timestamp unsigned upper user utc_date utc_time utc_timestamp uuid
+    uuid_short uuid_to_bin var_pop var_samp varbinary varchar variance version week weekday
+    weekofyear weight_string year yearweek
 """
 
 _HARMLESS = frozenset((_KEYWORDS + _BUILT_INS).split())
 
+# Words that make a plain statement do more: results kept on the server, another kind of SELECT,
+# a sequence, a schema whose views call functions.
+_FORBIDDEN = frozenset(
+    {"outfile", "dumpfile", "procedure", "sql_calc_found_rows", "next", "previous", "sys"}
+)
 
 _verdicts: dict[str | bytes, bool] = {}
 
@@ -87,12 +91,14 @@ _verdicts: dict[str | bytes, bool] = {}
 def is_clean(statement: str | bytes) -> bool:
     """Whether *statement* provably leaves the session as it found it.
 
-    Give the template, before parameters are put in, where there is one: parameters are
+    Give the template, before parameters are put in, where there is one: parameters become
     literals and can't change the verdict, and a template is judged once. Thread-safe.
     """
     verdict = _verdicts.get(statement)
     if verdict is None:
-        verdict = _judge(statement)
+        # Latin-1 maps every byte to one character and keeps ASCII, all the grammar needs.
+        text = statement.decode("latin-1") if isinstance(statement, bytes) else statement
+        verdict = _SAVEPOINT.fullmatch(text.strip()) is not None or _is_plain(text)
         if len(statement) <= MAX_CACHED_LENGTH:
             if len(_verdicts) >= MAX_VERDICTS:
                 _verdicts.clear()
@@ -100,13 +106,52 @@ def is_clean(statement: str | bytes) -> bool:
     return verdict
 
 
-def _judge(statement: str | bytes) -> bool:
-    if isinstance(statement, bytes):
-        # Latin-1 maps every byte to one character and keeps ASCII, all the grammar needs.
-        statement = statement.decode("latin-1")
-    if not _PLAIN_START.match(statement):
-        return _SAVEPOINT.fullmatch(statement.strip()) is not None
-    if _FORBIDDEN.search(statement):
+def _is_plain(text: str) -> bool:
+    tokens = _tokens(text)
+    if tokens is None:
         return False
-    body = _WITH_NAME.sub(" ( ", _INSERT_TARGET.sub(" ( ", statement))
-    return all(not dot and name.lower() in _HARMLESS for dot, name in _CALL.findall(body))
+    words = [name for kind, name in tokens if kind == "word"]
+    if not words or words[0] not in _PLAIN_STARTS or not _FORBIDDEN.isdisjoint(words):
+        return False
+    return all(_may_follow(tokens, index) for index in range(1, len(tokens)))
+
+
+def _tokens(text: str) -> list[tuple[str, str]] | None:
+    """Kind and lower-case text of each part but blanks; ``None`` if there is an unknown part."""
+    found, position = [], 0
+    while position < len(text):
+        token = _TOKEN.match(text, position)
+        if token is None:
+            return None
+        position = token.end()
+        part = token.group().lower()
+        if not part.isspace():
+            found.append((token.lastgroup or "other", part))
+    return found
+
+
+def _may_follow(tokens: list[tuple[str, str]], index: int) -> bool:
+    """Whether the part at *index* makes no suspect call of the one before it."""
+    kind, _ = tokens[index]
+    # A tuple among the parameters brings its own parentheses: "get_lock %s" is a call as well.
+    if kind not in {"open", "placeholder"}:
+        return True
+    before, name = tokens[index - 1]
+    if before == "word":
+        qualified = index > 1 and tokens[index - 2][0] == "dot"
+        return (name in _HARMLESS and not qualified) or _names_columns(tokens, index)
+    return before != "quoted" or _names_columns(tokens, index)
+
+
+def _names_columns(tokens: list[tuple[str, str]], index: int) -> bool:
+    """Whether a parenthesis at *index* opens the column list of a table or of a WITH."""
+    start = [name for _, name in tokens[: index - 1] if name != "("]
+    if tokens[index][0] != "open":
+        return False
+    return start in (
+        ["insert", "into"],
+        ["insert", "ignore", "into"],
+        ["replace", "into"],
+        ["with"],
+        ["with", "recursive"],
+    )

@@ -31,9 +31,15 @@ class Activity:
     def idle(self) -> bool:
         return len(self._found_nothing) == self._threads
 
-    def look(self) -> int:
-        """A thread is about to look for work; give the answer to :meth:`nothing`."""
-        return self._rounds
+    def look(self, thread: str) -> int:
+        """*thread* is about to look for work; give the answer to :meth:`nothing`."""
+        with self._lock:
+            was_idle = self.idle
+            self._found_nothing.discard(thread)  # it may find some, and make more
+            rounds = self._rounds
+        if was_idle:
+            self._on_change()
+        return rounds
 
     def worked(self, *, failed: bool = False) -> None:
         """A unit did something, or failed, or knows of work to come."""
@@ -50,15 +56,12 @@ class Activity:
     def nothing(self, thread: str, looked: int) -> None:
         """*thread* found no work, in a look that began with *looked*."""
         with self._lock:
-            if looked != self._rounds:
-                return
-            self._found_nothing.add(thread)
-            if self.idle:
-                self._on_change()
+            if looked == self._rounds:
+                self._found_nothing.add(thread)
+            idle = self.idle
+        if idle:
+            self._on_change()
 
     def _busy(self) -> None:
-        was_idle = self.idle
         self._rounds += 1
         self._found_nothing.clear()
-        if was_idle:
-            self._on_change()

@@ -73,6 +73,8 @@ class WorkerHandle:
         self.receiver = receiver
         self.boot_error: str | None = None
         self.was_ready = False
+        self.was_killed = False
+        """By us."""
         self.idle = False
         self.units = 0
         self.failures = 0
@@ -111,6 +113,7 @@ class WorkerHandle:
         """End it now."""
         if self.state not in (WorkerState.KILLED, WorkerState.DEAD):
             self.become(WorkerState.KILLED)
+            self.was_killed = True
             self._signal(signal.SIGKILL)
 
     def reap(self) -> WorkerDeath | None:

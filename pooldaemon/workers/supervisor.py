@@ -25,6 +25,14 @@ from pooldaemon.workers.signals import SignalQueue
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
+HANDLED_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGCHLD,
+)
+
 TICK = 1.0
 """Seconds between looks when nothing happens. SIGCHLD coalesces, so it can't be relied upon."""
 
@@ -60,8 +68,8 @@ class Supervisor:
     :param release: called in each child after the fork, to close what is the parent's alone.
     :param clock: monotonic seconds.
 
-    Main thread only: it installs signal handlers while it runs. TERM and INT drain, a second one
-    or QUIT kills.
+    Main thread only: it installs signal handlers while it runs. TERM, INT and HUP (the terminal
+    is gone) drain; a second one, or QUIT, kills.
     """
 
     def __init__(
@@ -82,6 +90,7 @@ class Supervisor:
         self._clock = clock
         self._phase = Phase.STARTING
         self._announced = False
+        self._told_to_stop = False
         self._status = statuses.OK
         self._kill_at = float("inf")
         names = [f"worker-{number}" for number in range(1, config.processes + 1)]
@@ -94,7 +103,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until everything has ended; returns the exit status."""
-        self._signals = SignalQueue([signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD])
+        self._signals = SignalQueue(HANDLED_SIGNALS)
         # Workers hold the other end; whatever way this process dies, they see its end.
         self._lifeline, self._lifeline_held = os.pipe()
         try:
@@ -145,12 +154,13 @@ class Supervisor:
     def _handle_signal(self, number: signal.Signals, now: float) -> None:
         if number is signal.SIGCHLD:
             return
-        if number is signal.SIGQUIT or self._phase is Phase.DRAINING:
+        if number is signal.SIGQUIT or self._told_to_stop:
             logger.warning("%s: killing the workers", number.name)
             self._drain(now, 0.0)
         else:
             logger.info("%s: draining, for up to %g s", number.name, self._config.graceful_timeout)
             self._drain(now, self._config.graceful_timeout)
+        self._told_to_stop = True
 
     def _drain(self, now: float, seconds: float) -> None:
         self._phase = Phase.DRAINING
@@ -192,6 +202,9 @@ class Supervisor:
         except Exception:
             logger.exception("worker_died failed")
         if self._phase is Phase.DRAINING:
+            if death.status != statuses.OK and not worker.was_killed:
+                logger.error("%s while it finished its work", death)
+                self._status = statuses.KILLED
             return
         if self._phase is Phase.STARTING:
             self._bury_at_start(death, now)
@@ -257,7 +270,7 @@ class Supervisor:
             os.close(self._lifeline_held)
             for other in self._workers.values():
                 other.receiver.close()
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD):
+            for number in HANDLED_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.set_wakeup_fd(-1)
             self._signals.close_descriptors()

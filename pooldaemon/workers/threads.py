@@ -51,10 +51,10 @@ class WorkerThread(threading.Thread):
 
     def run_once(self) -> float:
         """Do one unit; returns the seconds to wait before the next."""
-        looked = self._activity.look()
+        looked = self._activity.look(self.name)
         try:
             result = self._perform(self._ctx)
-        except (Exception, SystemExit):
+        except BaseException:  # a thread that ends would be missing until the worker is replaced
             self._activity.worked(failed=True)
             pause = self._backoff.next_delay()
             logger.exception("%s: a unit of work failed; next in %.1f s", self.name, pause)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from django.db import connections
 
 from pooldaemon.conf import DaemonConfig
-from pooldaemon.connections import auto_close_db, limit_connections, peak_connections
+from pooldaemon.connections import auto_close_db, close_pool, limit_connections, peak_connections
 from pooldaemon.workers import statuses
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.channel import Sender
@@ -77,10 +77,18 @@ class Worker:
             signal.signal(number, signal.SIG_IGN)
         self._signals = SignalQueue([signal.SIGTERM])
         signal.signal(signal.SIGQUIT, lambda *_: os._exit(statuses.KILLED))
-        self._activity = Activity(config.threads, self._signals.wake)
+        # Only who waits for the last unit needs to know at once.
+        on_change = self._signals.wake if config.until_idle else lambda: None
+        self._activity = Activity(config.threads, on_change)
 
     def run(self) -> int:
         """Work until told to stop; returns the exit status."""
+        try:
+            return self._run()
+        finally:
+            close_pool()
+
+    def _run(self) -> int:
         if not self._boot():
             return statuses.BOOT_FAILED
         threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]

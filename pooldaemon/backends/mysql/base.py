@@ -30,6 +30,7 @@ from django.db.backends.mysql import base
 from pooldaemon.backends.base import PooledDatabaseMixin
 from pooldaemon.backends.mysql.creation import DatabaseCreation
 from pooldaemon.backends.mysql.historic import historic_settings
+from pooldaemon.pool import handle
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.mysql import MySQLDialect
@@ -50,7 +51,7 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
             init_command=self.settings_dict["OPTIONS"].get("init_command", ""),
         )
 
-    def historic_settings(self) -> dict[str, Any]:
+    def historic_settings(self) -> dict[str, tuple[str, Any]]:
         return historic_settings()
 
     def get_connection_params(self) -> dict[str, Any]:
@@ -63,6 +64,6 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
             return super().mysql_server_data
         if (data := pool.facts.get("mysql_server_data")) is None:
             self.ensure_connection()
-            with self.connection.not_recorded():
+            with handle.physical(self.connection).not_recorded():
                 data = pool.facts["mysql_server_data"] = super().mysql_server_data
         return data

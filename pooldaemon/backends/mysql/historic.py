@@ -14,20 +14,19 @@ from django.dispatch import receiver
 from pooldaemon.pool.registry import registry
 
 
-def historic_settings() -> dict[str, Any]:
-    """The arguments that ``MYSQLPOOL_BACKEND`` and ``MYSQLPOOL_ARGUMENTS`` stand for.
+def historic_settings() -> dict[str, tuple[str, Any]]:
+    """Pool arguments that ``MYSQLPOOL_BACKEND`` and ``MYSQLPOOL_ARGUMENTS`` stand for.
 
-    Defaults under ``OPTIONS["pool"]``. ``use_threadlocal`` has gone from SQLAlchemy with version
-    1.4: it is left out, with a ``DeprecationWarning``.
+    Defaults under ``OPTIONS["pool"]``, each with the place where it was given. ``use_threadlocal``
+    has gone from SQLAlchemy with version 1.4: it is left out, with a ``DeprecationWarning``.
 
     :raises ImproperlyConfigured: ``MYSQLPOOL_ARGUMENTS`` is not a dict.
     """
     arguments = getattr(settings, "MYSQLPOOL_ARGUMENTS", {})
     if not isinstance(arguments, Mapping):
         raise ImproperlyConfigured(f"MYSQLPOOL_ARGUMENTS is {arguments!r}; it must be a dict.")
-    arguments = dict(arguments)
-    if "use_threadlocal" in arguments:
-        del arguments["use_threadlocal"]
+    given = {key: (f"MYSQLPOOL_ARGUMENTS[{key!r}]", value) for key, value in arguments.items()}
+    if given.pop("use_threadlocal", None):
         warnings.warn(
             "MYSQLPOOL_ARGUMENTS['use_threadlocal'] has no effect: SQLAlchemy removed it in 1.4. "
             "Delete it.",
@@ -35,8 +34,8 @@ def historic_settings() -> dict[str, Any]:
             stacklevel=2,
         )
     if (backend := getattr(settings, "MYSQLPOOL_BACKEND", None)) is not None:
-        arguments.setdefault("poolclass", backend)
-    return arguments
+        given.setdefault("poolclass", ("MYSQLPOOL_BACKEND", backend))
+    return given
 
 
 @receiver(setting_changed)

@@ -15,7 +15,7 @@ from pooldaemon.backends.base import PooledDatabaseMixin
 from pooldaemon.backends.sqlite3.creation import DatabaseCreation
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.dialect import DriverDialect
-from pooldaemon.pool.sqlite import SQLiteDialect
+from pooldaemon.pool.sqlite import PooledConnection, SQLiteDialect
 
 BUSY_TIMEOUT = 30.0
 """Seconds (``OPTIONS["timeout"]``). SQLite gives a lock to whoever asks next, not first."""
@@ -36,6 +36,8 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
         params = {"timeout": BUSY_TIMEOUT, **super().get_connection_params()}
         if "transaction_mode" not in self.settings_dict["OPTIONS"]:
             self.transaction_mode = "IMMEDIATE"
+        if self.is_poolable():
+            params["factory"] = PooledConnection
         if not self.is_in_memory_db():
             self.init_commands.insert(0, "PRAGMA journal_mode = WAL")
         return params

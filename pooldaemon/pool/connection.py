@@ -1,0 +1,255 @@
+"""mysqlclient's connection, cursors and results, watched for what they do to a session."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from types import BuiltinMethodType, MethodType
+from typing import Any
+
+import MySQLdb
+from MySQLdb.connections import Connection
+from MySQLdb.cursors import CursorUseResultMixIn
+
+from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.pool.statements import is_clean
+
+FATAL_ERRORS = frozenset(
+    {
+        1927,  # connection was killed
+        2006,  # server has gone away
+        2013,  # lost connection during query
+        2014,  # commands out of sync
+        2045,  # connection lost while setting it up
+        2055,  # lost connection, with the step named
+        4031,  # disconnected by the server because of inactivity
+        # A primary that turned into a replica: the next connect may find the new primary.
+        1290,  # running with --read-only
+        1792,  # read only transaction
+        1836,  # read only mode
+    }
+)
+"""Error numbers after which a connection is not used again (MySQL 9 and MariaDB 10.11)."""
+
+# What a reset leaves behind on one server or the other: resource groups, the texts of profiled
+# statements.
+_BEYOND_RESET = re.compile(rb"\b(?:resource\s+group|profiling)\b", re.IGNORECASE)
+
+
+class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no types
+    """One session. A statement is taken for dirty unless a watched cursor has vouched for it.
+
+    So whatever goes past the cursors (``callproc``, a query on the driver's own connection) makes
+    the session dirty too. Belongs to one borrower at a time and is not thread-safe.
+    """
+
+    broken: bool
+    """Not to be used again."""
+    dirty: bool
+    """The session may hold something of its borrower's."""
+    vouched: bool
+    """The very next statement was judged clean by its template."""
+    watch: int
+    """A second descriptor of the socket: it tells when the server ends the session, also after
+    the driver has given up and closed its own."""
+    poll: select.poll
+    """Ready when there is something to read on the socket."""
+    wait_timeout: float
+    """Seconds of idleness after which the server ends the session."""
+    last_used: float
+    """When it came back to the pool (monotonic clock)."""
+    unbuffered: list[weakref.ref[Any]]
+    """Cursors whose results are read from the server row by row."""
+    setup: list[bytes] | None
+    """While the session is set up: the statements that did it."""
+    baseline: bytes
+    """The statements that set up the session, for after a reset."""
+
+    @classmethod
+    def adopt(cls, connection: Any) -> PooledConnection:
+        """Watch a connection fresh from ``MySQLdb.connect()``.
+
+        The object's class is changed in place: so Django's way of connecting, and that of a
+        wrapper over its backend, stays theirs, and a query pays for no proxy.
+
+        :raises TypeError: it is not mysqlclient's connection.
+        """
+        if type(connection) is not Connection:
+            raise TypeError(f"expected a connection of mysqlclient, got {type(connection)!r}")
+        connection.__class__ = cls
+        self: PooledConnection = connection
+        self.broken = self.dirty = self.vouched = False
+        self.watch = os.dup(self.fileno())
+        self.poll = select.poll()
+        self.poll.register(self.watch, select.POLLIN)
+        self.wait_timeout = self.last_used = 0.0
+        self.unbuffered = []
+        self.setup = []
+        self.baseline = b""
+        return self
+
+    @contextmanager
+    def not_recorded(self) -> Iterator[None]:
+        """For questions asked during the set-up, which a reset need not ask again."""
+        setup, self.setup = self.setup, None
+        try:
+            yield
+        finally:
+            self.setup = setup
+
+    def query(self, query: Any) -> None:
+        vouched, self.vouched = self.vouched, False
+        if not vouched:
+            self._note_dirty(query.encode(self.encoding) if isinstance(query, str) else query)
+        try:
+            super().query(query)
+        except MySQLdb.Error as error:
+            self.broken = self.broken or error.args[0] in FATAL_ERRORS
+            raise
+
+    def _note_dirty(self, statement: bytes | bytearray) -> None:
+        self.dirty = True
+        if self.setup is not None:
+            self.setup.append(bytes(statement))
+        elif _BEYOND_RESET.search(statement):
+            self.broken = True
+
+    def use_result(self) -> Any:
+        # Nobody can tell whether this result has been read to its end: see _Unbuffered.
+        self.broken = True
+        return super().use_result()
+
+    def has_unread_rows(self) -> bool:
+        """Whether a cursor that reads row by row was left open."""
+        if not self.unbuffered:
+            return False
+        cursors = [ref() for ref in self.unbuffered]
+        self.unbuffered.clear()
+        return any(cursor is not None and cursor._result is not None for cursor in cursors)
+
+    # The remaining ways to change a session, none of which is a statement.
+
+    def send_query(self, *args: Any) -> Any:
+        self.dirty = True
+        return super().send_query(*args)
+
+    def select_db(self, *args: Any) -> Any:
+        self.dirty = True
+        return super().select_db(*args)
+
+    def set_character_set(self, *args: Any) -> Any:
+        self.broken = True  # a reset tells the server, but not the client library
+        return super().set_character_set(*args)
+
+    def set_server_option(self, *args: Any) -> Any:
+        self.broken = True  # a reset does not take it back
+        return super().set_server_option(*args)
+
+    def change_user(self, *args: Any, **kwargs: Any) -> Any:
+        self.broken = True  # a reset does not take it back
+        return super().change_user(*args, **kwargs)
+
+
+class MySQLHandle(BorrowedConnection):
+    """The handle of a MySQL connection: what it hands out dies with it."""
+
+    __slots__ = ()
+    _error_class = MySQLdb.InterfaceError
+
+    def cursor(self, cursorclass: Any = None) -> Any:
+        connection = self._alive()
+        return _watched(cursorclass or connection.cursorclass)(self)
+
+    def __getattr__(self, name: str) -> Any:
+        connection = self._alive()
+        if name in {"encoders", "converter"}:  # dicts, which the caller can change unseen
+            connection.broken = True
+        value = getattr(connection, name)
+        if isinstance(value, (MethodType, BuiltinMethodType)):
+            return partial(_call, self, name)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # On the client's side, where no reset reaches.
+        self._alive().broken = True
+        super().__setattr__(name, value)
+
+
+def _call(handle: MySQLHandle, name: str, *args: Any, **kwargs: Any) -> Any:
+    return getattr(handle._alive(), name)(*args, **kwargs)
+
+
+class _Watched:
+    """Mixed into a cursor class: it judges each statement by its template, before the data.
+
+    The driver's methods get the physical connection from ``_get_db()``; everybody else finds the
+    borrower's handle in ``connection``.
+    """
+
+    connection: MySQLHandle | None
+    _verdict = False
+    _template_verdict: bool | None = None
+
+    def _get_db(self) -> Any:
+        handle = self.connection
+        if handle is None:
+            raise MySQLdb.ProgrammingError("cursor closed")
+        return handle._connection or handle._alive()
+
+    def _discard(self) -> None:
+        handle = self.connection
+        if handle is not None and handle._connection is None:
+            # Its connection may be with somebody else by now: nothing of it may be touched.
+            self.connection = self._result = None
+        else:
+            # The driver's method uses this attribute, several times: not through the handle.
+            self.connection = handle and handle._connection
+        try:
+            super()._discard()  # type: ignore[misc]
+        finally:
+            self.connection = handle
+
+    def execute(self, query: Any, args: Any = None) -> Any:
+        if self._template_verdict is not None:  # called by executemany(), with the data put in
+            self._verdict = self._template_verdict
+        else:
+            self._verdict = is_clean(bytes(query) if type(query) is bytearray else query)
+        return super().execute(query, args)  # type: ignore[misc]
+
+    def executemany(self, query: Any, args: Any) -> Any:
+        rows = list(args)  # the caller's generator may run statements of its own
+        self._template_verdict = is_clean(bytes(query) if isinstance(query, bytearray) else query)
+        try:
+            return super().executemany(query, rows)  # type: ignore[misc]
+        finally:
+            self._template_verdict = None
+
+    def _query(self, q: Any) -> Any:
+        # The last step before the statement leaves: no code of the caller's comes between.
+        if self._verdict:
+            self._verdict = False
+            self._get_db().vouched = True
+        return super()._query(q)  # type: ignore[misc]
+
+
+class _Unbuffered(_Watched):
+    """The same for a cursor that reads its rows from the server one by one."""
+
+    def _get_result(self) -> Any:
+        connection = self._get_db()
+        broken = connection.broken
+        result = super()._get_result()  # type: ignore[misc]
+        connection.broken = broken
+        connection.unbuffered.append(weakref.ref(self))
+        return result
+
+
+@cache
+def _watched(cursorclass: Any) -> Any:
+    unbuffered = issubclass(cursorclass, CursorUseResultMixIn)
+    return type(cursorclass.__name__, (_Unbuffered if unbuffered else _Watched, cursorclass), {})
