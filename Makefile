@@ -47,8 +47,8 @@ docs: $(VENV)/.with-docs  ## the documentation, in docs/_build/html
 	@$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs: docs/_build/html/index.html"
 
-bench: mysql-server $(VENV)/.with-test  ## compare with the alternatives
-	@$(WITH_DATABASE) $(BIN)/python benchmarks/run.py
+bench: mysql-server $(VENV)/.with-bench  ## compare with the alternatives; ARGS="fairness --quick"
+	@$(WITH_DATABASE) $(BIN)/python benchmarks/run.py $(ARGS)
 
 wheel: $(ENVIRONMENT)  ## the wheel, in dist/
 	@rm -rf build  # an old build/lib would end up in the wheel

@@ -49,6 +49,7 @@ setup(
             *PYTEST,
             "hypothesis>=6.100",
         ],
+        "bench": [*MYSQL, *EXAMPLE, "django-db-connection-pool>=1.2.6", "matplotlib>=3.9"],
         # Up to a bound: a linter's new release must not turn a clean tree red.
         "lint": [
             *PYTEST,  # mypy reads the tests' helpers

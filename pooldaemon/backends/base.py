@@ -186,7 +186,6 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     def _take_over(self, borrowed: BorrowedConnection) -> None:
         """What Django's ``connect()`` does, without what was done for this session before."""
-        self.check_settings()
         self.in_atomic_block = False
         self.savepoint_ids = []
         self.atomic_blocks = []

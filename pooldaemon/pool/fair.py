@@ -18,6 +18,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from _thread import get_ident
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,7 +156,7 @@ class FairQueuePool(Pool):
             slot = self._wait(started)
             now = time.monotonic()
             slot.stats.wait.add(now - started)
-        slot.holder = threading.get_ident()
+        slot.holder = get_ident()
         slot.held_since = now
         try:
             if slot.dbapi_connection is not None and (reason := self._reason_to_drop(slot, now)):

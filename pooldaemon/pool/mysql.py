@@ -85,7 +85,8 @@ class MySQLDialect(DriverDialect):
         self._init_command = init_command
         self._lingering: deque[tuple[socket.socket, float]] = deque()
         """Closed, but not ended on the server; and until when they count."""
-        self._hidden_code = True
+        self._always_reset = reset != "never"
+        """Also when all statements were clean: until we know that they tell all they do."""
         self._hidden_code_asked = float("-inf")
 
     def session_is_set_up(self, connection: PooledConnection) -> None:
@@ -93,7 +94,7 @@ class MySQLDialect(DriverDialect):
         now = time.monotonic()
         if self._reset == "dirty" and now - self._hidden_code_asked > HIDDEN_CODE_RECHECK:
             self._hidden_code_asked = now
-            self._hidden_code = session.runs_hidden_code(connection)
+            self._always_reset = session.runs_hidden_code(connection)
             connection.dirty = False
 
     def _open(self, deadline: float | None) -> Any:
@@ -119,9 +120,17 @@ class MySQLDialect(DriverDialect):
         return idle < self._ping_after or _ping(connection)
 
     def reset(self, connection: PooledConnection) -> bool:
-        was_reset = session.reset(connection, self._reset, self._autocommit, self._hidden_code)
         connection.last_used = time.monotonic()
-        return was_reset
+        if not (
+            self._always_reset
+            or connection.dirty
+            or connection.broken
+            or connection.unbuffered
+            or not connection.get_autocommit()
+        ):
+            return False  # the usual case: every statement was clean, no transaction is open
+        needed = self._reset != "never" and (self._always_reset or connection.dirty)
+        return session.clean_up(connection, reset=needed, autocommit=self._autocommit)
 
     def _descriptors(self, connection: PooledConnection) -> tuple[int, ...]:
         return connection.fileno(), connection.watch

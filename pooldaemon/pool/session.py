@@ -85,29 +85,26 @@ def _fetch_row(connection: PooledConnection, statement: str) -> Any:
     return connection.store_result().fetch_row()[0]
 
 
-def reset(connection: PooledConnection, mode: str, autocommit: bool, hidden_code: bool) -> bool:
-    """Make the session clean for its next borrower, or mark it ``broken``.
+def clean_up(connection: PooledConnection, *, reset: bool, autocommit: bool) -> bool:
+    """Make the session clean for its next borrower, or mark the connection ``broken``.
 
-    :param mode: ``"dirty"``, ``"always"`` or ``"never"`` (``OPTIONS["pool"]["reset"]``). An
-        open transaction is ended in every mode.
+    :param reset: take back everything; otherwise only an open transaction is ended.
     :param autocommit: what the session's autocommit is to be.
-    :param hidden_code: what :func:`runs_hidden_code` said: no statement is known to be clean.
-    :returns: whether the session was reset, not just found clean.
+    :returns: whether it was reset.
     """
     if connection.has_unread_rows() or connection.broken or not connection.open:
         connection.broken = True
         return False
-    needed = mode == "always" or (mode == "dirty" and (connection.dirty or hidden_code))
     try:
-        if needed:
+        if reset:
             _reset_session(connection)
-        elif connection.dirty or not (autocommit and connection.get_autocommit()):
+        else:
             connection.rollback()
             connection.autocommit(autocommit)
         connection.dirty = False
     except MySQLdb.Error:
         connection.broken = True
-    return needed and not connection.broken
+    return reset and not connection.broken
 
 
 def _reset_session(connection: PooledConnection) -> None:
