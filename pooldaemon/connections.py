@@ -155,8 +155,19 @@ def _wrap_async_generator(function: Callable[..., Any]) -> Callable[..., Any]:
         async with UnitOfWork():
             generator = function(*args, **kwargs)
             try:
-                async for item in generator:
-                    yield item
+                # There is no "yield from" for these: what is sent and thrown is passed on by hand.
+                value = await anext(generator)
+                while True:
+                    try:
+                        sent = yield value
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - it is the function's to judge
+                        value = await generator.athrow(error)
+                    else:
+                        value = await generator.asend(sent)
+            except StopAsyncIteration:
+                return
             finally:
                 await generator.aclose()
 

@@ -147,7 +147,7 @@ class BaseDaemonCommand(BaseCommand):
             release=lock.close_descriptor if lock else lambda: None,
         )
         status = supervisor.run()
-        for worker in supervisor.history:
+        for worker in sorted(supervisor.history, key=lambda worker: worker.name):
             self.stdout.write(str(worker))
         self.stdout.flush()
         return status

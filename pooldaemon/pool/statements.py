@@ -29,8 +29,8 @@ _PLAIN_STARTS = frozenset({"select", "insert", "update", "delete", "replace", "w
 # out of its literal.
 _TOKEN = re.compile(
     r"""\s+
-    | '(?:[^'\\%]|%%)*' | "(?:[^"\\%]|%%)*"
-    | (?P<quoted>`(?:[^`%]|%%)+`)
+    | '(?:[^'\\%]|%%)*'
+    | (?P<quoted>`(?:[^`%]|%%)+` | "(?:[^"\\%]|%%)*")  # the latter a name, with ANSI_QUOTES
     | (?P<word>[A-Za-z_$\x80-\U0010ffff][\w$\x80-\U0010ffff]*)
     | (?P<placeholder>%s|%\(\w+\)s)
     | \d+(?:\.\d*)?(?:[eE][+-]?\d+)? | 0[xX][0-9A-Fa-f]+
@@ -124,8 +124,10 @@ def _tokens(text: str) -> list[tuple[str, str]] | None:
         if token is None:
             return None
         position = token.end()
-        part = token.group().lower()
+        part = token.group()
         if not part.isspace():
+            # Only ASCII: lower() would make a plain k of the Kelvin sign.
+            part = part.lower() if part.isascii() else part
             found.append((token.lastgroup or "other", part))
     return found
 

@@ -7,9 +7,9 @@ import os
 from contextlib import suppress
 from typing import Any
 
-MAX_TEXT = 2000
-"""Longest text in a message. A write below PIPE_BUF (4096 on Linux) is atomic: a message goes
-into the pipe whole or not at all."""
+MAX_TEXT = 600
+"""Longest text in a message, in bytes of UTF-8, each of which JSON may escape to six. A write
+below PIPE_BUF (4096 on Linux) is atomic: a message goes into the pipe whole or not at all."""
 
 
 class Sender:
@@ -20,9 +20,16 @@ class Sender:
         self._descriptor = descriptor
 
     def send(self, kind: str, **values: Any) -> None:
-        short = {k: v[:MAX_TEXT] if isinstance(v, str) else v for k, v in values.items()}
+        short = {key: _cut(value) for key, value in values.items()}
+        line = json.dumps({"kind": kind, **short}, ensure_ascii=False) + "\n"
         with suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._descriptor, json.dumps({"kind": kind, **short}).encode() + b"\n")
+            os.write(self._descriptor, line.encode())
+
+
+def _cut(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return value.encode(errors="replace")[:MAX_TEXT].decode(errors="ignore")
 
 
 class Receiver:

@@ -127,9 +127,7 @@ class WorkerHandle:
         self.become(WorkerState.DEAD)
         code = os.waitstatus_to_exitcode(status)
         if code < 0:
-            return WorkerDeath(
-                self.name, self.pid, None, signal.Signals(-code).name, self.boot_error
-            )
+            return WorkerDeath(self.name, self.pid, None, _signal_name(-code), self.boot_error)
         return WorkerDeath(self.name, self.pid, code, None, self.boot_error)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -142,3 +140,10 @@ class WorkerHandle:
             f"{self.name} (pid {self.pid}): {self.units} units, {self.failures} failed, "
             f"at most {self.connections} connections open"
         )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
