@@ -1,0 +1,144 @@
+"""What a borrow costs with more connections in the pool and more threads at it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter, sleep, thread_time
+
+from django.db import connections
+
+from benchmarks import contenders as c
+from benchmarks.bench import Bench
+from benchmarks.crowd import crowd
+from benchmarks.measure import in_threads, interleave, time_each, typical
+from benchmarks.result import Check, Lines, Result
+
+CONNECTIONS = (1, 10, 100)
+THREADS = (1, 10, 100, 1000)
+BORROWS_PER_SECOND = 500
+"""Of all threads together: little enough that nobody queues."""
+
+COST = "µs per borrow and give-back"
+BY_CONNECTIONS = "One thread, so many idle connections"
+BY_THREADS = f"So many threads, together {BORROWS_PER_SECOND} borrows a second, 10 connections"
+CROWDS = "SELECT 1 as fast as they can, pooldaemon"
+FLAT = 1.2
+
+
+def run(bench: Bench) -> Result:
+    rounds = bench.rounds(5)
+    result = Result(
+        "Scaling",
+        "The cost of a borrow with its give-back, without a query and without queueing. By "
+        "connections: elapsed time in one thread. By threads: processor time that the thread "
+        "itself spent, so that another thread's turn is not counted. Then what threads get that "
+        "want more than there is.",
+        rounds,
+    )
+    for make in (c.queue_pool, c.ours):
+        _by_connections(bench, result, make)
+    for make in (c.queue_pool, c.ours):
+        _by_threads(bench, result, make)
+    _plot(result)
+    for section, steps in ((BY_CONNECTIONS, CONNECTIONS), (BY_THREADS, THREADS)):
+        costs = [result.measure(section, _row(c.OURS, step), COST).median for step in steps]
+        name = f"{section}: {c.OURS}, dearest / cheapest"
+        result.comparisons.append(Check(name, max(costs) / min(costs), at_most=FLAT))
+    _crowds(bench, result)
+    return result
+
+
+def _row(label: str, step: int) -> str:
+    return f"{label}, {step}"
+
+
+Make = Callable[..., c.DjangoContender]
+
+
+def _by_connections(bench: Bench, result: Result, make: Make) -> None:
+    pools = [make(bench.target, size=size) for size in CONNECTIONS]
+    with c.opened(pools, result.notes) as running:
+        for contender, size in zip(running, CONNECTIONS, strict=True):
+            _fill(contender, size)
+
+        def measure(contender: c.Contender) -> dict[str, float]:
+            return {COST: typical(time_each(bench.of(0.2, 0.05), partial(_borrow, contender)))}
+
+        measured = interleave(running, result.rounds, measure)
+        for contender, size, values in zip(running, CONNECTIONS, measured, strict=True):
+            result.add(BY_CONNECTIONS, _row(contender.label, size), values)
+
+
+def _borrow(contender: c.Contender) -> None:
+    contender.borrow()
+    contender.done()
+
+
+def _fill(contender: c.DjangoContender, size: int) -> None:
+    """Leave so many idle connections in the pool."""
+    wrappers = [connections[contender.alias].copy() for _ in range(size)]
+    for wrapper in wrappers:
+        wrapper.ensure_connection()
+    for wrapper in wrappers:
+        wrapper.close()
+
+
+def _by_threads(bench: Bench, result: Result, make: Make) -> None:
+    with c.opened([make(bench.target, size=10)], result.notes) as (contender,):
+        _fill(contender, 10)
+
+        def measure(threads: int) -> dict[str, float]:
+            return {COST: typical(_paced(contender, threads, bench.of(1.0, 0.5)))}
+
+        measured = interleave(THREADS, result.rounds, measure)
+        for threads, values in zip(THREADS, measured, strict=True):
+            result.add(BY_THREADS, _row(contender.label, threads), values)
+
+
+def _paced(contender: c.Contender, threads: int, seconds: float) -> list[float]:
+    """Processor seconds of each borrow, the threads taking turns evenly over time."""
+    ready = threading.Barrier(threads, timeout=c.PATIENCE)
+    period = threads / BORROWS_PER_SECOND
+
+    def work(index: int) -> list[float]:
+        _borrow(contender)
+        ready.wait()
+        due = perf_counter() + index / BORROWS_PER_SECOND
+        end = due + max(seconds, 2 * period)
+        times = []
+        while due < end:
+            sleep(max(0.0, due - perf_counter()))
+            before = thread_time()
+            _borrow(contender)
+            times.append(thread_time() - before)
+            due += period
+        contender.leave_thread()
+        return times
+
+    return [time for times in in_threads(threads, work) for time in times]
+
+
+def _crowds(bench: Bench, result: Result) -> None:
+    """As fast as they can: shares and waits."""
+    for size in CONNECTIONS:
+        with c.opened([c.ours(bench.target, size=size)], result.notes) as (contender,):
+            _fill(contender, size)
+            for threads in THREADS:
+                if threads >= size:
+                    got = crowd(contender, threads, bench.of(4.0, 0.5), "SELECT 1").figures()
+                    row = f"{threads} on {size}"
+                    result.add(CROWDS, row, {name: [value] for name, value in got.items()})
+
+
+def _plot(result: Result) -> None:
+    for section, steps, x in (
+        (BY_CONNECTIONS, CONNECTIONS, "idle connections"),
+        (BY_THREADS, THREADS, "threads"),
+    ):
+        curves = {
+            label: [(n, result.measure(section, _row(label, n), COST).median) for n in steps]
+            for label in (c.QUEUE_POOL, c.OURS)
+        }
+        result.plots.append(Lines(x, COST, curves, logarithmic=True))

@@ -1,0 +1,14 @@
+"""What the ORM's requests read."""
+
+from django.db import models
+
+
+class Note(models.Model):
+    title = models.CharField(max_length=100)
+    written_at = models.DateTimeField()
+
+    class Meta:
+        app_label = "benchmarks"
+
+    def __str__(self) -> str:
+        return self.title
