@@ -18,8 +18,8 @@ SELECT DATABASE(), @@character_set_client, @@collation_connection, @@session.sql
 
 HIDDEN_CODE = """
 WITH account AS (
-    SELECT CONCAT("'", LEFT(CURRENT_USER(), CHAR_LENGTH(CURRENT_USER()) - CHAR_LENGTH(host) - 1),
-                  "'@'", host, "'") AS name
+    SELECT CONCAT('''', LEFT(CURRENT_USER(), CHAR_LENGTH(CURRENT_USER()) - CHAR_LENGTH(host) - 1),
+                  '''@''', host, '''') AS name
     FROM (SELECT SUBSTRING_INDEX(CURRENT_USER(), '@', -1) AS host) AS current),
 grants AS (
     SELECT '*' AS target, privilege_type FROM information_schema.user_privileges, account
@@ -36,14 +36,17 @@ writable AS (SELECT DISTINCT target FROM grants
 watched AS (SELECT DISTINCT target FROM grants WHERE privilege_type = 'TRIGGER')
 SELECT EXISTS (SELECT 1 FROM information_schema.triggers WHERE trigger_schema <> 'sys')
   OR EXISTS (SELECT 1 FROM information_schema.views WHERE table_schema NOT IN ('sys', 'mysql'))
+  OR EXISTS (SELECT 1 FROM information_schema.routines
+             WHERE routine_type = 'FUNCTION' AND routine_schema NOT IN ('sys', 'mysql'))
   OR NOT EXISTS (SELECT 1 FROM watched WHERE target = '*') AND (
     COALESCE(CURRENT_ROLE(), 'NONE') <> 'NONE'
     OR NOT EXISTS (SELECT 1 FROM writable)
     OR EXISTS (SELECT 1 FROM writable WHERE target NOT IN (SELECT target FROM watched)))
 """
-"""Whether statements may do more than their text tells: there are triggers or views; or there may
-be triggers that this account is not shown, since it can write where it has no TRIGGER privilege
-(or its rights come from a role, or from where these tables do not tell)."""
+"""Whether statements may do more than their text tells: there are triggers, views, or functions
+(which may bear the name of a built-in); or there may be triggers that this account is not shown,
+since it can write where it has no TRIGGER privilege (or its rights come from a role, or from where
+these tables do not tell)."""
 
 
 def record_baseline(connection: PooledConnection, init_command: str) -> None:
@@ -58,15 +61,15 @@ def record_baseline(connection: PooledConnection, init_command: str) -> None:
     if role and "MariaDB" in version:  # MySQL gives a list of roles, quoted already
         role = _quoted(role)
     statements = [
+        init_command,
         f"SET NAMES {charset} COLLATE {collation}, SESSION sql_mode = '{sql_mode}'",
         *([f"USE {_quoted(database)}"] if database else []),
         f"SET ROLE {role or 'NONE'}",
-        init_command,
     ]
     encoded = [text.encode(connection.encoding) for text in statements]
     parts = [*encoded, *setup, b"SET autocommit = %d" % autocommit]
-    # On lines of their own: one that ends in a comment must not swallow the next.
-    connection.baseline = b";\n".join(part for each in parts if (part := each.strip(b"; \t\r\n")))
+    # On lines of their own: one that ends in a comment must not swallow the separator.
+    connection.baseline = b"\n;\n".join(part for each in parts if (part := each.strip(b"; \t\r\n")))
     connection.wait_timeout = wait_timeout
     connection.dirty = False
 
@@ -76,7 +79,7 @@ def _quoted(name: str) -> str:
 
 
 def runs_hidden_code(connection: PooledConnection) -> bool:
-    """Whether the server has (or may hide) triggers or views that could act unseen."""
+    """Whether the server has (or may hide) triggers, views or functions that could act unseen."""
     return bool(_fetch_row(connection, HIDDEN_CODE)[0])
 
 
