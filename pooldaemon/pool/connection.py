@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     wait_timeout: float
     """Seconds of idleness after which the server ends the session."""
     last_used: float
-    """When it came back to the pool (monotonic clock)."""
+    """When it came back to one of SQLAlchemy's own pools (monotonic clock)."""
     unbuffered: list[weakref.ref[Any]]
     """Cursors whose results are read from the server row by row."""
     setup: list[bytes] | None
@@ -87,7 +88,8 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         self.watch = os.dup(self.fileno())
         self.poll = select.poll()
         self.poll.register(self.watch, select.POLLIN)
-        self.wait_timeout = self.last_used = 0.0
+        self.wait_timeout = float("inf")
+        self.last_used = time.monotonic()
         self.unbuffered = []
         self.setup = []
         self.baseline = b""

@@ -103,6 +103,7 @@ class DriverDialect:
     def do_rollback(self, proxy: Any) -> None:
         """What SQLAlchemy's own pools call at every give-back."""
         self.reset(proxy.dbapi_connection)
+        proxy.dbapi_connection.last_used = time.monotonic()
 
     def do_commit(self, proxy: Any) -> None:
         proxy.dbapi_connection.commit()
@@ -111,8 +112,8 @@ class DriverDialect:
         return connection
 
     def _do_ping_w_event(self, connection: Any) -> bool:
-        """SQLAlchemy's name for it (``pre_ping``)."""
-        return self.is_alive(connection)
+        """What they ask at every borrow (``pre_ping``), a new connection's included."""
+        return self.is_alive(connection, time.monotonic() - connection.last_used)
 
     def session_is_set_up(self, connection: Any) -> None:
         """Django has set up a new session: this is the state that every borrower gets."""
@@ -136,8 +137,8 @@ class DriverDialect:
         """Wait a little for a closed session to end on the server."""
         time.sleep(0.01)
 
-    def is_alive(self, connection: Any) -> bool:
-        """Whether an idle *connection* can be handed out."""
+    def is_alive(self, connection: Any, idle: float) -> bool:
+        """Whether a *connection* can be handed out that has been idle for so many seconds."""
         return True
 
     def reset(self, connection: Any) -> bool:

@@ -190,7 +190,7 @@ class FairQueuePool(Pool):
             return "pool closed"
         if now >= slot.expires:
             return "expired"
-        return None if self._is_alive(slot.dbapi_connection) else "dead"
+        return None if self._is_alive(slot.dbapi_connection, now - slot.idle_since) else "dead"
 
     def _wait(self, started: float) -> Slot:
         waiter = _Waiter()

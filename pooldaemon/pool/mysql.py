@@ -108,19 +108,17 @@ class MySQLDialect(DriverDialect):
                     raise
             time.sleep(pause)
 
-    def is_alive(self, connection: PooledConnection) -> bool:
+    def is_alive(self, connection: PooledConnection, idle: float) -> bool:
         if connection.broken or not connection.open:
             return False
         # An idle session's socket is silent; it turns readable when the server ends it.
         if connection.poll.poll(0):
             return False
-        idle = time.monotonic() - connection.last_used
         if idle >= connection.wait_timeout * IDLE_SHARE:
             return False
         return idle < self._ping_after or _ping(connection)
 
     def reset(self, connection: PooledConnection) -> bool:
-        connection.last_used = time.monotonic()
         if not (
             self._always_reset
             or connection.dirty
