@@ -23,7 +23,7 @@ from django.db import DEFAULT_DB_ALIAS
 
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.connections import close_pool, unpooled_aliases
-from pooldaemon.management.logs import open_log
+from pooldaemon.management.logs import open_descriptors, open_log
 from pooldaemon.management.options import add_daemon_arguments, daemon_settings, read_config
 from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.context import WorkContext
@@ -101,7 +101,7 @@ class BaseDaemonCommand(BaseCommand):
         if options["detach"] and logfile is None:
             raise CommandError("--detach needs --logfile: a daemon has no terminal to log to")
         self._warn_of_unpooled(config)
-        keep = open_log(logfile)
+        open_log(logfile)
         lock = self._lock(pidfile) if pidfile else None
 
         def run(on_ready: Callable[[], None]) -> int:
@@ -112,7 +112,8 @@ class BaseDaemonCommand(BaseCommand):
                     lock.release()
 
         if options["detach"] and logfile is not None:
-            status = detach(run, logfile, keep + ([lock.descriptor] if lock else []))
+            keep = open_descriptors() + ([lock.descriptor] if lock else [])
+            status = detach(run, logfile, keep)
             if status:
                 self.stderr.write(self.style.ERROR(f"The daemon did not start; see {logfile}"))
         else:
@@ -133,8 +134,6 @@ class BaseDaemonCommand(BaseCommand):
     def _run(self, config: DaemonConfig, lock: PidFile | None, on_ready: Callable[[], None]) -> int:
         if lock:
             lock.write_pid()  # detaching has changed it
-        self.setup()
-        close_pool()
 
         def run_worker(name: str, sender: Sender, lifeline: int) -> int:
             return Worker(name, config, self, sender, lifeline).run()
@@ -146,7 +145,10 @@ class BaseDaemonCommand(BaseCommand):
             on_death=self.worker_died,
             release=lock.close_descriptor if lock else lambda: None,
         )
-        status = supervisor.run()
+        with supervisor:
+            self.setup()
+            close_pool()
+            status = supervisor.run()
         for worker in sorted(supervisor.history, key=lambda worker: worker.name):
             self.stdout.write(str(worker))
         self.stdout.flush()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+from contextlib import suppress
 
 from django.core.management.base import CommandError
 
 FORMAT = "%(asctime)s %(levelname)s [%(process)d %(threadName)s] %(name)s: %(message)s"
 
 
-def open_log(logfile: str | None) -> list[int]:
+def open_log(logfile: str | None) -> None:
     """Make sure that the records of this package are seen by somebody.
 
     :param logfile: everything goes there; it is opened anew when it has been rotated.
-    :returns: descriptors to keep open in a detached process.
     :raises CommandError: the file can't be opened.
     """
     package = logging.getLogger("pooldaemon")
@@ -24,10 +24,20 @@ def open_log(logfile: str | None) -> list[int]:
         except OSError as error:
             raise CommandError(f"--logfile {logfile}: {error.strerror}") from None
         _add(logging.getLogger(), handler)
-        return [handler.stream.fileno()]  # type: ignore[attr-defined]
-    if not package.hasHandlers():
+    elif not package.hasHandlers():
         _add(package, logging.StreamHandler())
-    return []
+
+
+def open_descriptors() -> list[int]:
+    """Those of all handlers, the project's own included, for a process that closes all others."""
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    handlers = {handler for logger in loggers for handler in logger.handlers}
+    descriptors = []
+    for handler in handlers:
+        for name in ("stream", "sock", "socket"):  # of files, of sockets, of syslog
+            with suppress(AttributeError, OSError, ValueError):  # not there, no real file, closed
+                descriptors.append(getattr(handler, name).fileno())
+    return descriptors
 
 
 def _add(logger: logging.Logger, handler: logging.Handler) -> None:

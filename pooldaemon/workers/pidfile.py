@@ -66,8 +66,8 @@ class PidFile:
         self.descriptor = -1
 
     def release(self) -> None:
-        """Remove the file, then unlock: in this order nobody's new file is removed."""
-        with suppress(FileNotFoundError):
+        """Remove the file, if it is still ours, then unlock: so nobody's new file is removed."""
+        if self._is_current():
             self.path.unlink()
         self.close_descriptor()
 

@@ -29,25 +29,15 @@ class SignalQueue:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._arrived.append(signal.Signals(number))
 
-    def wait(self, seconds: float, descriptors: Iterable[int] = ()) -> set[int]:
-        """Wait for a signal, a :meth:`wake`, or input on one of *descriptors*.
-
-        :returns: those of *descriptors* that are readable.
-        """
+    def wait(self, seconds: float, descriptors: Iterable[int] = ()) -> None:
+        """Wait for a signal, or input on one of *descriptors*."""
         poll = select.poll()
         for descriptor in (self._read_end, *descriptors):
             poll.register(descriptor, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll(max(0.0, seconds) * 1000)}
-        if self._read_end in ready:
-            with suppress(BlockingIOError):
-                while os.read(self._read_end, 4096):
-                    pass
-        return ready - {self._read_end}
-
-    def wake(self) -> None:
-        """End the present or next :meth:`wait`. Safe from any thread."""
-        with suppress(BlockingIOError):  # full: it is going to wake up anyway
-            os.write(self._write_end, b"\0")
+        poll.poll(max(0.0, seconds) * 1000)
+        with suppress(BlockingIOError):
+            while os.read(self._read_end, 4096):
+                pass
 
     def take(self) -> list[signal.Signals]:
         """The signals that have arrived since the last call, in order."""

@@ -68,8 +68,9 @@ class Supervisor:
     :param release: called in each child after the fork, to close what is the parent's alone.
     :param clock: monotonic seconds.
 
-    Main thread only: it installs signal handlers while it runs. TERM, INT and HUP (the terminal
-    is gone) drain; a second one, or QUIT, kills.
+    A context manager: inside it signals are noted, and :meth:`run` heeds them, those included that
+    came before it. TERM, INT and HUP (the terminal is gone) drain; a second one, or QUIT, kills.
+    Main thread only.
     """
 
     def __init__(
@@ -101,23 +102,26 @@ class Supervisor:
         self.history: list[WorkerHandle] = []
         """Every worker that has been ready, in order, with its last report."""
 
-    def run(self) -> int:
-        """Supervise until everything has ended; returns the exit status."""
+    def __enter__(self) -> Supervisor:
         self._signals = SignalQueue(HANDLED_SIGNALS)
         # Workers hold the other end; whatever way this process dies, they see its end.
         self._lifeline, self._lifeline_held = os.pipe()
-        try:
-            while not self._ended():
-                self.tick(self._clock())
-                if not self._ended():
-                    self._signals.wait(self._pause(self._clock()), self._channels())
-        finally:
-            for worker in self._workers.values():  # only after an error of our own
-                worker.kill()
-                os.waitpid(worker.pid, 0)
-            os.close(self._lifeline)
-            os.close(self._lifeline_held)
-            self._signals.close()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for worker in self._workers.values():  # only after an error of our own
+            worker.kill()
+            os.waitpid(worker.pid, 0)
+        os.close(self._lifeline)
+        os.close(self._lifeline_held)
+        self._signals.close()
+
+    def run(self) -> int:
+        """Supervise until everything has ended; returns the exit status."""
+        while not self._ended():
+            self.tick(self._clock())
+            if not self._ended():
+                self._signals.wait(self._pause(self._clock()), self._channels())
         return self._status
 
     def tick(self, now: float) -> None:
@@ -184,9 +188,17 @@ class Supervisor:
         if not self._announced:
             self._announced = True
             self._on_ready()
-        if self._config.until_idle and all(worker.idle for worker in self._workers.values()):
-            logger.info("no work is left")
-            self._drain(now, self._config.graceful_timeout)
+        if self._config.until_idle and self._all_idle():
+            # A worker tells before it takes work. What one has told while another's channel was
+            # being read is read now.
+            for worker in self._workers.values():
+                worker.read_messages()
+            if self._all_idle():
+                logger.info("no work is left")
+                self._drain(now, self._config.graceful_timeout)
+
+    def _all_idle(self) -> bool:
+        return all(worker.idle for worker in self._workers.values())
 
     def _is_any(self, state: WorkerState) -> bool:
         return any(worker.state is state for worker in self._workers.values())

@@ -77,9 +77,10 @@ class Worker:
             signal.signal(number, signal.SIG_IGN)
         self._signals = SignalQueue([signal.SIGTERM])
         signal.signal(signal.SIGQUIT, lambda *_: os._exit(statuses.KILLED))
-        # Only who waits for the last unit needs to know at once.
-        on_change = self._signals.wake if config.until_idle else lambda: None
+        # At once, from the thread: who waits for the last unit must know before a unit begins.
+        on_change = self._report if config.until_idle else lambda: None
         self._activity = Activity(config.threads, on_change)
+        threading.Thread(target=self._follow_supervisor, name="lifeline", daemon=True).start()
 
     def run(self) -> int:
         """Work until told to stop; returns the exit status."""
@@ -91,6 +92,7 @@ class Worker:
     def _run(self) -> int:
         if not self._boot():
             return statuses.BOOT_FAILED
+        self._heed_signals()
         threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
         self._sender.send("ready")
         self._watch(threads)
@@ -106,7 +108,7 @@ class Worker:
             with auto_close_db():
                 for alias in self._job.databases:
                     connections[alias].ensure_connection()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             logger.debug("%s could not boot", self.info.name, exc_info=True)
             reason = " ".join(str(error).split()) or type(error).__name__
             self._sender.send("boot_failed", error=f"{type(error).__name__}: {reason}")
@@ -121,20 +123,23 @@ class Worker:
 
     def _watch(self, threads: list[WorkerThread]) -> None:
         """The main loop, until every thread has ended."""
-        orphaned_at: float | None = None
         while any(thread.is_alive() for thread in threads):
             # While draining, look often: the end of a thread wakes nobody.
-            pause = HEARTBEAT if not self._stop.is_set() else 0.05
-            lifeline = () if orphaned_at is not None else (self._lifeline,)
-            if self._signals.wait(pause, lifeline):
-                logger.critical("%s: the supervisor is gone, stopping", self.info.name)
-                orphaned_at = time.monotonic()
-                self._stop.set()
-            if self._signals.take():
-                self._stop.set()
-            if orphaned_at is not None and time.monotonic() > orphaned_at + ORPHAN_GRACE:
-                os._exit(statuses.KILLED)
+            self._signals.wait(HEARTBEAT if not self._stop.is_set() else 0.05)
+            self._heed_signals()
             self._report()
+
+    def _heed_signals(self) -> None:
+        if self._signals.take():  # there is only TERM
+            self._stop.set()
+
+    def _follow_supervisor(self) -> None:
+        """A thread: when the supervisor is gone, however it ended, so is this process."""
+        os.read(self._lifeline, 1)  # nobody ever writes: it returns at the end of the pipe
+        logger.critical("%s: the supervisor is gone, stopping", self.info.name)
+        self._stop.set()
+        time.sleep(ORPHAN_GRACE)
+        os._exit(statuses.KILLED)
 
     def _report(self) -> None:
         self._sender.send(

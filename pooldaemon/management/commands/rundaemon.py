@@ -41,8 +41,9 @@ class Command(BaseDaemonCommand):
 def _load(path: str) -> Any:
     try:
         target = import_string(path)
-    except ImportError as error:
-        raise CommandError(f"the target {path!r} can't be imported: {error}") from None
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise CommandError(f"the target {path!r} can't be imported: {reason}") from error
     if not callable(target):
         raise CommandError(f"the target {path!r} is not callable: it is {type(target).__name__}")
     return target
