@@ -1,0 +1,70 @@
+"""What the kernel knows of processes."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A line of the process table; `terminal` is 0 without one, state Z is a zombie."""
+
+    pid: int
+    state: str
+    parent: int
+    session: int
+    terminal: int
+
+
+def find(pid: int) -> Process | None:
+    """Read one process; None once it has been reaped."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name before the parenthesis may hold anything.
+    state, parent, _group, session, terminal = text.rpartition(")")[2].split()[:5]
+    return Process(pid, state, int(parent), int(session), int(terminal))
+
+
+def every() -> list[Process]:
+    found = [find(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdigit()]
+    return [process for process in found if process is not None]
+
+
+def children(pid: int) -> list[Process]:
+    """Return the children of a process, zombies included."""
+    return [process for process in every() if process.parent == pid]
+
+
+def is_alive(pid: int) -> bool:
+    process = find(pid)
+    return process is not None and process.state != "Z"
+
+
+def with_variable(name: str, value: str) -> set[int]:
+    """Return the processes that were started with this in their environment, or forked from one."""
+    wanted = f"{name}={value}".encode()
+    found = set()
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.add(int(entry.name))
+    return found
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """Return what the open descriptors of a process point to."""
+    found = {}
+    for entry in (PROC / str(pid) / "fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[int(entry.name)] = str(entry.readlink())
+    return found
+
+
+def umask(pid: int) -> int:
+    lines = (PROC / str(pid) / "status").read_text().splitlines()
+    return next(int(line.split()[1], 8) for line in lines if line.startswith("Umask:"))

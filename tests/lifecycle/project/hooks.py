@@ -1,0 +1,52 @@
+"""What a hook of the command ``work`` can be told to do."""
+
+import sys
+import threading
+from pathlib import Path
+
+from django.db import connection, transaction
+
+from tests.lifecycle.project.journal import journal
+
+
+def connect() -> None:
+    connection.ensure_connection()
+    journal().note("connected", sessions=open_sessions())
+
+
+def connect_in_open_atomic() -> None:
+    transaction.atomic().__enter__()
+    connect()
+
+
+def report_sessions() -> None:
+    journal().note("inherited", sessions=open_sessions())
+
+
+def start_thread() -> None:
+    threading.Thread(target=threading.Event().wait, name="stray-helper", daemon=True).start()
+
+
+def fail() -> None:
+    raise LookupError("the hook's own mistake")
+
+
+def leave() -> None:
+    sys.exit("the hook leaves")
+
+
+def wait_for_gate() -> None:
+    journal().wait_for_gate()
+
+
+def open_sessions() -> list[str]:
+    """The sockets and the database files that this process has open."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(descriptor.readlink())
+        except FileNotFoundError:  # the directory itself, which was being read
+            continue
+        if target.startswith("socket:") or "sqlite3" in target:
+            found.append(target)
+    return found

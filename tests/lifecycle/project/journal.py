@@ -1,0 +1,49 @@
+"""What daemon and test tell each other: events in a file, and a gate that the test opens."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "LIFECYCLE_DIRECTORY"
+
+
+class Journal:
+    """One directory per daemon. Times are monotonic: processes of one machine share that clock."""
+
+    def __init__(self, directory: Path) -> None:
+        self._events = directory / "events"
+        self._gate = directory / "gate"
+
+    def note(self, kind: str, **values: Any) -> None:
+        thread = threading.current_thread().name
+        event = {"kind": kind, "pid": os.getpid(), "thread": thread, "time": time.monotonic()}
+        line = json.dumps(event | values) + "\n"
+        # One write to a descriptor that appends: lines of several processes do not mix.
+        descriptor = os.open(self._events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+    def events(self, kind: str, **values: Any) -> list[dict[str, Any]]:
+        if not self._events.exists():
+            return []
+        wanted = {"kind": kind, **values}.items()
+        lines = self._events.read_text().splitlines()
+        return [event for event in map(json.loads, lines) if wanted <= event.items()]
+
+    def open_gate(self) -> None:
+        self._gate.touch()
+
+    def wait_for_gate(self) -> None:
+        """The daemon's side; deaf to everything else, as work in a C library is."""
+        while not self._gate.exists():
+            time.sleep(0.01)
+
+
+def journal() -> Journal:
+    """The journal of the daemon that this process belongs to."""
+    return Journal(Path(os.environ[VARIABLE]))

@@ -1,0 +1,48 @@
+"""A daemon whose hooks tell when they run, and do on top what the test asks."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from pooldaemon import BaseDaemonCommand
+from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.handle import WorkerDeath
+from pooldaemon.workers.worker import WorkerInfo
+from tests.lifecycle.project import hooks, units
+from tests.lifecycle.project.journal import journal
+
+HOOKS = ("setup", "worker_init", "worker_exit", "worker_died")
+
+
+class Command(BaseDaemonCommand):
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("unit")
+        for name in HOOKS:
+            parser.add_argument(f"--in-{name}", dest=name)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.unit = getattr(units, options["unit"])
+        self.asked = {name: options[name] for name in HOOKS}
+        super().handle(*args, **options)
+
+    def perform(self, ctx: WorkContext) -> Any:
+        return self.unit(ctx)
+
+    def setup(self) -> None:
+        self._hook("setup")
+
+    def worker_init(self, worker: WorkerInfo) -> None:
+        self._hook("worker_init", worker=worker.name, told_pid=worker.pid)
+
+    def worker_exit(self, worker: WorkerInfo) -> None:
+        self._hook("worker_exit", worker=worker.name, told_pid=worker.pid)
+
+    def worker_died(self, death: WorkerDeath) -> None:
+        told = {"status": death.status, "signal": death.signal, "error": death.error}
+        self._hook("worker_died", worker=death.name, told_pid=death.pid, **told)
+
+    def _hook(self, name: str, **told: Any) -> None:
+        journal().note(name, **told)
+        if self.asked[name]:
+            getattr(hooks, self.asked[name])()

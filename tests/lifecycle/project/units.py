@@ -1,0 +1,168 @@
+"""Units of work, each with one habit."""
+
+import asyncio
+import datetime
+import logging
+import sys
+import time
+from typing import Any
+
+from django.db import connection, transaction
+
+from pooldaemon.workers.context import WorkContext
+from tests.lifecycle.project.journal import journal
+
+not_callable = 42
+
+logger = logging.getLogger("project")
+
+
+def idle(ctx: WorkContext) -> None:
+    journal().note("unit")
+
+
+def log(ctx: WorkContext) -> None:
+    logger.error("a line of the project's own")
+    journal().note("unit")
+
+
+def ask(ctx: WorkContext) -> None:
+    """One question, and the session that answered."""
+    session = "CONNECTION_ID()" if connection.vendor == "mysql" else "1"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {session}")
+        (answer,) = cursor.fetchone()
+    journal().note("asked", session=answer)
+
+
+def use_connection(ctx: WorkContext) -> bool:
+    """Keep a session busy for a moment; there is always more to do."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        time.sleep(0.005)
+    journal().note("used")
+    return True
+
+
+def hold(ctx: WorkContext) -> None:
+    """Hold a connection, and finish when the test says so."""
+    connection.ensure_connection()
+    journal().note("started")
+    journal().wait_for_gate()
+    journal().note("finished")
+
+
+def wait(ctx: WorkContext) -> None:
+    journal().note("started")
+    journal().note("waited", stopping=ctx.wait(60), seen=ctx.stopping)
+
+
+def raise_in_atomic(ctx: WorkContext) -> None:
+    journal().note("failing")
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("INSERT INTO entry VALUES (1)")
+        raise LookupError("the unit's own mistake")
+
+
+def raise_in_open_transaction(ctx: WorkContext) -> None:
+    journal().note("failing")
+    transaction.set_autocommit(False)
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO entry VALUES (1)")
+    raise LookupError("the unit's own mistake")
+
+
+def fail_once(ctx: WorkContext) -> None:
+    """The first unit of all fails with a connection in hand; later ones use what it gave back."""
+    if journal().events("failing"):
+        ask(ctx)
+    else:
+        raise_in_atomic(ctx)
+
+
+def exit_process(ctx: WorkContext) -> None:
+    journal().note("failing")
+    sys.exit("the unit leaves")
+
+
+def interrupt(ctx: WorkContext) -> None:
+    journal().note("failing")
+    raise KeyboardInterrupt("the unit's own")
+
+
+def cancel(ctx: WorkContext) -> None:
+    """What ``async_to_sync`` raises when its task is cancelled: not an ``Exception``."""
+    journal().note("failing")
+    raise asyncio.CancelledError("the unit's own")
+
+
+def take_job() -> tuple[int, str] | None:
+    """The next job, marked as taken."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, task FROM job WHERE taken = 0 ORDER BY id LIMIT 20")
+        for number, task in cursor.fetchall():
+            cursor.execute("UPDATE job SET taken = 1 WHERE id = %s AND taken = 0", [number])
+            if cursor.rowcount == 1:
+                return number, task
+    return None
+
+
+def add_job(task: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO job (task, taken) VALUES (%s, 0)", [task])
+
+
+def work_off_tree(ctx: WorkContext) -> bool:
+    """A job of height n makes two of height n - 1."""
+    if (job := take_job()) is None:
+        return False
+    if height := int(job[1]):
+        add_job(str(height - 1))
+        add_job(str(height - 1))
+    journal().note("done", job=job[0])
+    return True
+
+
+def work_in_turns(ctx: WorkContext) -> bool:
+    """Job *first* makes *second* for the other worker, which makes *third*.
+
+    *second* is still running when the worker of *first* has found nothing more.
+    """
+    notes = journal()
+    if (job := take_job()) is None:
+        notes.note("nothing")
+        return False
+    notes.note("taken", task=job[1])
+    if job[1] == "first":
+        _wait_for(lambda: _looks_of_others() >= 2, ctx)
+        add_job("second")
+        _wait_for(lambda: bool(notes.events("taken", task="second")), ctx)
+    elif job[1] == "second":
+        before = _looks_of_others()
+        _wait_for(lambda: _looks_of_others() >= before + 3, ctx)
+        add_job("third")
+    notes.note("done", task=job[1])
+    return True
+
+
+def _looks_of_others() -> int:
+    own = journal().events("taken")[-1]["pid"]
+    return sum(event["pid"] != own for event in journal().events("nothing"))
+
+
+def _wait_for(condition: Any, ctx: WorkContext) -> None:
+    while not condition() and not ctx.stopping:
+        ctx.wait(0.01)
+
+
+def due_later(ctx: WorkContext) -> datetime.timedelta | bool:
+    """One job that becomes due half a second after the first look."""
+    notes = journal()
+    if notes.events("done"):
+        return False
+    notes.note("look")
+    left = notes.events("look")[0]["time"] + 0.5 - time.monotonic()
+    if left > 0:
+        return datetime.timedelta(seconds=left)
+    notes.note("done")
+    return True

@@ -1,0 +1,179 @@
+"""A user's mistake gets one line that names it, and no worker."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lifecycle.conftest import StartDaemon
+from tests.lifecycle.daemon import TIMEOUT, UNITS, Daemon
+from tests.lifecycle.databases import SQLiteDatabase
+
+IDLE = f"{UNITS}.idle"
+
+
+def complaint(daemon: Daemon, status: int = 1) -> str:
+    """The one line with which the daemon has refused to start."""
+    assert daemon.process.wait(TIMEOUT) == status, daemon.err
+    daemon.leaves_nothing()
+    assert "Traceback" not in daemon.err
+    assert daemon.journal.events("unit") == []
+    assert daemon.out == ""
+    *_usage, line = daemon.err.splitlines()
+    if status == 1:
+        assert daemon.err.splitlines() == [line]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "valid"),
+    [
+        ("--processes", "0", "from 1 to"),
+        ("--processes", "-1", "from 1 to"),
+        ("--threads", "0", "from 1 to"),
+        ("--max-connections", "0", "from 1 to"),
+        ("--idle-interval", "0", "from 0.01 to"),
+        ("--idle-interval", "nan", "from 0.01 to"),
+        ("--graceful-timeout", "-1", "from 0 to"),
+        ("--graceful-timeout", "inf", "from 0 to"),
+    ],
+)
+def test_an_option_out_of_range_is_named_with_its_value_and_what_is_valid(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, option: str, value: str, valid: str
+) -> None:
+    line = complaint(start_command(sqlite, "rundaemon", IDLE, f"{option}={value}"))
+    assert line.startswith(f"CommandError: {option} is {value}")
+    assert valid in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--processes", "ten"),
+        ("--threads", "1.5"),
+        ("--max-connections", ""),
+        ("--idle-interval", "soon"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_named_with_its_value(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, option: str, value: str
+) -> None:
+    line = complaint(start_command(sqlite, "rundaemon", IDLE, f"{option}={value}"), status=2)
+    assert option in line
+    assert repr(value) in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts"),
+    [
+        ({"PROCESSES": 0}, ["POOLDAEMON['PROCESSES'] is 0", "from 1 to"]),
+        ({"THREADS": "4"}, ["POOLDAEMON['THREADS'] is '4'", "whole number"]),
+        ({"MAX_CONNECTIONS": 2.5}, ["POOLDAEMON['MAX_CONNECTIONS'] is 2.5", "whole number"]),
+        ({"PROCESSES": True}, ["POOLDAEMON['PROCESSES'] is True", "whole number"]),
+        ({"IDLE_INTERVAL": None}, ["POOLDAEMON['IDLE_INTERVAL'] is None", "seconds"]),
+        ({"PROCESES": 2}, ["'PROCESES'", "Did you mean 'PROCESSES'?"]),
+        ({"processes": 2}, ["'processes'", "PROCESSES"]),
+        (["PROCESSES"], ["POOLDAEMON is ['PROCESSES']", "dict"]),
+        ({"PIDFILE": 5}, ["POOLDAEMON['PIDFILE'] is 5"]),
+        ({"LOGFILE": True}, ["POOLDAEMON['LOGFILE'] is True"]),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_what_is_valid(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, settings: Any, texts: list[str]
+) -> None:
+    line = complaint(start_command(sqlite, "rundaemon", IDLE, POOLDAEMON=settings))
+    assert line.startswith("CommandError: ")
+    assert [text for text in texts if text not in line] == [], line
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("no_such_module.work", "No module named 'no_such_module'"),
+        (f"{UNITS}.no_such_unit", "no_such_unit"),
+        ("nodots", "nodots"),
+        (f"{UNITS}.not_callable", "not callable"),
+        ("tests.lifecycle.project.broken.unit", "name 'undefined' is not defined"),
+        (".relative", ".relative"),
+        ("..relative.unit", "..relative"),
+    ],
+)
+def test_a_target_that_cannot_be_used_is_named_with_the_reason(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, target: str, reason: str
+) -> None:
+    line = complaint(start_command(sqlite, "rundaemon", target))
+    assert line.startswith("CommandError: ")
+    assert repr(target) in line
+    assert reason in line
+
+
+def test_a_target_is_needed(start_command: StartDaemon, sqlite: SQLiteDatabase) -> None:
+    line = complaint(start_command(sqlite, "rundaemon"))
+    assert "POOLDAEMON['TARGET']" in line
+
+
+def test_a_target_in_the_settings_that_is_no_path_is_named(
+    start_command: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    line = complaint(start_command(sqlite, "rundaemon", POOLDAEMON={"TARGET": 5}))
+    assert "5" in line
+    assert line.startswith("CommandError: ")
+
+
+def test_the_target_of_the_settings_is_run_when_none_is_given(
+    start_command: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_command(sqlite, "rundaemon", POOLDAEMON={"TARGET": IDLE})
+    daemon.wait_for("unit")
+    daemon.stop()
+
+
+def test_the_command_line_goes_before_the_settings(
+    start_command: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    settings = {"PROCESSES": 1, "THREADS": 2, "IDLE_INTERVAL": 0.05}
+    daemon = start_command(sqlite, "rundaemon", IDLE, "--processes", "3", POOLDAEMON=settings)
+    daemon.wait_for_threads("unit", 6)
+    assert len(daemon.workers) == 3
+    daemon.stop()
+    assert len({(e["pid"], e["thread"]) for e in daemon.journal.events("unit")}) == 6
+
+
+@pytest.mark.parametrize("logfile", ["missing/log", "."])
+@pytest.mark.parametrize("detach", [(), ("--detach",)])
+def test_a_logfile_that_cannot_be_written_is_named(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, logfile: str, detach: tuple[str, ...]
+) -> None:
+    options = ("--logfile", logfile, "--pidfile", "pid", *detach)
+    line = complaint(start_command(sqlite, "rundaemon", IDLE, *options))
+    assert line.startswith(f"CommandError: --logfile {logfile}: ")
+
+
+def test_detaching_without_a_logfile_is_refused(
+    start_command: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    line = complaint(start_command(sqlite, "rundaemon", IDLE, "--detach"))
+    assert "--detach needs --logfile" in line
+
+
+@pytest.mark.parametrize("pidfile", ["missing/pid", "."])
+def test_a_pidfile_that_cannot_be_written_is_named(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, pidfile: str
+) -> None:
+    line = complaint(start_command(sqlite, "rundaemon", IDLE, "--pidfile", pidfile))
+    assert line.startswith(f"CommandError: --pidfile {pidfile}: ")
+
+
+def test_a_pidfile_that_is_a_symlink_is_refused_and_what_it_points_to_left_alone(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    link = tmp_path / "pid"
+    link.symlink_to(precious)
+    daemon = start_command(sqlite, "rundaemon", IDLE, f"--pidfile={link}")
+    line = complaint(daemon)
+    assert line.startswith(f"CommandError: --pidfile {link}: ")
+    assert "symbolic link" in line
+    assert precious.read_text() == "data"
+    assert link.is_symlink()
