@@ -19,7 +19,7 @@ def read_version() -> str:
 
 MYSQL = ["mysqlclient>=2.2.1"]
 EXAMPLE = ["dj-database-url>=2.2", "rich>=13.7", "urllib3>=2.2"]
-PYTEST = ["pytest>=8.2", "pytest-django>=4.11", "pytest-timeout>=2.3"]
+PYTEST = ["pytest>=8.2", "pytest-django>=4.11", "pytest-timeout>=2.3", "pytest-xdist>=3.6"]
 
 setup(
     name="pooldaemon",

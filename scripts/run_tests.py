@@ -6,6 +6,9 @@ once more on SQLite, the embedded default. Without: all tests on SQLite.
 
     run_tests.py              as above
     run_tests.py --database   only the tests that use a database, on DATABASE_URL
+
+Most tests wait for processes more than they compute, so several run at a time. Those that ask the
+server what it counted, or measure who waited for whom, run one after the other.
 """
 
 import os
@@ -20,7 +23,9 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-DATABASE_TESTS = ("--ignore=tests/unit", "--ignore=tests/support", "--ignore=tests/packaging")
+ONE_BY_ONE = ("tests/mysql", "tests/isolation", "tests/stress")
+SEVERAL_AT_A_TIME = ("--numprocesses=4", *(f"--ignore={path}" for path in ONE_BY_ONE))
+NO_DATABASE = tuple(f"--ignore=tests/{name}" for name in ("unit", "support", "packaging"))
 INTERRUPTED = 2  # pytest's exit status after Ctrl-C, and when a test file can't be read
 
 
@@ -41,15 +46,19 @@ class Outcome:
 
 def plan(database_url: str, *, database_only: bool) -> list[Run]:
     parts = urlsplit(database_url)
+    left_out = NO_DATABASE if database_only else ()
     if parts.scheme not in {"mysql", "mariadb"}:
-        arguments = DATABASE_TESTS if database_only else ()
-        return [Run("SQLite", database_url, arguments)]
+        return [Run("SQLite", database_url, (*SEVERAL_AT_A_TIME, *left_out))]
     # Without user and password: this is printed.
     server = f"{parts.scheme}://{parts.hostname}:{parts.port or 3306}{parts.path}"
-    if database_only:
-        return [Run(f"database tests, {server}", database_url, DATABASE_TESTS)]
-    on_sqlite = Run("database tests, SQLite", "", (*DATABASE_TESTS, "-m", "not mysql"))
-    return [Run(f"all tests, {server}", database_url), on_sqlite]
+    runs = [
+        Run(f"{server}, several tests at a time", database_url, (*SEVERAL_AT_A_TIME, *left_out)),
+        Run(f"{server}, one by one", database_url, ONE_BY_ONE),
+    ]
+    if not database_only:
+        on_sqlite = (*SEVERAL_AT_A_TIME, *NO_DATABASE, "-m", "not mysql")
+        runs.append(Run("SQLite, several tests at a time", "", on_sqlite))
+    return runs
 
 
 def perform(run: Run, results: Path) -> Outcome:

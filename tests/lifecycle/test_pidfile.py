@@ -43,7 +43,11 @@ def test_a_second_daemon_is_refused_with_the_pid_of_the_first(
     first.stop()
 
 
-@pytest.mark.parametrize("content", [f"{os.getpid()}\n", "99999999\n", "", "no number"])
+@pytest.mark.parametrize(
+    "content",
+    [f"{os.getpid()}\n", "99999999\n", "", "no number"],
+    ids=["of a living process", "of none", "empty", "no number"],
+)
 def test_a_stale_pidfile_does_not_block(
     start_daemon: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path, content: str
 ) -> None:
