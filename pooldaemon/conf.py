@@ -7,7 +7,6 @@ Every setting of ours becomes a frozen, validated dataclass before anything uses
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +38,9 @@ class Number:
         if any(value is other or value == other for other in self.also):
             return True
         kinds = (int,) if self.whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or math.isnan(value):
+        if isinstance(value, bool) or not isinstance(value, kinds):
             return False
-        return self.low <= value <= self.high
+        return self.low <= value <= self.high  # which no NaN is
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,9 @@ Rule = Number | Choice
 
 def nearest(given: str, valid: Iterable[str]) -> str:
     """``" Did you mean 'x'?"``, or nothing when no valid word is near."""
-    near = difflib.get_close_matches(given, list(valid), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    words = {word.casefold(): word for word in valid}
+    near = difflib.get_close_matches(given.casefold(), list(words), n=1)
+    return f" Did you mean {words[near[0]]!r}?" if near else ""
 
 
 def check_value(where: str, rule: Rule, value: Any) -> None:

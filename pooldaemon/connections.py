@@ -112,12 +112,9 @@ def auto_close_db(function: Any = None) -> Any:
         return UnitOfWork()
     if not callable(function):
         raise TypeError(f"auto_close_db takes a function, not {function!r}")
-    if inspect.isasyncgenfunction(function):
-        return _wrap_async_generator(function)
-    if inspect.iscoroutinefunction(function):
-        return _wrap_coroutine(function)
-    if inspect.isgeneratorfunction(function):
-        return _wrap_generator(function)
+    for wrap, is_kind in _WRAPPERS:
+        if is_kind(function) or is_kind(function.__call__):  # of an object that can be called
+            return wrap(function)
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -172,6 +169,13 @@ def _wrap_async_generator(function: Callable[..., Any]) -> Callable[..., Any]:
                 await generator.aclose()
 
     return wrapper
+
+
+_WRAPPERS = (
+    (_wrap_async_generator, inspect.isasyncgenfunction),
+    (_wrap_coroutine, inspect.iscoroutinefunction),
+    (_wrap_generator, inspect.isgeneratorfunction),
+)
 
 
 def _in_event_loop() -> bool:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import sqlalchemy.exc
@@ -40,6 +41,7 @@ class ManagedPool:
         self.dialect = dialect
         dialect.name = name
         self.facts: dict[str, Any] = {}
+        self._generation = 0
         # Ours looks at a connection before it hands it out; SQLAlchemy's do when told to.
         pre_ping = not issubclass(config.poolclass, FairQueuePool)
         arguments: dict[str, Any] = {"logging_name": name, "pre_ping": pre_ping} | dict(
@@ -73,7 +75,7 @@ class ManagedPool:
             raise PoolTimeout(f"pool {self.name}: {error.args[0]}", waited) from error
         except AssertionError as error:  # AssertionPool, whose purpose this is
             raise PoolError(f"pool {self.name}: {error}") from error
-        return self.dialect.handle_class(proxy.dbapi_connection, _ProxyLease(proxy))
+        return self.dialect.handle_class(proxy.dbapi_connection, _ProxyLease(self, proxy))
 
     @property
     def has_room(self) -> bool:
@@ -83,10 +85,13 @@ class ManagedPool:
     def close(self) -> None:
         """Close idle connections now and those in use when they come back."""
         self.facts.clear()
-        self._pool.dispose()
-        if isinstance(self._pool, sqlalchemy.pool.QueuePool):
-            # dispose() resets its count while connections are out; a new pool counts rightly.
-            self._pool = self._pool.recreate()
+        if isinstance(self._pool, FairQueuePool):
+            self._pool.dispose()
+            return
+        # SQLAlchemy's miscount, or close what is in use, when disposed of with connections out.
+        old, self._pool = self._pool, self._pool.recreate()
+        self._generation += 1
+        _close_idle(old)
 
     def stats(self) -> PoolStats:
         """What the pool is doing and has done."""
@@ -111,6 +116,16 @@ class ManagedPool:
         self._pool.resize(pool_size, max_overflow)
 
 
+def _close_idle(pool: sqlalchemy.pool.Pool) -> None:
+    """Close the connections of one of SQLAlchemy's own pools that nobody has borrowed."""
+    if isinstance(pool, sqlalchemy.pool.SingletonThreadPool):
+        for record in list(pool._all_conns):
+            if not record.in_use:
+                record.close()
+    elif not (isinstance(pool, sqlalchemy.pool.AssertionPool) and pool._checked_out):
+        pool.dispose()
+
+
 class _ProxyLease:
     """A connection that one of SQLAlchemy's own pools has lent."""
 
@@ -118,7 +133,9 @@ class _ProxyLease:
     # back the parent's transactions (see pooldaemon.pool.forks).
     lent: set[_ProxyLease] = set()
 
-    def __init__(self, proxy: sqlalchemy.pool.PoolProxiedConnection) -> None:
+    def __init__(self, pool: ManagedPool, proxy: sqlalchemy.pool.PoolProxiedConnection) -> None:
+        self._pool = pool
+        self._generation = pool._generation
         self.pid = os.getpid()
         self.info = proxy.info
         self._proxy = proxy
@@ -126,7 +143,10 @@ class _ProxyLease:
 
     def give_back(self) -> None:
         self.lent.discard(self)
-        self._proxy.close()
+        if self._generation == self._pool._generation:
+            self._proxy.close()
+        else:  # the pool was closed meanwhile
+            self._proxy.invalidate()
 
     def discard(self) -> None:
         self.lent.discard(self)
@@ -215,6 +235,10 @@ def _freeze(value: Any) -> Hashable:
         return tuple(sorted(((repr(key), _freeze(item)) for key, item in value.items()), key=repr))
     if isinstance(value, (list, tuple)):
         return tuple(_freeze(item) for item in value)
-    if isinstance(value, Hashable):
-        return (type(value), value)
-    return (type(value), id(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return (type(value), _freeze(vars(value)))
+    try:
+        hash(value)
+    except TypeError:
+        return (type(value), id(value))
+    return (type(value), value)
