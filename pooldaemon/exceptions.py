@@ -1,18 +1,20 @@
 """Every error this project raises by a name of its own.
 
 Pool errors are ``django.db.OperationalError``, so that handlers written for a database that
-refuses a connection also see a pool that does. Wrong settings raise Django's own
-``ImproperlyConfigured``.
+refuses a connection also see a pool that does.
 """
 
 from __future__ import annotations
 
-from django.core.exceptions import ImproperlyConfigured
+from django.core import exceptions
+from django.core.management.base import CommandError
 from django.db.utils import OperationalError
 
 from pooldaemon.stats import PoolStats
 
-__all__ = ["ImproperlyConfigured", "PoolError", "PoolTimeout", "TooManyWaiters"]
+
+class ImproperlyConfigured(exceptions.ImproperlyConfigured, CommandError):
+    """A setting of ours is wrong. Django's error, which a management command tells in one line."""
 
 
 class PoolError(OperationalError):

@@ -18,10 +18,10 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS
 
+from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool import forks, handle
 from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.dialect import DriverDialect
@@ -209,7 +209,6 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         if self.in_atomic_block:
             # As after a close() inside the block: no query until its end, then a new session.
             self.closed_in_transaction = True
-            self.needs_rollback = True
         else:
             self.connection = None
 

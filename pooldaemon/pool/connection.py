@@ -15,7 +15,7 @@ from typing import Any
 
 import MySQLdb
 from MySQLdb.connections import Connection
-from MySQLdb.cursors import CursorUseResultMixIn
+from MySQLdb.cursors import Cursor, CursorUseResultMixIn
 
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.statements import is_clean
@@ -164,7 +164,11 @@ class MySQLHandle(BorrowedConnection):
     _error_class = MySQLdb.InterfaceError
 
     def cursor(self, cursorclass: Any = None) -> Any:
-        connection = self._alive()
+        connection = self._connection
+        if connection is None:
+            # As the driver does it: the error comes with the first statement, and Django, which
+            # knows better what happened, may have one of its own to raise before.
+            return _watched(cursorclass or Cursor)(self)
         return _watched(cursorclass or connection.cursorclass)(self)
 
     def __getattr__(self, name: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
+from pooldaemon.exceptions import ImproperlyConfigured
 
 try:
     import MySQLdb
@@ -62,8 +62,9 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
         """The server's answers, asked once per pool rather than once per thread."""
         if (pool := self.pool) is None:
             return super().mysql_server_data
+        if "mysql_server_data" not in pool.facts:
+            self.ensure_connection()  # which may ask this very question
         if (data := pool.facts.get("mysql_server_data")) is None:
-            self.ensure_connection()
             with handle.physical(self.connection).not_recorded():
                 data = pool.facts["mysql_server_data"] = super().mysql_server_data
         return data

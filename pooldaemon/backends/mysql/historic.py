@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
+from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.registry import registry
 
 

@@ -1,0 +1,264 @@
+"""pooldaemon.backends.mysql: drop-in, one question per cycle, and pools found by parameters."""
+
+import threading
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, transaction
+from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.signals import connection_created
+from pytest_django import Settings
+
+from pooldaemon import auto_close_db, close_pool
+from tests.mysql.scratch import Scratch
+from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.support.poll import wait_until
+from tests.unit.databases import AddDatabase
+from tests.unit.fakes import DEADLINE, Task
+
+STATUS = "SELECT variable_value + 0 FROM {0}.session_status WHERE variable_name = %s"
+
+
+@pytest.fixture
+def status(scratch: Scratch) -> str:
+    """Asks a session for one of its counters; a clean statement."""
+    version = scratch.admin.query("SELECT VERSION() AS v")[0]["v"]
+    mariadb = "mariadb" in version.lower()
+    return STATUS.format("information_schema" if mariadb else "performance_schema")
+
+
+def test_one_engine_line_is_all_it_takes(add_database: AddDatabase, scratch: Scratch) -> None:
+    alias = add_database(**scratch.account.settings())
+    assert fetch(alias, "SELECT 7") == 7
+    assert stats(alias).poolclass == "FairQueuePool"
+    assert stats(alias).cap == 10
+
+
+def test_a_cycle_is_one_question_and_no_connect(alias: str, status: str) -> None:
+    with auto_close_db():
+        first = session_id(alias)
+    with auto_close_db():
+        before = fetch(alias, status, ["Questions"])
+    for _ in range(20):
+        with auto_close_db():
+            fetch(alias, "SELECT 1")
+    with auto_close_db():
+        assert fetch(alias, status, ["Questions"]) == before + 20 + 1
+    assert session_id(alias) == first
+    assert (stats(alias).connects, stats(alias).resets) == (1, 0)
+
+
+def test_a_cycle_sends_nothing_beside_its_statement(alias: str, status: str) -> None:
+    def received() -> int:
+        number: int = fetch(alias, status, ["Bytes_received"])
+        return number
+
+    with auto_close_db():
+        start = received()
+        for _ in range(20):
+            fetch(alias, "SELECT 1")
+        in_one_borrow = received() - start
+    with auto_close_db():
+        start = received()
+    for _ in range(20):
+        with auto_close_db():
+            fetch(alias, "SELECT 1")
+    with auto_close_db():
+        # Pings are no questions; they show here.
+        assert received() - start == in_one_borrow
+
+
+def test_a_cycle_of_a_transaction_costs_what_django_asks_and_no_more(
+    alias: str, status: str
+) -> None:
+    with auto_close_db():
+        before = fetch(alias, status, ["Questions"])
+    for _ in range(10):
+        with auto_close_db(), transaction.atomic(using=alias):
+            run(alias, "INSERT INTO t VALUES (1)")
+    with auto_close_db():
+        # autocommit off, INSERT, COMMIT, autocommit on
+        assert fetch(alias, status, ["Questions"]) == before + 10 * 4 + 1
+
+
+def test_a_session_is_set_up_once_however_often_it_is_borrowed(
+    add_pooled: AddDatabase, scratch: Scratch
+) -> None:
+    alias = add_pooled(pool_size=1)
+    seen: list[int] = []
+
+    def count(connection: Any, **kwargs: Any) -> None:
+        if connection.alias == alias:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT CONNECTION_ID()")
+                seen.append(cursor.fetchone()[0])
+
+    connection_created.connect(count)
+    try:
+        for _ in range(5):
+            with auto_close_db():
+                only = session_id(alias)
+            Task(auto_close_db(session_id), alias).result()
+        close_pool(alias)
+        with auto_close_db():
+            second = session_id(alias)
+    finally:
+        connection_created.disconnect(count)
+    assert seen == [only, second]
+
+
+def test_server_data_is_asked_once_per_pool(
+    add_pooled: AddDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alias = add_pooled(pool_size=5)
+    asked: list[int] = []
+
+    @auto_close_db
+    def ask() -> Any:
+        connection: Any = connections[alias]
+        with connection.execute_wrapper(spy):
+            return connection.mysql_server_data[
+                "version"
+            ], connection.features.minimum_database_version
+
+    def spy(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        if "VERSION()" in sql:
+            asked.append(1)
+        return execute(sql, params, many, context)
+
+    versions = {Task(ask).result() for _ in range(4)}
+    assert len(versions) == 1
+    assert len(asked) == 1
+    close_pool(alias)  # what comes after may be another server
+    Task(ask).result()
+    assert len(asked) == 2
+
+
+def test_the_cap_holds_as_the_server_sees_it(add_pooled: AddDatabase, scratch: Scratch) -> None:
+    alias = add_pooled(pool_size=4, max_overflow=1, timeout=60)
+    stop = threading.Event()
+
+    def work() -> int:
+        done = 0
+        while not stop.is_set():
+            with auto_close_db():
+                run(alias, "SELECT SLEEP(0.002)")
+            done += 1
+        return done
+
+    tasks = [Task(work) for _ in range(30)]
+    most = 0
+    for _ in range(100):
+        most = max(most, len(scratch.sessions()))
+    stop.set()
+    done = [task.result() for task in tasks]
+    assert 4 <= most <= 5
+    assert min(done) > 0, "a thread got nothing"
+    assert stats(alias).peak <= 5
+
+
+def test_two_aliases_of_equal_parameters_share_one_pool_and_its_cap(
+    add_pooled: AddDatabase, scratch: Scratch
+) -> None:
+    one, two = add_pooled(pool_size=1), add_pooled(pool_size=1)
+    with auto_close_db():
+        first = session_id(one)
+    with auto_close_db():
+        assert session_id(two) == first
+    assert len(scratch.sessions()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"charset": "latin1"}, {"isolation_level": "serializable"}, {"init_command": "SET @a = 1"}],
+    ids=str,
+)
+def test_different_parameters_have_different_pools(
+    add_pooled: AddDatabase, change: dict[str, Any]
+) -> None:
+    one, two = add_pooled(pool_size=1), add_pooled(change, pool_size=1)
+    assert connections[one].pool is not connections[two].pool  # type: ignore[attr-defined]
+    with auto_close_db():
+        first = session_id(one)
+    with auto_close_db():
+        assert session_id(two) != first
+
+
+def test_one_alias_with_different_settings_in_two_threads_has_two_pools(
+    add_pooled: AddDatabase, scratch: Scratch
+) -> None:
+    alias = add_pooled(pool_size=1, timeout=1)
+
+    def elsewhere() -> tuple[str, int]:
+        connection = connections[alias]
+        connection.settings_dict = {**connection.settings_dict, "NAME": "information_schema"}
+        with auto_close_db():
+            return fetch(alias, "SELECT DATABASE()"), session_id(alias)
+
+    with auto_close_db():
+        here = session_id(alias)
+    database, there = Task(elsewhere).result()
+    assert (database, there != here) == ("information_schema", True)
+    with auto_close_db():
+        assert fetch(alias, "SELECT DATABASE()") == scratch.account.name
+
+
+def test_connections_without_a_database_are_not_pooled(alias: str, scratch: Scratch) -> None:
+    with connections[alias]._nodb_cursor() as cursor:
+        cursor.execute("SELECT DATABASE()")
+        assert cursor.fetchone() == (None,)
+        assert cursor.db.alias == NO_DB_ALIAS
+        assert cursor.db.pool is None
+    wait_until(lambda: scratch.sessions() == [], DEADLINE, "the session was kept")
+
+
+def test_false_switches_the_pool_off(add_database: AddDatabase, scratch: Scratch) -> None:
+    alias = add_database(**scratch.account.settings(OPTIONS={"pool": False}))
+    fetch(alias, "SELECT 1")
+    give_back(alias)
+    wait_until(lambda: scratch.sessions() == [], DEADLINE, "the session was kept")
+
+
+@pytest.mark.parametrize("max_age", [60, None])
+def test_a_kept_connection_is_refused(
+    add_database: AddDatabase, scratch: Scratch, max_age: Any
+) -> None:
+    alias = add_database(**scratch.account.settings(CONN_MAX_AGE=max_age))
+    with pytest.raises(ImproperlyConfigured, match=r"'CONN_MAX_AGE'\] is .*it must be 0"):
+        fetch(alias, "SELECT 1")
+
+
+def test_historic_settings_still_work(
+    add_database: AddDatabase, scratch: Scratch, settings: Settings
+) -> None:
+    settings.MYSQLPOOL_BACKEND = "QueuePool"
+    settings.MYSQLPOOL_ARGUMENTS = {"pool_size": 1, "max_overflow": 0, "timeout": 0}
+    alias = add_database(**scratch.account.settings())
+    with auto_close_db():
+        first = session_id(alias)
+    with auto_close_db():
+        assert session_id(alias) == first
+    assert stats(alias).poolclass == "QueuePool"
+
+
+@pytest.mark.parametrize(
+    "poolclass", ["QueuePool", "NullPool", "SingletonThreadPool", "AssertionPool"]
+)
+def test_every_class_of_pool_serves_and_cleans(
+    add_pooled: AddDatabase, scratch: Scratch, poolclass: str
+) -> None:
+    alias = add_pooled(poolclass=poolclass)
+    for number in range(3):
+        with auto_close_db():
+            assert fetch(alias, "SELECT @left") is None
+            run(alias, "SET @left = %s", [number])
+    close_pool(alias)
+    wait_until(lambda: scratch.sessions() == [], DEADLINE, "a session stayed open")
+
+
+def test_a_pool_and_its_name_show_no_password(alias: str, scratch: Scratch) -> None:
+    fetch(alias, "SELECT 1")
+    pool = connections[alias].pool  # type: ignore[attr-defined]
+    assert scratch.account.password not in f"{pool!r} {pool.name} {pool.stats()!r}"
+    assert f"{scratch.account.user}@{scratch.account.host}:{scratch.account.port}" in pool.name

@@ -1,0 +1,34 @@
+"""Databases without a server: files of SQLite, pooled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from tests.unit.databases import AddDatabase, own_databases
+
+
+@pytest.fixture
+def add_database(django_db_blocker: DjangoDbBlocker) -> Iterator[AddDatabase]:
+    with django_db_blocker.unblock(), own_databases() as add:
+        yield add
+
+
+@pytest.fixture
+def add_sqlite(add_database: AddDatabase, tmp_path: Path) -> AddDatabase:
+    """Add a database in a file of the test's own: `add_sqlite(pool_size=1)`."""
+
+    def add(name: str = "unit.sqlite3", **pool: object) -> str:
+        return add_database(
+            ENGINE="pooldaemon.backends.sqlite3",
+            NAME=str(tmp_path / name),
+            OPTIONS={"pool": {"timeout": 0, **pool}},
+        )
+
+    return add
+
+
+@pytest.fixture
+def alias(add_sqlite: AddDatabase) -> str:
+    return add_sqlite()

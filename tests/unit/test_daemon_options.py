@@ -1,0 +1,192 @@
+"""Where a daemon's configuration comes from, and what a mistake gets to read."""
+
+import math
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError, CommandParser
+from pytest_django import Settings
+
+from pooldaemon.conf import DaemonConfig
+from pooldaemon.management.base import BaseDaemonCommand
+from pooldaemon.management.options import daemon_settings, read_config
+
+
+class Command(BaseDaemonCommand):
+    processes = 2
+    threads = 16
+
+
+def parse(*arguments: str) -> dict[str, Any]:
+    command = Command()
+    parser = CommandParser(prog="manage.py command", called_from_command_line=False)
+    command.add_arguments(parser)
+    return vars(parser.parse_args(list(arguments)))
+
+
+def read(*arguments: str) -> DaemonConfig:
+    return read_config(Command(), parse(*arguments))
+
+
+@pytest.fixture(autouse=True)
+def no_settings(settings: Settings) -> None:
+    settings.POOLDAEMON = {}
+
+
+def test_class_attributes_are_the_defaults() -> None:
+    assert read() == DaemonConfig(
+        processes=2,
+        threads=16,
+        max_connections=None,
+        idle_interval=1.0,
+        graceful_timeout=30.0,
+        until_idle=False,
+    )
+
+
+def test_settings_go_before_class_attributes(settings: Settings) -> None:
+    settings.POOLDAEMON = {"PROCESSES": 3, "MAX_CONNECTIONS": 5}
+    config = read()
+    assert (config.processes, config.threads, config.max_connections) == (3, 16, 5)
+
+
+def test_the_command_line_goes_before_everything(settings: Settings) -> None:
+    settings.POOLDAEMON = {"PROCESSES": 3, "IDLE_INTERVAL": 9}
+    config = read(
+        "--processes=4", "--threads=5", "--max-connections=6", "--idle-interval=0.5",
+        "--graceful-timeout=0", "--until-idle",
+    )  # fmt: skip
+    assert config == DaemonConfig(4, 5, 6, 0.5, 0.0, until_idle=True)
+
+
+def test_a_wrong_value_on_the_command_line_hides_no_setting(settings: Settings) -> None:
+    settings.POOLDAEMON = {"THREADS": 0}
+    assert read("--threads=3").threads == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("processes", "0", "a whole number from 1 to 1000"),
+        ("processes", "-1", "a whole number from 1 to 1000"),
+        ("threads", "0", "a whole number from 1 to 10000"),
+        ("max-connections", "0", "a whole number from 1 to 100000, or None"),
+        ("idle-interval", "0", "a number of seconds from 0.01 to 604800"),
+        ("idle-interval", "nan", "a number of seconds from 0.01 to 604800"),
+        ("graceful-timeout", "-1", "a number of seconds from 0 to 604800"),
+        ("graceful-timeout", "inf", "a number of seconds from 0 to 604800"),
+    ],
+)
+def test_a_wrong_option_is_named_with_its_range(option: str, value: str, told: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        read(f"--{option}={value}")
+    assert str(caught.value).startswith(f"--{option} is ")
+    assert str(caught.value).endswith(f"; it must be {told}.")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("processes", "two"), ("threads", "1.5"), ("max-connections", ""), ("idle-interval", "1s")],
+)
+def test_an_option_of_a_wrong_type_is_named(option: str, value: str) -> None:
+    with pytest.raises(CommandError, match=rf"argument --{option}: invalid (int|float) value"):
+        read(f"--{option}={value}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("PROCESSES", 0),
+        ("PROCESSES", "2"),
+        ("THREADS", 1.5),
+        ("MAX_CONNECTIONS", 0),
+        ("IDLE_INTERVAL", math.nan),
+        ("GRACEFUL_TIMEOUT", None),
+        ("THREADS", True),
+    ],
+)
+def test_a_wrong_setting_is_named_by_its_key(settings: Settings, key: str, value: Any) -> None:
+    settings.POOLDAEMON = {key: value}
+    with pytest.raises(CommandError) as caught:
+        read()
+    assert str(caught.value).startswith(f"settings.POOLDAEMON['{key}'] is {value!r}; it must be ")
+
+
+def test_a_wrong_class_attribute_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Command, "threads", 0)
+    with pytest.raises(CommandError, match=r"Command\.threads is 0; it must be a whole number"):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("PROCESES", "PROCESSES"), ("THREAD", "THREADS"), ("processes", "PROCESSES")],
+)
+def test_an_unknown_setting_is_named_with_the_nearest(
+    settings: Settings, given: str, meant: str
+) -> None:
+    settings.POOLDAEMON = {given: 1}
+    with pytest.raises(CommandError) as caught:
+        read()
+    told = str(caught.value)
+    assert told.startswith(f"settings.POOLDAEMON['{given}'] is not a setting.")
+    assert f"Did you mean {meant!r}?" in told
+    assert "Valid: GRACEFUL_TIMEOUT, " in told
+
+
+@pytest.mark.parametrize("wrong", [None, "PROCESSES=2", 5, ["PROCESSES"]])
+def test_settings_that_are_no_dict_are_refused(settings: Settings, wrong: Any) -> None:
+    settings.POOLDAEMON = wrong
+    with pytest.raises(CommandError, match=r"settings\.POOLDAEMON is .*; it must be a dict\."):
+        daemon_settings()
+
+
+def test_without_settings_there_are_none(settings: Settings) -> None:
+    del settings.POOLDAEMON
+    assert daemon_settings() == {}
+
+
+def test_what_was_read_can_be_changed_without_changing_the_settings(settings: Settings) -> None:
+    settings.POOLDAEMON = {"PROCESSES": 2}
+    daemon_settings().clear()
+    assert settings.POOLDAEMON == {"PROCESSES": 2}
+
+
+def test_a_daemon_without_perform_is_told_so() -> None:
+    with pytest.raises(NotImplementedError, match=r"Command needs a perform\(self, ctx\)"):
+        Command().perform(None)  # type: ignore[arg-type]
+
+
+# -- rundaemon's target -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("nodots", "the target 'nodots' can't be imported: "),
+        ("no_such_module.work", "the target 'no_such_module.work' can't be imported: No module"),
+        ("math.no_such_name", "the target 'math.no_such_name' can't be imported: "),
+        ("math.pi", "the target 'math.pi' is not callable: it is float"),
+        (".work", "the target '.work' can't be imported: "),
+        ("math.", "the target 'math.' can't be imported: "),
+    ],
+)
+def test_a_target_that_cannot_be_run_is_named(target: str, told: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        call_command("rundaemon", target)
+    assert str(caught.value).startswith(told)
+
+
+def test_without_a_target_the_command_says_where_to_give_one() -> None:
+    with pytest.raises(CommandError, match=r"needs a target: .*settings\.POOLDAEMON\['TARGET'\]"):
+        call_command("rundaemon")
+
+
+@pytest.mark.parametrize("target", [5, math.sqrt, ["math.sqrt"]])
+def test_a_target_in_the_settings_that_is_no_path_is_refused(
+    settings: Settings, target: Any
+) -> None:
+    settings.POOLDAEMON = {"TARGET": target}
+    with pytest.raises(CommandError, match=r"TARGET|target"):
+        call_command("rundaemon", processes=0)

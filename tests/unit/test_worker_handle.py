@@ -1,0 +1,146 @@
+"""The supervisor's view of a worker: its states, its messages, its death."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from pooldaemon.workers.channel import Receiver, Sender
+from pooldaemon.workers.handle import TRANSITIONS, WorkerDeath, WorkerHandle, WorkerState
+from tests.support.poll import wait_until
+
+DEADLINE = 5.0
+STATES = list(WorkerState)
+
+
+class Child:
+    """A handle on a real process that runs `code`, and the worker's end of its channel."""
+
+    def __init__(self, code: str) -> None:
+        reading, self.writing = os.pipe()
+        self.sender = Sender(self.writing)
+        python = sys.executable
+        self.pid = os.posix_spawn(python, [python, "-S", "-E", "-c", code], {})
+        self.handle = WorkerHandle("worker-1", self.pid, Receiver(reading), started=0.0)
+
+    def reap(self) -> WorkerDeath:
+        death = wait_until(self.handle.reap, DEADLINE, "the process did not end")
+        assert death is not None
+        return death
+
+    def close(self) -> None:
+        if self.handle.state is not WorkerState.DEAD:
+            self.handle.kill()
+            self.reap()
+        os.close(self.writing)
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Child]:
+    child = Child("import signal; signal.pause()")
+    yield child
+    child.close()
+
+
+@pytest.mark.parametrize("target", STATES)
+@pytest.mark.parametrize("state", STATES)
+def test_only_the_moves_of_the_table_are_allowed(
+    sleeper: Child, state: WorkerState, target: WorkerState
+) -> None:
+    handle = sleeper.handle
+    handle.state = state
+    try:
+        if target in TRANSITIONS[state]:
+            handle.become(target)
+            assert handle.state is target
+        else:
+            message = f"worker-1: {state.value} can't become {target.value}"
+            with pytest.raises(RuntimeError, match=message):
+                handle.become(target)
+            assert handle.state is state
+    finally:
+        handle.state = WorkerState.BOOTING
+
+
+def test_nobody_comes_back_from_the_dead_and_all_can_die() -> None:
+    assert TRANSITIONS[WorkerState.DEAD] == set()
+    living = set(WorkerState) - {WorkerState.DEAD}
+    assert all(WorkerState.DEAD in TRANSITIONS[state] for state in living)
+    assert set(TRANSITIONS) == set(WorkerState)
+
+
+def test_messages_change_what_is_known_of_the_worker(sleeper: Child) -> None:
+    handle = sleeper.handle
+    assert not handle.was_ready
+    sleeper.sender.send("ready")
+    sleeper.sender.send("heartbeat", idle=True, units=5, failures=2, connections=3)
+    sleeper.sender.send("some news of a later version", x=1)
+    handle.read_messages()
+    assert (handle.state, handle.was_ready, handle.idle) == (WorkerState.READY, True, True)
+    assert str(handle) == (
+        f"worker-1 (pid {sleeper.pid}): 5 units, 2 failed, at most 3 connections open"
+    )
+
+
+def test_a_worker_that_gets_ready_while_it_drains_goes_on_draining(sleeper: Child) -> None:
+    sleeper.handle.drain()
+    sleeper.sender.send("ready")
+    sleeper.handle.read_messages()
+    assert sleeper.handle.state is WorkerState.DRAINING
+
+
+def test_draining_sends_term_once_and_killing_sends_kill(
+    sleeper: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    handle = sleeper.handle
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", lambda pid, number: sent.append(number))
+        handle.drain()
+        handle.drain()
+        handle.kill()
+        handle.kill()
+        handle.drain()
+    assert sent == [signal.SIGTERM, signal.SIGKILL]
+    assert handle.state is WorkerState.KILLED
+    os.kill(sleeper.pid, signal.SIGKILL)
+    sleeper.reap()
+
+
+def test_a_process_that_runs_is_not_reaped(sleeper: Child) -> None:
+    assert sleeper.handle.reap() is None
+    assert sleeper.handle.state is WorkerState.BOOTING
+
+
+def test_a_signal_that_ended_the_worker_is_named(sleeper: Child) -> None:
+    sleeper.handle.kill()
+    death = sleeper.reap()
+    assert (death.status, death.signal) == (None, "SIGKILL")
+    assert str(death) == f"worker-1 (pid {sleeper.pid}) was ended by SIGKILL"
+    assert sleeper.handle.state is WorkerState.DEAD
+
+
+def test_a_signal_without_a_name_of_its_own_is_told_too(sleeper: Child) -> None:
+    os.kill(sleeper.pid, signal.SIGRTMIN + 3)
+    assert str(signal.SIGRTMIN + 3) in str(sleeper.reap())
+
+
+def test_an_exit_status_is_told() -> None:
+    child = Child("import os; os._exit(70)")
+    death = child.reap()
+    assert (death.status, death.signal, death.error) == (70, None, None)
+    assert str(death) == f"worker-1 (pid {child.pid}) exited with status 70"
+    child.close()
+
+
+def test_a_worker_that_could_not_boot_says_why_with_its_last_words() -> None:
+    child = Child("import os; os._exit(3)")
+    child.sender.send("boot_failed", error="OperationalError: no route to host")
+    death = child.reap()
+    assert death.error == "OperationalError: no route to host"
+    assert str(death) == (
+        f"worker-1 (pid {child.pid}) could not start: OperationalError: no route to host"
+    )
+    child.close()

@@ -1,0 +1,207 @@
+"""The small parts of workers: delays, activity, the context, and one round of a thread."""
+
+import datetime
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pooldaemon.workers.activity import Activity
+from pooldaemon.workers.backoff import Backoff
+from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.threads import LONGEST_PAUSE, WorkerThread
+
+# -- delays -----------------------------------------------------------------------------
+
+
+def test_delays_double_up_to_the_longest_with_jitter() -> None:
+    for _ in range(50):
+        backoff = Backoff(1.0, 10.0)
+        for full in (1.0, 2.0, 4.0, 8.0, 10.0, 10.0):
+            assert full / 2 <= backoff.next_delay() <= full
+
+
+def test_delays_differ_between_those_who_failed_together() -> None:
+    assert len({Backoff(1.0, 10.0).next_delay() for _ in range(20)}) > 1
+
+
+def test_after_a_success_delays_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+    backoff = Backoff(0.5, 30.0)
+    assert [backoff.next_delay() for _ in range(3)] == [0.5, 1.0, 2.0]
+    assert backoff.failures == 3
+    backoff.reset()
+    assert backoff.next_delay() == 0.5
+
+
+def test_a_very_long_outage_does_not_overflow() -> None:
+    backoff = Backoff(1.0, 30.0)
+    backoff.failures = 10_000
+    assert backoff.next_delay() <= 30.0
+
+
+# -- activity ---------------------------------------------------------------------------
+
+
+class Told:
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+
+
+def test_a_worker_is_idle_when_each_of_its_threads_found_nothing() -> None:
+    told = Told()
+    activity = Activity(2, told)
+    assert not activity.idle
+    activity.nothing("a", activity.look("a"))
+    activity.nothing("a", activity.look("a"))
+    assert not activity.idle, "the same thread twice"
+    activity.nothing("b", activity.look("b"))
+    assert activity.idle
+    assert told.times == 1
+
+
+@pytest.mark.parametrize("event", ["worked", "waiting"])
+def test_a_new_look_ends_idleness_and_is_told_once(event: str) -> None:
+    told = Told()
+    activity = Activity(1, told)
+    activity.nothing("a", activity.look("a"))
+    activity.look("a")
+    assert not activity.idle, "it may find work and make more"
+    assert told.times == 2
+    getattr(activity, event)()
+    assert not activity.idle
+    assert told.times == 2, "busy already"
+
+
+@pytest.mark.parametrize("event", ["worked", "waiting"])
+def test_a_look_that_began_before_the_last_work_does_not_count(event: str) -> None:
+    activity = Activity(1, Told())
+    looked = activity.look("a")
+    getattr(activity, event)()
+    activity.nothing("a", looked)
+    assert not activity.idle
+    activity.nothing("a", activity.look("a"))
+    assert activity.idle
+
+
+def test_units_and_failures_are_counted_and_looks_are_not() -> None:
+    activity = Activity(1, Told())
+    activity.worked()
+    activity.worked(failed=True)
+    activity.waiting()
+    activity.nothing("a", activity.look("a"))
+    assert (activity.units, activity.failures) == (2, 1)
+
+
+# -- the context ------------------------------------------------------------------------
+
+
+def test_a_context_tells_its_name_and_whether_to_stop() -> None:
+    stop = threading.Event()
+    ctx = WorkContext("worker-1/thread-3", stop)
+    assert ctx.name == "worker-1/thread-3"
+    assert not ctx.stopping
+    assert ctx.wait(0) is False
+    stop.set()
+    assert ctx.stopping
+    assert ctx.wait(60) is True
+
+
+# -- one round of a thread --------------------------------------------------------------
+
+
+def make_thread(
+    perform: Callable[[WorkContext], Any], idle_interval: float = 2.0
+) -> tuple[WorkerThread, Activity]:
+    activity = Activity(1, lambda: None)
+    ctx = WorkContext("worker-1/thread-1", threading.Event())
+    return WorkerThread(ctx, perform, idle_interval, activity), activity
+
+
+@pytest.mark.parametrize("result", [True, 1, "done", [0]])
+def test_after_work_the_thread_comes_back_at_once(result: Any) -> None:
+    thread, activity = make_thread(lambda ctx: result)
+    assert thread.run_once() == 0.0
+    assert (activity.units, activity.idle) == (1, False)
+
+
+@pytest.mark.parametrize("result", [None, False, 0, ""])
+def test_without_work_it_waits_the_idle_interval_and_is_idle(result: Any) -> None:
+    thread, activity = make_thread(lambda ctx: result)
+    assert thread.run_once() == 2.0
+    assert (activity.units, activity.idle) == (0, True)
+
+
+@pytest.mark.parametrize(("due", "pause"), [(0.5, 0.5), (60, 2.0), (-5, 0.0), (0, 0.0)])
+def test_with_work_that_is_not_due_it_waits_that_long_and_is_not_idle(
+    due: float, pause: float
+) -> None:
+    thread, activity = make_thread(lambda ctx: datetime.timedelta(seconds=due))
+    assert thread.run_once() == pause
+    assert not activity.idle
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3)])
+def test_a_unit_that_raises_is_logged_with_traceback_and_backs_off(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(ctx: WorkContext) -> None:
+        raise error
+
+    thread, activity = make_thread(fail, idle_interval=1.0)
+    pauses = [thread.run_once() for _ in range(4)]
+    for pause, full in zip(pauses, (1, 2, 4, 8), strict=True):
+        assert full / 2 <= pause <= full
+    assert (activity.units, activity.failures) == (4, 4)
+    record = caplog.records[0]
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert "worker-1/thread-1: a unit of work failed; next in " in record.getMessage()
+
+
+def test_a_success_ends_the_growing_of_delays() -> None:
+    results: list[Any] = [ValueError, ValueError, ValueError, True, ValueError]
+
+    def perform(ctx: WorkContext) -> Any:
+        result = results.pop(0)
+        if result is ValueError:
+            raise ValueError
+        return result
+
+    thread, _ = make_thread(perform, idle_interval=1.0)
+    pauses = [thread.run_once() for _ in range(5)]
+    assert pauses[2] >= 2.0
+    assert pauses[4] <= 1.0
+
+
+def test_no_delay_is_longer_than_half_a_minute() -> None:
+    def fail(ctx: WorkContext) -> None:
+        raise ValueError
+
+    for idle_interval in (1.0, 3600.0):
+        thread, _ = make_thread(fail, idle_interval)
+        assert max(thread.run_once() for _ in range(12)) <= LONGEST_PAUSE == 30.0
+
+
+def test_a_thread_runs_until_it_is_told_to_stop() -> None:
+    stop = threading.Event()
+    rounds: list[str] = []
+
+    def perform(ctx: WorkContext) -> bool:
+        rounds.append(ctx.name)
+        if len(rounds) == 3:
+            stop.set()
+        return True
+
+    ctx = WorkContext("worker-1/thread-1", stop)
+    thread = WorkerThread(ctx, perform, 60.0, Activity(1, lambda: None))
+    assert (thread.name, thread.daemon) == ("worker-1/thread-1", True)
+    thread.start()
+    thread.join(5)
+    assert rounds == ["worker-1/thread-1"] * 3
