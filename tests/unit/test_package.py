@@ -68,7 +68,7 @@ def test_without_its_driver_the_mysql_backend_says_what_to_install() -> None:
                       "\nconnection.ensure_connection()")  # fmt: skip
     assert finished.returncode != 0
     last = finished.stderr.strip().splitlines()[-1]
-    assert last.startswith("django.core.exceptions.ImproperlyConfigured: pooldaemon.backends.mysql")
+    assert last.startswith("pooldaemon.exceptions.ImproperlyConfigured: pooldaemon.backends.mysql")
     for part in ("needs mysqlclient", "pip install 'pooldaemon[mysql]'", "apt-get install gcc"):
         assert part in last
 
