@@ -214,7 +214,7 @@ class Supervisor:
         except Exception:
             logger.exception("worker_died failed")
         if self._phase is Phase.DRAINING:
-            if death.status != statuses.OK and not worker.was_killed:
+            if worker.was_ready and death.status != statuses.OK and not worker.was_killed:
                 logger.error("%s while it finished its work", death)
                 self._status = statuses.KILLED
             return
