@@ -1,10 +1,8 @@
 """Pooling for one of Django's database backends, as a mixin over its ``DatabaseWrapper``.
 
-Public: it goes over any backend whose driver has a dialect in :mod:`pooldaemon.pool`, such as
-a GIS backend or a wrapper that collects metrics::
-
-    class DatabaseWrapper(PooledDatabaseMixin, gis_mysql.DatabaseWrapper):
-        make_dialect = mysql.DatabaseWrapper.make_dialect
+Public: it goes over any backend whose driver has a dialect (:mod:`pooldaemon.pool.dialect`). For
+MySQL that is done: combine :class:`pooldaemon.backends.mysql.base.DatabaseWrapper` with a backend
+that adds to Django's, such as GeoDjango's, or with a wrapper that collects metrics.
 
 In session mode a thread keeps what it borrowed until ``close()``, which Django calls at the end
 of every request and :func:`pooldaemon.auto_close_db` at the end of every unit of work.
