@@ -7,6 +7,7 @@ import pytest
 
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.databases import Database, SQLiteDatabase
+from tests.support.freeze import freeze
 
 KILLED = 4
 
@@ -135,7 +136,7 @@ def test_the_other_workers_drain_while_one_has_to_be_killed(
     daemon.wait_for("started", 2)
     one, other = sorted(daemon.workers)
     # Frozen: neither its signal handler nor its units can run.
-    os.kill(other, signal.SIGSTOP)
+    freeze(other)
     daemon.signal(signal.SIGTERM)
     daemon.journal.open_gate()
     daemon.ends_with(KILLED)

@@ -9,6 +9,7 @@ import MySQLdb
 from MySQLdb.cursors import DictCursor
 
 from scripts.throwaway_mariadb import ThrowawayMariaDB
+from tests.support.freeze import freeze
 
 TIMEOUT = 10  # seconds; a frozen server must fail a test, not hang it
 
@@ -105,6 +106,9 @@ class Server(ThrowawayMariaDB):
 
     def processlist(self) -> list[Session]:
         return self.admin.processlist()
+
+    def pause(self) -> None:
+        freeze(self.pid)
 
     def stop(self) -> None:
         self._forget_admin()
