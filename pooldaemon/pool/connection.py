@@ -37,6 +37,9 @@ FATAL_ERRORS = frozenset(
 )
 """Error numbers after which a connection is not used again (MySQL 9 and MariaDB 10.11)."""
 
+# What may bring, or show, triggers, views and functions.
+_SCHEMA_CHANGE = re.compile(rb"\b(?:create|alter|drop|grant|revoke)\b", re.IGNORECASE)
+
 # What a reset leaves behind on one server or the other: resource groups, the texts of profiled
 # statements.
 _BEYOND_RESET = re.compile(rb"\b(?:resource\s+group|profiling)\b", re.IGNORECASE)
@@ -53,6 +56,8 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     """Not to be used again."""
     dirty: bool
     """The session may hold something of its borrower's."""
+    changed_schema: bool
+    """A statement ran that may have changed which statements are clean."""
     vouched: bool
     """The very next statement was judged clean by its template."""
     watch: int
@@ -84,7 +89,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             raise TypeError(f"expected a connection of mysqlclient, got {type(connection)!r}")
         connection.__class__ = cls
         self: PooledConnection = connection
-        self.broken = self.dirty = self.vouched = False
+        self.broken = self.dirty = self.changed_schema = self.vouched = False
         self.watch = os.dup(self.fileno())
         self.poll = select.poll()
         self.poll.register(self.watch, select.POLLIN)
@@ -111,15 +116,27 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         try:
             super().query(query)
         except MySQLdb.Error as error:
-            self.broken = self.broken or error.args[0] in FATAL_ERRORS
+            self.note_error(error)
             raise
+
+    def commit(self) -> None:
+        try:
+            super().commit()
+        except MySQLdb.Error as error:
+            self.note_error(error)
+            raise
+
+    def note_error(self, error: MySQLdb.Error) -> None:
+        """Give the connection up if *error* is one after which it is of no use."""
+        self.broken = self.broken or error.args[0] in FATAL_ERRORS
 
     def _note_dirty(self, statement: bytes | bytearray) -> None:
         self.dirty = True
         if self.setup is not None:
             self.setup.append(bytes(statement))
-        elif _BEYOND_RESET.search(statement):
-            self.broken = True
+            return
+        self.changed_schema = self.changed_schema or bool(_SCHEMA_CHANGE.search(statement))
+        self.broken = self.broken or bool(_BEYOND_RESET.search(statement))
 
     def use_result(self) -> Any:
         # Nobody can tell whether this result has been read to its end: see _Unbuffered.
@@ -209,16 +226,26 @@ class _Watched:
 
     def _discard(self) -> None:
         handle = self.connection
-        if handle is not None and handle._connection is None:
-            # Its connection may be with somebody else by now: nothing of it may be touched.
-            self.connection = self._result = None
-        else:
-            # The driver's method uses this attribute, several times: not through the handle.
-            self.connection = handle and handle._connection
+        physical = handle and handle._connection
+        if physical is None:  # closed, or given back: what it read from may be somebody else's
+            self._result = None
+        # The driver's method uses this attribute, several times: not through the handle.
+        self.connection = physical
         try:
             super()._discard()  # type: ignore[misc]
+        except MySQLdb.Error as error:  # of a further result
+            if physical is not None:
+                physical.note_error(error)
+            raise
         finally:
             self.connection = handle
+
+    def nextset(self) -> Any:
+        try:
+            return super().nextset()  # type: ignore[misc]
+        except MySQLdb.Error as error:
+            self._get_db().note_error(error)
+            raise
 
     def execute(self, query: Any, args: Any = None) -> Any:
         if self._template_verdict is not None:  # called by executemany(), with the data put in

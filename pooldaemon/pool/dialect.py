@@ -118,6 +118,12 @@ class DriverDialect:
     def session_is_set_up(self, connection: Any) -> None:
         """Django has set up a new session: this is the state that every borrower gets."""
 
+    def forget_ended(self) -> None:
+        """Stop counting the closed sessions that the server has ended meanwhile."""
+
+    def stop_watching(self) -> None:
+        """Count no closed session any more: the pool is given up."""
+
     # -- what a driver answers --------------------------------------------------------
 
     def _open(self, deadline: float | None) -> Any:

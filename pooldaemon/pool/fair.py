@@ -348,6 +348,7 @@ class FairQueuePool(Pool):
         return bool(self._empty) and not self._waiters
 
     def status(self) -> str:
+        self._sessions.forget_ended()
         in_use = sum(slot.holder is not None for slot in self._slots)
         return (
             f"pool {self.name}: {self._sessions.open_sessions} open, {in_use} in use, "
@@ -360,6 +361,7 @@ class FairQueuePool(Pool):
 
     def stats(self) -> PoolStats:
         """A snapshot. Takes no lock: numbers that change meanwhile may be one apart."""
+        self._sessions.forget_ended()
         slots = list(self._slots)
         stats = [slot.stats for slot in slots] + self._dropped
         holders = self._holders(slots)

@@ -91,9 +91,12 @@ class MySQLDialect(DriverDialect):
 
     def session_is_set_up(self, connection: PooledConnection) -> None:
         session.record_baseline(connection, self._init_command)
-        now = time.monotonic()
-        if self._reset == "dirty" and now - self._hidden_code_asked > HIDDEN_CODE_RECHECK:
-            self._hidden_code_asked = now
+        if time.monotonic() - self._hidden_code_asked > HIDDEN_CODE_RECHECK:
+            self._ask_for_hidden_code(connection)
+
+    def _ask_for_hidden_code(self, connection: PooledConnection) -> None:
+        if self._reset == "dirty":
+            self._hidden_code_asked = time.monotonic()
             self._always_reset = session.runs_hidden_code(connection)
             connection.dirty = False
 
@@ -128,7 +131,11 @@ class MySQLDialect(DriverDialect):
         ):
             return False  # the usual case: every statement was clean, no transaction is open
         needed = self._reset != "never" and (self._always_reset or connection.dirty)
-        return session.clean_up(connection, reset=needed, autocommit=self._autocommit)
+        was_reset = session.clean_up(connection, reset=needed, autocommit=self._autocommit)
+        if was_reset and connection.changed_schema:
+            connection.changed_schema = False
+            self._ask_for_hidden_code(connection)
+        return was_reset
 
     def _descriptors(self, connection: PooledConnection) -> tuple[int, ...]:
         return connection.fileno(), connection.watch
@@ -143,16 +150,20 @@ class MySQLDialect(DriverDialect):
             watch.shutdown(socket.SHUT_WR)
         if _has_ended(watch, CLOSE_WAIT):
             return None
-        self._forget_ended()
+        self.forget_ended()
         self._lingering.append((watch, time.monotonic() + LINGER_LIMIT))
         return watch
 
     def _await_end(self) -> None:
         time.sleep(LINGER_POLL)
-        self._forget_ended()
+        self.forget_ended()
 
-    def _forget_ended(self) -> None:
-        """Stop counting the closed sessions that the server has ended meanwhile."""
+    def stop_watching(self) -> None:
+        while self._lingering:
+            watch, _ = self._lingering.popleft()
+            watch.close()
+
+    def forget_ended(self) -> None:
         now = time.monotonic()
         for _ in range(len(self._lingering)):
             try:

@@ -196,6 +196,8 @@ class PoolRegistry:
     def limit(self, connections: int | None) -> None:
         """Give every pool, present and future, a hard cap; ``None``: what its settings say."""
         self.close_all()
+        for pool in self.all():
+            pool.dialect.stop_watching()
         with self._lock:
             self._limit = connections
             self._pools.clear()

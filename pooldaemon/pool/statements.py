@@ -47,6 +47,7 @@ _KEYWORDS = """
     force from group having ignore in index inner intersect into is join key lateral like limit mod
     not of offset on or order outer over partition regexp returning rlike select separator set some
     straight_join then union using value values when where with within xor
+    _ascii _binary _latin1 _utf8 _utf8mb3 _utf8mb4
 """
 
 _BUILT_INS = """
