@@ -154,7 +154,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     # The remaining ways to change a session, none of which is a statement.
 
     def send_query(self, *args: Any) -> Any:
-        self.dirty = True
+        self.broken = True  # half a statement: its answer may still be on the way
         return super().send_query(*args)
 
     def select_db(self, *args: Any) -> Any:
