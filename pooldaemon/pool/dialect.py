@@ -61,8 +61,8 @@ class DriverDialect:
             self._sessions.discard(attempt)
             raise
         with self._opening:  # not counted twice, nor missed, in between
-            self._sessions.discard(attempt)
             self._sessions.add(id(connection))
+            self._sessions.discard(attempt)
         forks.keep(connection, self._descriptors(connection))
         return connection
 
