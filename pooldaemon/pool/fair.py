@@ -19,22 +19,21 @@ import random
 import threading
 import time
 from _thread import get_ident
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy.pool import Pool
 
 from pooldaemon.exceptions import PoolTimeout, TooManyWaiters
-from pooldaemon.pool.counters import SlotStats, sum_times
+from pooldaemon.pool.counters import SlotStats
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
-from pooldaemon.pool.place import caller, describe
+from pooldaemon.pool.place import caller
 from pooldaemon.pool.slot import Slot
-from pooldaemon.stats import Holder, PoolStats
+from pooldaemon.pool.snapshot import take_snapshot
+from pooldaemon.stats import PoolStats
 
 RECYCLE_JITTER = 0.1
 """A connection's lifetime is shortened by up to this share, so that connections made together
@@ -147,6 +146,7 @@ class FairQueuePool(Pool):
             self._last_connect_error = failure.with_traceback(None)
             self._do_return_conn(slot)
             raise
+        self._last_connect_error = None  # over: it would mislead the reader of a later timeout
 
     def _do_get(self) -> Slot:
         started = now = time.monotonic()
@@ -360,47 +360,22 @@ class FairQueuePool(Pool):
         return self._orig_logging_name or hex(id(self))
 
     def stats(self) -> PoolStats:
-        """A snapshot. Takes no lock: numbers that change meanwhile may be one apart."""
+        """A snapshot of what the pool is doing and has done."""
         self._sessions.forget_ended()
-        slots = list(self._slots)
-        stats = [slot.stats for slot in slots] + self._dropped
-        holders = self._holders(slots)
-        use = sum_times(one.use for one in stats)
-        waited = sum_times(one.wait for one in stats)
-        # Only those who waited were counted; all others found a connection at once.
-        at_once = use.count + len(holders) - waited.count
-        wait = replace(waited, counts=(waited.counts[0] + at_once, *waited.counts[1:]))
-        discards: Counter[str] = sum((one.discards for one in stats), Counter())
-        return PoolStats(
+        return take_snapshot(
+            list(self._slots),
+            self._dropped,
             name=self.name,
             poolclass=type(self).__name__,
             cap=self.cap,
             total=self._sessions.open_sessions,
             peak=self._sessions.peak_sessions,
-            connects=sum(sum(one.connect.counts) for one in stats),
-            in_use=len(holders),
             idle=len(self._idle),
             waiting=len(self._waiters),
-            holders=holders,
             timeouts=self._timeouts,
             rejected=self._rejected,
             connect_errors=self._connect_errors,
-            discards=MappingProxyType(dict(discards)),
-            resets=sum(one.resets for one in stats),
-            wait=wait,
-            use=use,
-            connect=sum_times(one.connect for one in stats),
         )
-
-    def _holders(self, slots: list[Slot]) -> tuple[Holder, ...]:
-        now = time.monotonic()
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
-        found = [
-            Holder(names.get(ident, "a thread that has ended"), now - slot.held_since, place)
-            for slot in slots
-            if (ident := slot.holder) is not None and (place := describe(slot.place))
-        ]
-        return tuple(sorted(found, key=lambda holder: -holder.seconds))
 
     def _timed_out(self, waited: float) -> PoolTimeout:
         with self._locked():

@@ -70,10 +70,18 @@ class Trouble:
         )
 
     def look(self) -> list[int]:
-        # A killed one has lost its socket already: only the server knows that it is not gone yet.
-        sessions = [one for one in self.scratch.sessions() if one.command != "Killed"]
+        sessions = self._alive()
+        if len(sessions) > CAP:
+            # One on its way out is listed for a moment after its socket was closed, and nobody but
+            # the server can tell; a real one too many is still there at a second look.
+            still = {one.id for one in self._alive()}
+            sessions = [one for one in sessions if one.id in still]
         self.most = max(self.most, sessions, key=len)
         return [session.id for session in sessions]
+
+    def _alive(self) -> list[Session]:
+        # A killed one has lost its socket already.
+        return [one for one in self.scratch.sessions() if one.command != "Killed"]
 
     def kill(self, how: str) -> None:
         if sessions := self.look():
