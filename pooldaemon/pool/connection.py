@@ -37,6 +37,9 @@ FATAL_ERRORS = frozenset(
 )
 """Error numbers after which a connection is not used again (MySQL 9 and MariaDB 10.11)."""
 
+# What may lead to another database or role; a procedure may, too.
+_ELSEWHERE = re.compile(rb"\b(?:use|drop|role|call|execute)\b", re.IGNORECASE)
+
 # What may bring, or show, triggers, views and functions.
 _SCHEMA_CHANGE = re.compile(rb"\b(?:create|alter|drop|grant|revoke)\b", re.IGNORECASE)
 
@@ -73,8 +76,12 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     """Cursors whose results are read from the server row by row."""
     setup: list[bytes] | None
     """While the session is set up: the statements that did it."""
-    baseline: bytes
-    """The statements that set up the session, for after a reset."""
+    baseline: list[bytes]
+    """The statements that bring the session back to its state after set-up, after a reset."""
+    elsewhere: list[bytes]
+    """The same for what seldom changes: role and current database."""
+    went_elsewhere: bool
+    """A statement ran that may have changed these."""
 
     @classmethod
     def adopt(cls, connection: Any) -> PooledConnection:
@@ -97,7 +104,9 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         self.last_used = time.monotonic()
         self.unbuffered = []
         self.setup = []
-        self.baseline = b""
+        self.baseline = []
+        self.elsewhere = []
+        self.went_elsewhere = False
         return self
 
     @contextmanager
@@ -135,6 +144,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         if self.setup is not None:
             self.setup.append(bytes(statement))
             return
+        self.went_elsewhere = self.went_elsewhere or bool(_ELSEWHERE.search(statement))
         self.changed_schema = self.changed_schema or bool(_SCHEMA_CHANGE.search(statement))
         self.broken = self.broken or bool(_BEYOND_RESET.search(statement))
 
@@ -158,7 +168,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         return super().send_query(*args)
 
     def select_db(self, *args: Any) -> Any:
-        self.dirty = True
+        self.dirty = self.went_elsewhere = True
         return super().select_db(*args)
 
     def set_character_set(self, *args: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from functools import cache
 from typing import Any
 
@@ -12,9 +13,12 @@ from pooldaemon.pool.connection import PooledConnection
 
 BASELINE = """
 SELECT DATABASE(), @@character_set_client, @@collation_connection, @@session.sql_mode, @@autocommit,
-  CURRENT_ROLE(), VERSION(), @@wait_timeout
+  @@{isolation}, CURRENT_ROLE(), @@wait_timeout
 """
-"""What a reset loses and no statement of the set-up may have said; and how long it may idle."""
+"""What a reset loses; and how long the session may idle."""
+
+# How Django sets the isolation level, which is in the baseline by its value.
+_ISOLATION = re.compile(rb"SET SESSION TRANSACTION ISOLATION LEVEL [A-Z ]+")
 
 HIDDEN_CODE = """
 WITH account AS (
@@ -52,24 +56,32 @@ these tables do not tell)."""
 def record_baseline(connection: PooledConnection, init_command: str) -> None:
     """End the set-up of a new session: remember what brings it back to this state.
 
+    Usually this is one statement; each is sent by itself. (Several in one packet are a trap: a
+    KILL QUERY at the wrong moment makes the server announce a further result and send none.)
+
     :param init_command: the driver's option of this name, which ran out of our sight.
     """
     setup, connection.setup = connection.setup or [], None
-    database, charset, collation, sql_mode, autocommit, role, version, wait_timeout = _fetch_row(
-        connection, BASELINE
+    mariadb = "MariaDB" in connection.get_server_info()
+    isolation = "tx_isolation" if mariadb else "transaction_isolation"
+    database, charset, collation, sql_mode, autocommit, level, role, wait_timeout = _fetch_row(
+        connection, BASELINE.format(isolation=isolation)
     )
-    if role and "MariaDB" in version:  # MySQL gives a list of roles, quoted already
+    if role and mariadb:  # MySQL gives a list of roles, quoted already
         role = _quoted(role)
-    statements = [
-        init_command,
-        f"SET NAMES {charset} COLLATE {collation}, SESSION sql_mode = '{sql_mode}'",
-        *([f"USE {_quoted(database)}"] if database else []),
-        f"SET ROLE {role or 'NONE'}",
+    values = (
+        f"SET NAMES {charset} COLLATE {collation}, SESSION sql_mode = '{sql_mode}', "
+        f"SESSION {isolation} = '{level}', SESSION autocommit = {autocommit:d}"
+    )
+    encode = connection.encoding
+    statements = [init_command.encode(encode), *setup, values.encode(encode)]
+    connection.baseline = [
+        statement
+        for each in statements
+        if (statement := each.strip(b"; \t\r\n")) and not _ISOLATION.fullmatch(statement)
     ]
-    encoded = [text.encode(connection.encoding) for text in statements]
-    parts = [*encoded, *setup, b"SET autocommit = %d" % autocommit]
-    # On lines of their own: one that ends in a comment must not swallow the separator.
-    connection.baseline = b"\n;\n".join(part for each in parts if (part := each.strip(b"; \t\r\n")))
+    elsewhere = [f"SET ROLE {role or 'NONE'}", *([f"USE {_quoted(database)}"] if database else [])]
+    connection.elsewhere = [statement.encode(encode) for statement in elsewhere]
     connection.wait_timeout = wait_timeout
     connection.dirty = False
 
@@ -118,11 +130,15 @@ def _reset_session(connection: PooledConnection) -> None:
     if function is None or function(_pointer(capsule, b"_mysql.connection.native_connection")):
         connection.broken = True
         return
-    connection.query(connection.baseline)
-    while True:
+    statements = connection.baseline
+    if connection.went_elsewhere:
+        connection.went_elsewhere = False
+        statements = connection.elsewhere + statements
+    for statement in statements:
+        connection.query(statement)
         connection.store_result()
-        if connection.next_result() != 0:
-            return
+        while connection.next_result() == 0:  # init_command alone may be several
+            connection.store_result()
 
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer

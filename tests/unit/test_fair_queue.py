@@ -232,7 +232,7 @@ def test_a_timeout_tells_the_last_connect_error() -> None:
         pool.driver.before_connect = refuse
         with pytest.raises(ConnectError):
             pool.borrow()
-        pool.resize(1)
+        pool.managed.resize(1)
         with pytest.raises(PoolTimeout, match="no route to host") as caught:
             pool.borrow()
     assert isinstance(caught.value.__cause__, ConnectError)
