@@ -92,6 +92,7 @@ class ThrowawayMariaDB:
         if self._process is not None and self._process.poll() is None:
             raise ServerError("the server is running already")
         if not (self._home / "data").exists():
+            (self._home / "tmp").mkdir()
             self._install()
         for port in [self.port] if self.port else [free_port() for _ in range(START_ATTEMPTS)]:
             self._process = self._spawn(port)
@@ -176,6 +177,8 @@ class ThrowawayMariaDB:
             f"--socket={self._socket}",
             f"--pid-file={self._home / 'pid'}",
             f"--init-file={self._home / 'accounts.sql'}",
+            # Its own: a server that starts removes what looks like another's leftovers there.
+            f"--tmpdir={self._home / 'tmp'}",
             f"--bind-address={HOST}",
             f"--port={port}",
             *SIZE_OPTIONS,
