@@ -38,7 +38,8 @@ SELECTED = (
     "@@session.sql_mode",
     "ABS(UNIX_TIMESTAMP() - UNIX_TIMESTAMP(SYSDATE())) < 60",
     "(SELECT COUNT(*) FROM t)",
-    *(f"IS_USED_LOCK('{name}') IS NULL" for name in LOCKS),
+    # The server has one name for all; somebody else may run these tests too.
+    *(f"IS_USED_LOCK('{name}') <=> CONNECTION_ID()" for name in LOCKS),
 )
 
 USER_VARIABLES = {

@@ -331,10 +331,9 @@ def transactions(orm: Orm) -> None:
             orm.tags.create(word="inner")
         with pytest.raises(IntegrityError), transaction.atomic(using=alias):
             orm.tags.create(word="inner")
-        point = transaction.savepoint(using=alias)
-        orm.tags.create(word="undone")
-        transaction.savepoint_rollback(point, using=alias)
-        transaction.savepoint_commit(transaction.savepoint(using=alias), using=alias)
+        with transaction.atomic(using=alias):
+            orm.tags.create(word="undone")
+            transaction.set_rollback(True, using=alias)
         if orm.has.has_select_for_update_skip_locked:
             list(orm.books.select_for_update(skip_locked=True)[:2])
         if orm.has.has_select_for_update_nowait:

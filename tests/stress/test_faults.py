@@ -210,5 +210,6 @@ def test_a_server_that_never_answers_is_given_up_after_connect_timeout(
     assert all(error.args[0] in {2003, 2013} for error in lost)
     assert timeouts
     assert all(error.last_connect_error is not None for error in timeouts)
+    assert all(error.__cause__ is error.last_connect_error for error in timeouts)
     assert all("Last connect error: (2013, " in str(error) for error in timeouts)
     assert all(f"127.0.0.1:{port}" in str(error) for error in timeouts)

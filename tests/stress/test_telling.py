@@ -129,9 +129,10 @@ def test_a_timeout_counts_those_who_wait(add_database: AddDatabase, scratch: Scr
     assert max(error.stats.waiting for error in errors if error.stats) >= 1
 
 
-def test_a_timeout_tells_the_last_connect_error(
+def test_a_connect_error_that_is_over_is_not_told(
     add_database: AddDatabase, scratch: Scratch
 ) -> None:
+    """One that is not over: test_faults.py, a server that never answers."""
     settings = scratch.account.settings(OPTIONS={"pool": {"pool_size": 1, "timeout": 0.3}})
     alias = add_database(**settings)
     user = f"'{scratch.account.user}'@'%'"
@@ -141,10 +142,8 @@ def test_a_timeout_tells_the_last_connect_error(
     scratch.admin.query(f"ALTER USER {user} ACCOUNT UNLOCK")
     with holder(alias, "holder"):
         error = timed_out(alias)
-    assert error.last_connect_error is not None
-    assert error.last_connect_error.args[0] in {3118, 4151}
-    assert error.__cause__ is error.last_connect_error
-    assert f"Last connect error: {error.last_connect_error}" in str(error)
+    assert error.last_connect_error is None
+    assert "Last connect error" not in str(error)
 
 
 def test_a_timeout_behind_an_abandoned_session_carries_all_of_it_too(
