@@ -12,6 +12,7 @@ from pooldaemon_example.database import database_from_url
 from pooldaemon_example.webhooks.conf import WebhookConfig
 
 
+@pytest.mark.django_db  # on Django 6.1 the checks of a JSONField look at the database
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

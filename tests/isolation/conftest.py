@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from MySQLdb import Error as DriverError
 from pytest_django import DjangoDbBlocker
 
 from tests.isolation.borrowing import Pooled
@@ -41,9 +43,10 @@ def prepare(scratch: Scratch) -> None:
 
 def clean_up(scratch: Scratch) -> None:
     name = scratch.account.name
-    scratch.admin.query(f"DROP ROLE {name}_role")
+    scratch.admin.query(f"DROP ROLE IF EXISTS {name}_role")
     if not is_mariadb(scratch.admin):
-        scratch.admin.query(f"DROP RESOURCE GROUP {name}_group FORCE")
+        with suppress(DriverError):  # it was not made, and there is no IF EXISTS
+            scratch.admin.query(f"DROP RESOURCE GROUP {name}_group FORCE")
 
 
 def is_mariadb(admin: Admin) -> bool:
@@ -53,8 +56,8 @@ def is_mariadb(admin: Admin) -> bool:
 def prepared_scratch() -> Iterator[Scratch]:
     url = os.environ["DATABASE_URL"]
     with Admin(url) as admin, scratch_on(admin, url) as scratch:
-        prepare(scratch)
         try:
+            prepare(scratch)
             yield scratch
         finally:
             clean_up(scratch)
