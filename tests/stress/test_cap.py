@@ -71,9 +71,10 @@ class Trouble:
 
     def look(self) -> list[int]:
         sessions = self._alive()
-        if len(sessions) > CAP:
+        patience = time.monotonic() + 1
+        while len(sessions) > CAP and time.monotonic() < patience:
             # One on its way out is listed for a moment after its socket was closed, and nobody but
-            # the server can tell; a real one too many is still there at a second look.
+            # the server can tell; a real one too many is still there when we look again.
             still = {one.id for one in self._alive()}
             sessions = [one for one in sessions if one.id in still]
         self.most = max(self.most, sessions, key=len)
