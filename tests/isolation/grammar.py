@@ -114,7 +114,7 @@ def selects(draw: DrawFn, expressions: SearchStrategy[str]) -> str:
     parts.append(draw(expressions))
     if draw(st.booleans()):
         parts.append("FROM")
-        tables = ["seventeen AS x", "seventeen x", "fuzzed AS x", "(SELECT 1 AS a, 2 AS b) AS x"]
+        tables = ["seventeen AS x", "seventeen x", "(SELECT 1 AS a, 2 AS b) AS x"]
         parts.append(draw(st.sampled_from(tables)))
         if draw(st.booleans()):
             parts.append(f"WHERE {draw(expressions)}")
