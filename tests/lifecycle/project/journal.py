@@ -32,8 +32,9 @@ class Journal:
         if not self._events.exists():
             return []
         wanted = {"kind": kind, **values}.items()
-        lines = self._events.read_text().splitlines()
-        return [event for event in map(json.loads, lines) if wanted <= event.items()]
+        # A reader may see the first part of a line that is being written.
+        lines, _, _ = self._events.read_text().rpartition("\n")
+        return [event for event in map(json.loads, lines.splitlines()) if wanted <= event.items()]
 
     def open_gate(self) -> None:
         self._gate.touch()
