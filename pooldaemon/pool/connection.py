@@ -61,6 +61,8 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     """The session may hold something of its borrower's."""
     changed_schema: bool
     """A statement ran that may have changed which statements are clean."""
+    expected: bool
+    """The very next statement is sent by those who take its result: a cursor, or ourselves."""
     vouched: bool
     """The very next statement was judged clean by its template."""
     watch: int
@@ -96,7 +98,8 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             raise TypeError(f"expected a connection of mysqlclient, got {type(connection)!r}")
         connection.__class__ = cls
         self: PooledConnection = connection
-        self.broken = self.dirty = self.changed_schema = self.vouched = False
+        self.broken = self.dirty = self.changed_schema = False
+        self.expected = self.vouched = False
         self.watch = os.dup(self.fileno())
         self.poll = select.poll()
         self.poll.register(self.watch, select.POLLIN)
@@ -120,6 +123,11 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
 
     def query(self, query: Any) -> None:
         vouched, self.vouched = self.vouched, False
+        expected, self.expected = self.expected, False
+        if not expected and self.setup is None:
+            # Perhaps nobody takes its result, and a reset with one pending never returns: the
+            # client library goes round in a circle.
+            self.broken = True
         if not vouched:
             self._note_dirty(query.encode(self.encoding) if isinstance(query, str) else query)
         try:
@@ -127,6 +135,12 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         except MySQLdb.Error as error:
             self.note_error(error)
             raise
+
+    def ask(self, statement: bytes | str) -> Any:
+        """Send a statement of our own; its result, stored."""
+        self.expected = True
+        self.query(statement)
+        return self.store_result()
 
     def commit(self) -> None:
         try:
@@ -274,9 +288,9 @@ class _Watched:
 
     def _query(self, q: Any) -> Any:
         # The last step before the statement leaves: no code of the caller's comes between.
-        if self._verdict:
-            self._verdict = False
-            self._get_db().vouched = True
+        connection = self._get_db()
+        connection.expected = True
+        connection.vouched, self._verdict = self._verdict, False
         return super()._query(q)  # type: ignore[misc]
 
 

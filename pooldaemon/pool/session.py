@@ -96,8 +96,7 @@ def runs_hidden_code(connection: PooledConnection) -> bool:
 
 
 def _fetch_row(connection: PooledConnection, statement: str) -> Any:
-    connection.query(statement)
-    return connection.store_result().fetch_row()[0]
+    return connection.ask(statement).fetch_row()[0]
 
 
 def clean_up(connection: PooledConnection, *, reset: bool, autocommit: bool) -> bool:
@@ -135,8 +134,7 @@ def _reset_session(connection: PooledConnection) -> None:
         connection.went_elsewhere = False
         statements = connection.elsewhere + statements
     for statement in statements:
-        connection.query(statement)
-        connection.store_result()
+        connection.ask(statement)
         while connection.next_result() == 0:  # init_command alone may be several
             connection.store_result()
 

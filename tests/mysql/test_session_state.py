@@ -221,7 +221,7 @@ def test_always_resets_clean_sessions_too(add_pooled: AddDatabase) -> None:
 
 
 def test_never_leaves_variables_and_still_ends_transactions(add_pooled: AddDatabase) -> None:
-    for leave in (open_transaction, begun_transaction, begun_by_handle):
+    for leave in (open_transaction, begun_transaction):
         alias = add_pooled(pool_size=1, reset="never", timeout=3)
         with auto_close_db():
             run(alias, "SET @kept = 1")
