@@ -15,6 +15,7 @@ from tests.support.poll import wait_until
 
 FIRST_DELAY, _ = RESPAWN_DELAY
 ORPHANS_GONE = 2.0  # seconds
+UNDER_WAY = 0.3  # a delay counts from the beginning of the look in which the death was found
 
 
 def test_a_killed_worker_is_replaced_after_a_growing_delay(
@@ -33,8 +34,8 @@ def test_a_killed_worker_is_replaced_after_a_growing_delay(
         delays.append(replacement["time"] - killed)
         assert daemon.log_lines("worker-1", str(victim), "SIGKILL")
     # Doubling, and shortened by half at most: without growth the second could be shorter.
-    assert delays[0] >= FIRST_DELAY / 2
-    assert delays[1] >= FIRST_DELAY
+    assert delays[0] >= FIRST_DELAY / 2 - UNDER_WAY
+    assert delays[1] >= FIRST_DELAY - UNDER_WAY
     daemon.wait_for("started", 3)
     daemon.journal.open_gate()
     daemon.stop()
