@@ -106,7 +106,12 @@ def clean_up(connection: PooledConnection, *, reset: bool, autocommit: bool) -> 
     :param autocommit: what the session's autocommit is to be.
     :returns: whether it was reset.
     """
-    if connection.has_unread_rows() or connection.broken or not connection.open:
+    if (
+        connection.has_unread_rows()
+        or connection.broken
+        or not connection.open
+        or connection.more_results()  # of a cursor's several statements: never reset over them
+    ):
         connection.broken = True
         return False
     try:
