@@ -44,5 +44,10 @@ class PoolTimeout(PoolError):
         self.__cause__ = last_connect_error
 
 
+class PoolDeadlock(PoolTimeout):
+    """Waiting could never end: those who hold the connections all wait for one, as this thread
+    would. Raised at once, instead of after the pool's ``timeout``."""
+
+
 class TooManyWaiters(PoolError):
     """The pool's queue already holds ``max_waiting`` threads: shed the load now."""

@@ -56,6 +56,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
         self._borrowed: BorrowedConnection | None = None
+        self._is_shared = False
+        """Django lets several threads use this wrapper (``allow_thread_sharing``)."""
         _wrappers.add(self)
         self._known_pool: tuple[int, dict[str, Any], ManagedPool | None] | None = None
 
@@ -164,6 +166,18 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             self._borrowed = self.connection = None
             handle.discard(borrowed)
             raise
+        if self._is_shared:
+            handle.share(borrowed)
+
+    def inc_thread_sharing(self) -> None:
+        super().inc_thread_sharing()
+        self._is_shared = True
+        if self._borrowed is not None:
+            handle.share(self._borrowed)
+
+    def dec_thread_sharing(self) -> None:
+        super().dec_thread_sharing()
+        self._is_shared = self.allow_thread_sharing
 
     def _warm_up(self, pool: ManagedPool) -> None:
         """With a pool's first connection, open the others that are to be there."""

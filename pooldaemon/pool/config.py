@@ -12,7 +12,8 @@ import sqlalchemy.pool
 
 from pooldaemon.conf import MAX_CONNECTIONS, MAX_SECONDS, Choice, Number, check_value, nearest
 from pooldaemon.exceptions import ImproperlyConfigured
-from pooldaemon.pool.fair import DEFAULT_POOL_SIZE, FairQueuePool
+from pooldaemon.pool.fair import FairQueuePool
+from pooldaemon.pool.slots import DEFAULT_POOL_SIZE
 
 NAMED_POOLS = {
     "FairQueuePool": FairQueuePool,
@@ -44,6 +45,7 @@ FAIR_RULES: Rules = {
     "max_waiting": Number(0, 1_000_000, whole=True, also=(None,)),
     "max_idle": Number(1, MAX_SECONDS, also=(-1,)),
     "min_idle": Number(0, MAX_CONNECTIONS, whole=True),
+    "leak_threshold": Number(0.1, MAX_SECONDS, also=(None,)),
 }
 
 FAIR_DEFAULTS: dict[str, Any] = {"recycle": 1800.0, "max_idle": 600.0}

@@ -37,6 +37,9 @@ FATAL_ERRORS = frozenset(
 )
 """Error numbers after which a connection is not used again (MySQL 9 and MariaDB 10.11)."""
 
+MAX_REMEMBERED = 1000
+"""So many bytes of a session's last statement are kept."""
+
 # What may lead to another database or role; a procedure may, too.
 _ELSEWHERE = re.compile(rb"\b(?:use|drop|role|call|execute)\b", re.IGNORECASE)
 
@@ -74,6 +77,8 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     """Seconds of idleness after which the server ends the session."""
     last_used: float
     """When it came back to one of SQLAlchemy's own pools (monotonic clock)."""
+    last_statement: bytes | str
+    """The beginning of the last one, with its data: for :func:`~.statements.shape` alone."""
     unbuffered: list[weakref.ref[Any]]
     """Cursors whose results are read from the server row by row."""
     setup: list[bytes] | None
@@ -105,6 +110,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         self.poll.register(self.watch, select.POLLIN)
         self.wait_timeout = float("inf")
         self.last_used = time.monotonic()
+        self.last_statement = b""
         self.unbuffered = []
         self.setup = []
         self.baseline = []
@@ -122,6 +128,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             self.setup = setup
 
     def query(self, query: Any) -> None:
+        self.last_statement = query[:MAX_REMEMBERED]
         vouched, self.vouched = self.vouched, False
         expected, self.expected = self.expected, False
         if not expected and self.setup is None:

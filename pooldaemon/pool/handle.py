@@ -23,6 +23,7 @@ class Lease(Protocol):
     @property
     def info(self) -> dict[str, Any]: ...
 
+    def share(self) -> None: ...
     def give_back(self) -> None: ...
     def discard(self) -> None: ...
 
@@ -79,6 +80,11 @@ def notes(handle: BorrowedConnection) -> dict[str, Any]:
     """What is remembered about the physical connection while it lives."""
     info: dict[str, Any] = handle._lease.info
     return info
+
+
+def share(handle: BorrowedConnection) -> None:
+    """Several threads use it from now on: it does not come back when its borrower's thread ends."""
+    handle._lease.share()
 
 
 def give_back(handle: BorrowedConnection) -> None:

@@ -141,6 +141,9 @@ class _ProxyLease:
         self._proxy = proxy
         self.lent.add(self)
 
+    def share(self) -> None:
+        """It belongs to no thread: what one leaves behind, the garbage collector gives back."""
+
     def give_back(self) -> None:
         self.lent.discard(self)
         if self._generation == self._pool._generation:

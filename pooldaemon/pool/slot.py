@@ -12,6 +12,7 @@ from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
 from pooldaemon.pool.counters import SlotStats
+from pooldaemon.pool.owners import SHARED, Owner
 from pooldaemon.pool.place import Place
 
 logger = logging.getLogger("pooldaemon.pool")
@@ -24,15 +25,21 @@ class Slot(_ConnectionRecord):
 
     :param make_clean: undoes what a borrower left on a connection; says whether it had to.
     :param put_back: returns the slot to its pool.
+    :param report_orphan: tells the pool that the borrower has ended without giving back.
     """
 
     def __init__(
-        self, pool: Pool, make_clean: Callable[[Any], bool], put_back: Callable[[Any], None]
+        self,
+        pool: Pool,
+        make_clean: Callable[[Any], bool],
+        put_back: Callable[[Any], None],
+        report_orphan: Callable[[Any, Owner], None],
     ) -> None:
         super().__init__(pool, connect=False)
         self.pid = os.getpid()
         self._make_clean = make_clean
         self._put_back = put_back
+        self.report_orphan = report_orphan
         self.generation = -1
         """The pool's generation in which its connection was made; older ones are closed."""
         self.expires = 0.0
@@ -40,11 +47,12 @@ class Slot(_ConnectionRecord):
         self.idle_since = 0.0
         self.deadline = 0.0
         """Until when the borrower waits for the server to accept it."""
-        self.holder: int | None = None
-        """The thread that has borrowed it."""
+        self.holder: Owner | None = None
+        """The thread that has borrowed it, and whose ``slots`` it is among until its return."""
         self.held_since = 0.0
         self.place: Place | None = None
         """Where it was borrowed."""
+        self.told_of_leak = False
         self.stats = SlotStats()
 
     def connect(self) -> None:
@@ -59,8 +67,30 @@ class Slot(_ConnectionRecord):
             self.stats.discards[reason] += 1
             self.close()
 
+    def lend_to(self, owner: Owner, now: float) -> None:
+        """From now on it belongs to *owner*."""
+        self.holder = owner
+        self.held_since = now
+        owner.slots.append(self)
+
+    def claim_from(self, owner: Owner | None) -> bool:
+        """Take it from its holder. ``False``: somebody else was faster."""
+        try:
+            owner.slots.remove(self)  # type: ignore[union-attr]  # it has been lent
+        except ValueError:
+            return False
+        return True
+
+    def share(self) -> None:
+        """Several threads use it from now on: the end of one is not the end of the borrow."""
+        if self.claim_from(self.holder):
+            self.holder = SHARED
+            SHARED.slots.append(self)
+
     def give_back(self) -> None:
         """The borrower is done with it."""
+        if not self.claim_from(self.holder):  # the pool has taken it from a thread that had ended
+            return
         try:
             if self._make_clean(self.dbapi_connection):
                 self.stats.resets += 1
@@ -75,6 +105,8 @@ class Slot(_ConnectionRecord):
 
     def discard(self) -> None:
         """The borrower is done with it, and nobody should use this connection again."""
+        if not self.claim_from(self.holder):
+            return
         try:
             self.drop("set-up failed")
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -46,10 +45,9 @@ def take_snapshot(slots: Sequence[Slot], dropped: Sequence[SlotStats], **known: 
 def _holders(slots: Sequence[Slot]) -> tuple[Holder, ...]:
     """Who has borrowed, the longest first."""
     now = time.monotonic()
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
     found = [
-        Holder(names.get(ident, "a thread that has ended"), now - slot.held_since, place)
+        Holder(holder.name, now - slot.held_since, describe(slot.place))
         for slot in slots
-        if (ident := slot.holder) is not None and (place := describe(slot.place))
+        if (holder := slot.holder) is not None
     ]
     return tuple(sorted(found, key=lambda holder: -holder.seconds))

@@ -19,6 +19,19 @@ MAX_VERDICTS = 4096
 """So many verdicts are remembered, then all are forgotten: cheaper than to order them by use."""
 
 # Savepoints end with their transaction, and that the transaction has ended is checked apart.
+SHOWN_SHAPE = 200
+"""Longer shapes are cut."""
+
+# For the shape of a statement: comments, and literals with their data, which may be cut off or
+# hold escapes; names stay.
+_COMMENT = r"/\*.*?(?:\*/|\Z) | \#[^\n]* | --(?=\s|\Z)[^\n]*"
+_HIDDEN = re.compile(
+    rf"""(?P<comment>{_COMMENT})
+    | `[^`]*(?:`|\Z)
+    | (?P<literal>'[^']*(?:'|\Z) | "[^"]*(?:"|\Z) | (?<![\w$])\.?\d[\w.]*)""",
+    re.VERBOSE | re.DOTALL,
+)
+
 _SAVEPOINT = re.compile(r"(?:rollback to |release )?savepoint `\w+`", re.IGNORECASE)
 
 _PLAIN_STARTS = frozenset({"select", "insert", "update", "delete", "replace", "with"})
@@ -105,6 +118,24 @@ def is_clean(statement: str | bytes) -> bool:
                 _verdicts.clear()
             _verdicts[statement] = verdict
     return verdict
+
+
+def shape(statement: str | bytes) -> str:
+    """*statement* without its data, on one line, for logs.
+
+    Whether a backslash escapes the quote behind it depends on the session's ``sql_mode``. So the
+    shape ends at the first one: to guess wrong would show what is inside the next literal.
+    """
+    text = statement.decode("latin-1") if isinstance(statement, bytes) else statement
+    text, backslash, _ = text.partition("\\")
+    shown = " ".join(_HIDDEN.sub(_without_data, text).split())
+    return f"{shown[:SHOWN_SHAPE]} …" if backslash or len(shown) > SHOWN_SHAPE else shown
+
+
+def _without_data(found: re.Match[str]) -> str:
+    if found["comment"]:
+        return " "
+    return "?" if found["literal"] else found[0]
 
 
 def _is_plain(text: str) -> bool:

@@ -1,0 +1,86 @@
+"""Which thread has borrowed what, and whether that thread is still there.
+
+A thread that ends without giving back leaves its connection to a reference cycle of Django's,
+which only the cyclic garbage collector takes apart, sometime. So every thread that borrows carries
+a mark among its thread-locals. The interpreter deletes these in the moment a thread ends, whoever
+started it, and the pools hear of it at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pooldaemon.pool import forks
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.slot import Slot
+
+
+class Owner:
+    """A thread, as those who borrow are known to a pool.
+
+    :param name: the thread's when it first borrowed, for after its end.
+    :ivar slots: what it holds, of every pool. Removing a slot here is how it is claimed for
+        its return: ``remove()`` is atomic, and succeeds for one only.
+    """
+
+    __slots__ = ("ident", "name", "slots")
+
+    def __init__(self, name: str, ident: int | None) -> None:
+        self.name = name
+        self.ident = ident
+        self.slots: list[Slot] = []
+
+
+class _Mark:
+    """Dies with its thread."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+
+    # Bound here: at the end of the interpreter, modules are emptied before threads' locals are.
+    def __del__(
+        self,
+        getpid: Callable[[], int] = os.getpid,
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
+        # In a forked child the parent's other threads "end" too, before any hook runs there.
+        if is_finalizing():
+            return
+        pid = getpid()
+        for slot in self._owner.slots.copy():
+            if slot.pid == pid:
+                slot.report_orphan(slot, self._owner)
+
+
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        thread = threading.current_thread()
+        self.owner = Owner(thread.name, thread.ident)
+        self._mark = _Mark(self.owner)
+
+
+_thread = _Thread()
+
+SHARED = Owner("several threads", None)
+"""Owns what threads share on purpose (Django's ``inc_thread_sharing()``), and never ends."""
+
+
+def this_thread() -> Owner:
+    """The calling thread's owner."""
+    return _thread.owner
+
+
+def _forget_all() -> None:
+    SHARED.slots.clear()
+    _thread.owner.slots.clear()
+
+
+# What the forking thread had borrowed is the parent's.
+forks.at_start_of_child(_forget_all)
