@@ -18,7 +18,7 @@ from MySQLdb.connections import Connection
 from MySQLdb.cursors import Cursor, CursorUseResultMixIn
 
 from pooldaemon.pool.handle import BorrowedConnection
-from pooldaemon.pool.statements import is_clean
+from pooldaemon.pool.statements import DIRTY, READS, WRITES, judge
 
 FATAL_ERRORS = frozenset(
     {
@@ -37,6 +37,9 @@ FATAL_ERRORS = frozenset(
 )
 """Error numbers after which a connection is not used again (MySQL 9 and MariaDB 10.11)."""
 
+OVERWRITE_RESULTS = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS one"
+"""From a table, if only a derived one: MariaDB keeps earlier warnings over a SELECT without."""
+
 MAX_REMEMBERED = 1000
 """So many bytes of a session's last statement are kept."""
 
@@ -45,6 +48,9 @@ _ELSEWHERE = re.compile(rb"\b(?:use|drop|role|call|execute)\b", re.IGNORECASE)
 
 # What may bring, or show, triggers, views and functions.
 _SCHEMA_CHANGE = re.compile(rb"\b(?:create|alter|drop|grant|revoke)\b", re.IGNORECASE)
+
+# What asks for the last generated id, or may do so unseen.
+_ASKS_FOR_ID = re.compile(rb"\b(?:last_insert_id|identity|call|execute)\b", re.IGNORECASE)
 
 # What a reset leaves behind on one server or the other: resource groups, the texts of profiled
 # statements.
@@ -66,8 +72,12 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     """A statement ran that may have changed which statements are clean."""
     expected: bool
     """The very next statement is sent by those who take its result: a cursor, or ourselves."""
-    vouched: bool
-    """The very next statement was judged clean by its template."""
+    vouched: int
+    """What the very next statement was judged to be by its template."""
+    ran: int
+    """The clean kinds of statement that its borrower has run."""
+    foreign_results: bool
+    """The server may still answer for an earlier borrower's last statements."""
     watch: int
     """A second descriptor of the socket: it tells when the server ends the session, also after
     the driver has given up and closed its own."""
@@ -104,7 +114,8 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         connection.__class__ = cls
         self: PooledConnection = connection
         self.broken = self.dirty = self.changed_schema = False
-        self.expected = self.vouched = False
+        self.expected = self.foreign_results = False
+        self.vouched = self.ran = DIRTY
         self.watch = os.dup(self.fileno())
         self.poll = select.poll()
         self.poll.register(self.watch, select.POLLIN)
@@ -129,14 +140,19 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
 
     def query(self, query: Any) -> None:
         self.last_statement = query[:MAX_REMEMBERED]
-        vouched, self.vouched = self.vouched, False
+        vouched, self.vouched = self.vouched, DIRTY
         expected, self.expected = self.expected, False
         if not expected and self.setup is None:
             # Perhaps nobody takes its result, and a reset with one pending never returns: the
             # client library goes round in a circle.
             self.broken = True
-        if not vouched:
-            self._note_dirty(query.encode(self.encoding) if isinstance(query, str) else query)
+        if vouched:
+            self.ran |= vouched
+        else:
+            statement = query.encode(self.encoding) if isinstance(query, str) else query
+            if self.foreign_results:
+                self.forget_foreign_results(statement)
+            self._note_dirty(statement)
         try:
             super().query(query)
         except MySQLdb.Error as error:
@@ -148,6 +164,20 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         self.expected = True
         self.query(statement)
         return self.store_result()
+
+    def forget_foreign_results(self, statement: bytes | bytearray = b"") -> None:
+        """Make sure that *statement* is told nothing of an earlier borrower's statements.
+
+        The server remembers some of the last ones: ``LAST_INSERT_ID()``, ``FOUND_ROWS()``,
+        ``ROW_COUNT()``, warnings; partly even across a reset. No clean statement can ask for that.
+        """
+        self.foreign_results = False
+        if not self.ran:
+            self.vouched = READS
+            self.ask(OVERWRITE_RESULTS)
+        elif not self.ran & WRITES and _ASKS_FOR_ID.search(statement):
+            self.vouched = READS  # the other answers are the borrower's own by now
+            self.ask("SET SESSION last_insert_id = 0")
 
     def commit(self) -> None:
         try:
@@ -205,6 +235,12 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         return super().change_user(*args, **kwargs)
 
 
+_LAST_RESULTS = frozenset(
+    {"affected_rows", "error", "field_count", "info", "insert_id", "warning_count"}
+)
+"""What the client library remembers of the last statement."""
+
+
 class MySQLHandle(BorrowedConnection):
     """The handle of a MySQL connection: what it hands out dies with it."""
 
@@ -223,6 +259,10 @@ class MySQLHandle(BorrowedConnection):
         connection = self._alive()
         if name in {"encoders", "converter"}:  # dicts, which the caller can change unseen
             connection.broken = True
+        elif name in _LAST_RESULTS and connection.foreign_results and not connection.ran:
+            connection.forget_foreign_results()
+            connection.vouched = READS
+            connection.ask("DO 0")  # the client library keeps them over a SELECT
         value = getattr(connection, name)
         if isinstance(value, (MethodType, BuiltinMethodType)):
             return partial(_call, self, name)
@@ -246,8 +286,8 @@ class _Watched:
     """
 
     connection: MySQLHandle | None
-    _verdict = False
-    _template_verdict: bool | None = None
+    _verdict = DIRTY
+    _template_verdict: int | None = None
 
     def _get_db(self) -> Any:
         handle = self.connection
@@ -282,12 +322,12 @@ class _Watched:
         if self._template_verdict is not None:  # called by executemany(), with the data put in
             self._verdict = self._template_verdict
         else:
-            self._verdict = is_clean(bytes(query) if type(query) is bytearray else query)
+            self._verdict = judge(bytes(query) if type(query) is bytearray else query)
         return super().execute(query, args)  # type: ignore[misc]
 
     def executemany(self, query: Any, args: Any) -> Any:
         rows = list(args)  # the caller's generator may run statements of its own
-        self._template_verdict = is_clean(bytes(query) if isinstance(query, bytearray) else query)
+        self._template_verdict = judge(bytes(query) if isinstance(query, bytearray) else query)
         try:
             return super().executemany(query, rows)  # type: ignore[misc]
         finally:
@@ -297,7 +337,7 @@ class _Watched:
         # The last step before the statement leaves: no code of the caller's comes between.
         connection = self._get_db()
         connection.expected = True
-        connection.vouched, self._verdict = self._verdict, False
+        connection.vouched, self._verdict = self._verdict, DIRTY
         return super()._query(q)  # type: ignore[misc]
 
 

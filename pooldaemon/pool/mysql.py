@@ -19,6 +19,7 @@ import MySQLdb
 from pooldaemon.pool import session
 from pooldaemon.pool.connection import MySQLHandle, PooledConnection
 from pooldaemon.pool.dialect import DriverDialect
+from pooldaemon.pool.statements import DIRTY
 
 logger = logging.getLogger("pooldaemon.pool")
 
@@ -122,14 +123,22 @@ class MySQLDialect(DriverDialect):
         return idle < self._ping_after or _ping(connection)
 
     def reset(self, connection: PooledConnection) -> bool:
-        if not (
+        was_reset = False
+        if (
             self._always_reset
             or connection.dirty
             or connection.broken
             or connection.unbuffered
             or not connection.get_autocommit()
         ):
-            return False  # the usual case: every statement was clean, no transaction is open
+            was_reset = self._clean_up(connection)
+        # else the usual case: every statement was clean, no transaction is open
+        connection.foreign_results = self._reset != "never"
+        connection.ran = DIRTY
+        return was_reset
+
+    def _clean_up(self, connection: PooledConnection) -> bool:
+        connection.foreign_results = False  # nobody asks for them now
         needed = self._reset != "never" and (self._always_reset or connection.dirty)
         was_reset = session.clean_up(connection, reset=needed, autocommit=self._autocommit)
         if was_reset and connection.changed_schema:

@@ -36,6 +36,11 @@ _SAVEPOINT = re.compile(r"(?:rollback to |release )?savepoint `\w+`", re.IGNOREC
 
 _PLAIN_STARTS = frozenset({"select", "insert", "update", "delete", "replace", "with"})
 
+_WRITES = frozenset({"insert", "update", "delete", "replace"})
+
+DIRTY, READS, WRITES = 0, 1, 2
+"""Verdicts. Whatever is not dirty is clean."""
+
 # All the parts that a clean statement is made of; anything between them makes it dirty, such as
 # @ (variables), ; (a second statement), # and { and \ (comments, ODBC's calls, escapes).
 # Only %s and %(name)s are placeholders: the data goes there, and a quote around one would let it
@@ -99,11 +104,11 @@ _FORBIDDEN = frozenset(
     {"outfile", "dumpfile", "procedure", "sql_calc_found_rows", "next", "previous", "sys"}
 )
 
-_verdicts: dict[str | bytes, bool] = {}
+_verdicts: dict[str | bytes, int] = {}
 
 
-def is_clean(statement: str | bytes) -> bool:
-    """Whether *statement* provably leaves the session as it found it.
+def judge(statement: str | bytes) -> int:
+    """``READS`` or ``WRITES``: *statement* provably leaves the session as it found it; ``DIRTY``.
 
     Give the template, before parameters are put in, where there is one: parameters become
     literals and can't change the verdict, and a template is judged once. Thread-safe.
@@ -112,7 +117,7 @@ def is_clean(statement: str | bytes) -> bool:
     if verdict is None:
         # Latin-1 maps every byte to one character and keeps ASCII, all the grammar needs.
         text = statement.decode("latin-1") if isinstance(statement, bytes) else statement
-        verdict = _SAVEPOINT.fullmatch(text.strip()) is not None or _is_plain(text)
+        verdict = READS if _SAVEPOINT.fullmatch(text.strip()) else _judge_plain(text)
         if len(statement) <= MAX_CACHED_LENGTH:
             if len(_verdicts) >= MAX_VERDICTS:
                 _verdicts.clear()
@@ -138,14 +143,16 @@ def _without_data(found: re.Match[str]) -> str:
     return "?" if found["literal"] else found[0]
 
 
-def _is_plain(text: str) -> bool:
+def _judge_plain(text: str) -> int:
     tokens = _tokens(text)
     if tokens is None:
-        return False
+        return DIRTY
     words = [name for kind, name in tokens if kind == "word"]
     if not words or words[0] not in _PLAIN_STARTS or not _FORBIDDEN.isdisjoint(words):
-        return False
-    return all(_may_follow(tokens, index) for index in range(1, len(tokens)))
+        return DIRTY
+    if not all(_may_follow(tokens, index) for index in range(1, len(tokens))):
+        return DIRTY
+    return READS if _WRITES.isdisjoint(words) else WRITES
 
 
 def _tokens(text: str) -> list[tuple[str, str]] | None:

@@ -19,13 +19,10 @@ VOLATILE = frozenset(
         "rand_seed2",
         "statement_id",
     }
-    | {"last_insert_id", "identity"}  # see last_result()
+    | {"last_insert_id", "identity"}  # see test_last_results.py
     | {"original_commit_timestamp", "gtid_executed", "gtid_purged", "gtid_owned", "in_transaction"}
     | {"gtid_binlog_pos", "gtid_binlog_state", "gtid_current_pos", "last_gtid"}
 )
-
-# One look at what the statement before has left; it must come first.
-LAST_RESULT = "SELECT LAST_INSERT_ID(), FOUND_ROWS() = 17"
 
 SELECTED = (
     "DATABASE()",
@@ -89,14 +86,6 @@ def observe(connection: Any, *, mariadb: bool) -> State:
     if not mariadb:
         state["resource group"] = last_value(connection, RESOURCE_GROUP)
     return state
-
-
-def last_result(connection: Any) -> tuple[Any, ...]:
-    """What the session tells of the last statement, to be asked before anything else."""
-    with connection.cursor() as cursor:
-        cursor.execute(LAST_RESULT)
-        row: tuple[Any, ...] = cursor.fetchone()
-        return row
 
 
 def differences(before: State, after: State) -> dict[str, tuple[Any, Any]]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from MySQLdb import Error as DriverError
 
-from pooldaemon.pool.statements import is_clean
+from pooldaemon.pool.statements import judge
 from tests.isolation.borrowing import Pooled
 from tests.isolation.conftest import OpenPool
 from tests.isolation.grammar import statements
@@ -93,7 +93,7 @@ def test_what_is_called_clean_leaves_nothing(
     @given(st.one_of(statements(harmful=False), statements()))
     def check(statement: str) -> None:
         small_tables()
-        clean = is_clean(statement)
+        clean = bool(judge(statement))
         verdicts.append(clean)
         if not clean:
             return
@@ -122,7 +122,7 @@ def test_what_is_called_clean_leaves_nothing_however_it_is_pasted_together(
     def check(pasted: str) -> None:
         small_tables()
         statement = splice.replace("{}", pasted)
-        if not is_clean(statement):
+        if not judge(statement):
             return
         with pool.borrowed() as connection, suppress(DjangoError, DriverError):
             connection.connection.cursor().execute(statement)

@@ -11,7 +11,7 @@ from MySQLdb import Error as DriverError
 from tests.isolation.borrowing import Pooled
 from tests.isolation.conftest import OpenPool
 from tests.isolation.residues import STATE, TRANSACTIONS, Residue
-from tests.isolation.state import State, differences, last_result, observe
+from tests.isolation.state import State, differences, observe
 from tests.isolation.ways import ALWAYS_POSSIBLE, WAYS, Way
 from tests.mysql.scratch import Scratch
 from tests.support.server import Admin
@@ -215,27 +215,3 @@ def test_it_is_gone_if_a_procedure_left_it(
             },
         )
     assert leaks == {}
-
-
-LAST_IDS = {
-    "of a clean INSERT": "INSERT INTO numbers (a) VALUES (1)",
-    "of a clean INSERT of several": "INSERT INTO numbers (a) VALUES (1), (2)",
-    "by value": "SELECT LAST_INSERT_ID(42)",
-}
-
-
-@pytest.mark.parametrize("kind", LAST_IDS)
-def test_a_reset_takes_the_last_insert_id(open_pool: OpenPool, kind: str) -> None:
-    # Without a reset it stays, after a clean INSERT; so does FOUND_ROWS() in any case: documented.
-    pool = open_pool(reset="always")
-    pool.run(LAST_IDS[kind])
-    with pool.borrowed() as connection:
-        assert last_result(connection)[0] == 0
-
-
-def test_a_reset_takes_the_last_warnings(open_pool: OpenPool) -> None:
-    pool = open_pool(reset="always")
-    pool.run("SELECT CAST(b AS SIGNED) FROM t UNION SELECT CAST('a' AS SIGNED)")
-    with pool.borrowed() as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW WARNINGS")
-        assert cursor.fetchall() == ()

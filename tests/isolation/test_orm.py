@@ -40,7 +40,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from pooldaemon import auto_close_db
-from pooldaemon.pool.statements import is_clean
+from pooldaemon.pool.statements import judge
 from tests.isolation.conftest import OpenPool, prepared_scratch
 from tests.isolation.models import Author, Book, Tag
 from tests.mysql.scratch import Scratch
@@ -81,7 +81,7 @@ def every_statement_clean(orm: Orm) -> Iterator[None]:
     unclean: list[str] = []
 
     def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if not is_clean(sql):
+        if not judge(sql):
             unclean.append(sql)
         return execute(sql, params, many, context)
 

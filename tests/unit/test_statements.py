@@ -29,7 +29,8 @@ from django.db.models.sql import DeleteQuery, InsertQuery, UpdateQuery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pooldaemon.pool.statements import is_clean
+from pooldaemon.pool import statements
+from pooldaemon.pool.statements import judge
 from tests.unit.databases import AddDatabase
 
 pytest.importorskip("MySQLdb")
@@ -108,14 +109,14 @@ def other_queries() -> dict[str, Any]:
 @pytest.mark.parametrize("name", ORM_QUERIES)
 def test_what_the_orm_reads_with_is_clean(name: str, compile_for_mysql: Any) -> None:
     sql, _ = compile_for_mysql(ORM_QUERIES[name].query)
-    assert is_clean(sql), sql
+    assert judge(sql), sql
 
 
 @pytest.mark.parametrize("name", ["insert", "insert ignore", "update", "delete"])
 def test_what_the_orm_writes_with_is_clean(name: str, compile_for_mysql: Any) -> None:
     compiled = compile_for_mysql(other_queries()[name])
     sql = compiled[0][0] if isinstance(compiled, list) else compiled[0]
-    assert is_clean(sql), sql
+    assert judge(sql), sql
 
 
 CLEAN = [
@@ -227,12 +228,12 @@ DIRTY = [
 
 @pytest.mark.parametrize("statement", CLEAN, ids=lambda s: repr(s[:60]))
 def test_a_plain_statement_is_clean(statement: str | bytes) -> None:
-    assert is_clean(statement)
+    assert judge(statement)
 
 
 @pytest.mark.parametrize("statement", DIRTY, ids=repr)
 def test_a_statement_that_may_leave_something_is_dirty(statement: str | bytes) -> None:
-    assert not is_clean(statement)
+    assert not judge(statement)
 
 
 # A placeholder inside quotes: the parameter's own quotes end the literal, and what it holds is
@@ -241,18 +242,18 @@ def test_a_statement_that_may_leave_something_is_dirty(statement: str | bytes) -
     "template", ["SELECT '%s'", "SELECT 'a%s'", 'SELECT "%s"', "SELECT a LIKE '%%%s%%'"]
 )
 def test_a_parameter_within_quotes_is_not_taken_for_a_literal(template: str) -> None:
-    assert not is_clean(template)
+    assert not judge(template)
 
 
 def test_the_second_verdict_on_a_statement_is_the_first() -> None:
     for statement in ("SELECT 1", "SET @a = 1"):
-        assert is_clean(statement) == is_clean(statement)
+        assert judge(statement) == judge(statement)
 
 
 def test_statements_longer_than_what_is_cached_are_judged_alike() -> None:
     long = "SELECT " + ", ".join("1" for _ in range(3000))
-    assert is_clean(long)
-    assert not is_clean(long + ", GET_LOCK('a', 1)")
+    assert judge(long)
+    assert not judge(long + ", GET_LOCK('a', 1)")
 
 
 spaces = st.text(" \t\n\r\v\f", max_size=3)
@@ -282,4 +283,22 @@ def test_a_call_of_what_is_not_known_is_dirty_wherever_it_stands(
     place: str, call: str, before: str, between: str, upper: bool
 ) -> None:
     statement = place.format(f"{before}{call}{between}('a', 1)")
-    assert not is_clean(statement.upper() if upper else statement), statement
+    assert not judge(statement.upper() if upper else statement), statement
+
+
+@pytest.mark.parametrize(
+    ("statement", "verdict"),
+    [
+        (
+            "SELECT a FROM t FOR UPDATE",
+            statements.WRITES,
+        ),  # which does no harm: see forget_foreign_results()
+        ("SELECT a FROM t", statements.READS),
+        ("SAVEPOINT `a`", statements.READS),
+        ("INSERT INTO t (a) VALUES (1)", statements.WRITES),
+        ("WITH c AS (SELECT 1) DELETE FROM t WHERE a IN (SELECT * FROM c)", statements.WRITES),
+        ("SET @a = 1", statements.DIRTY),
+    ],
+)
+def test_reads_are_told_from_writes(statement: str, verdict: int) -> None:
+    assert judge(statement) == verdict

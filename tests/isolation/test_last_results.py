@@ -1,0 +1,96 @@
+"""What the server remembers of the last statements, for those who ask."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.isolation.borrowing import Pooled, last_value
+from tests.isolation.conftest import ROWS, OpenPool
+
+LEAVE = {
+    "an id": "INSERT INTO numbers (a) VALUES (1)",
+    "ids": "INSERT INTO numbers (a) VALUES (1), (2)",
+    "an id by value": "SELECT LAST_INSERT_ID(42)",
+    "rows": "SELECT a FROM seventeen",
+    "warnings": "SELECT CAST(b AS SIGNED) FROM t UNION SELECT CAST('a' AS SIGNED)",
+}
+
+FORGOTTEN = {"id": 0, "found": False, "count": -1, "warnings": ()}
+
+
+def ask_first(connection: Any) -> dict[str, Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT LAST_INSERT_ID(), FOUND_ROWS() = {ROWS}, ROW_COUNT()")
+        last_id, found, count = cursor.fetchone()
+    return {"id": last_id, "found": bool(found), "count": count}
+
+
+@pytest.fixture(params=["dirty", "always"])
+def pool(request: pytest.FixtureRequest, open_pool: OpenPool) -> Pooled:
+    return open_pool(reset=request.param)
+
+
+@pytest.mark.parametrize("left", LEAVE)
+def test_the_next_borrower_is_told_nothing(pool: Pooled, left: str) -> None:
+    pool.run(LEAVE[left])
+    with pool.borrowed() as connection:
+        told = ask_first(connection)
+    pool.run(LEAVE[left])
+    with pool.borrowed() as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW WARNINGS")
+        told["warnings"] = cursor.fetchall()
+    assert told == FORGOTTEN
+
+
+@pytest.mark.parametrize("left", LEAVE)
+def test_nor_is_one_who_asks_in_a_transaction(pool: Pooled, left: str) -> None:
+    pool.run(LEAVE[left])
+    with pool.borrowed() as connection:
+        connection.set_autocommit(False)
+        told = ask_first(connection)
+        connection.rollback()
+        connection.set_autocommit(True)
+    assert (told["id"], told["found"]) == (0, False)
+
+
+def test_nor_is_one_who_has_read_something_before(pool: Pooled) -> None:
+    pool.run(LEAVE["an id"])
+    with pool.borrowed() as connection:
+        assert last_value(connection, "SELECT COUNT(*) FROM t") is not None
+        assert last_value(connection, "SELECT LAST_INSERT_ID()") == 0
+
+
+ASKS: dict[str, Callable[[Any], Any]] = {
+    "insert_id": lambda handle: handle.insert_id(),
+    "warning_count": lambda handle: handle.warning_count(),
+    "affected_rows": lambda handle: max(handle.affected_rows(), 1),
+    "info": lambda handle: handle.info(),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_nor_by_the_drivers_own_connection(pool: Pooled, ask: str) -> None:
+    with pool.borrowed() as connection:
+        fresh = ASKS[ask](connection.connection)
+    pool.run(LEAVE["ids"])
+    with pool.borrowed() as connection:
+        assert ASKS[ask](connection.connection) == fresh
+
+
+def test_ones_own_answers_stay(pool: Pooled) -> None:
+    pool.run(LEAVE["an id"])
+    with pool.borrowed() as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO numbers (a) VALUES (5)")
+        own = cursor.lastrowid
+        assert connection.connection.insert_id() == own
+        assert last_value(connection, "SELECT LAST_INSERT_ID()") == own
+    with pool.borrowed() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT a FROM seventeen")
+        assert ask_first(connection)["found"]
+    with pool.borrowed() as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE t SET a = a + 1")
+        changed = cursor.rowcount
+        assert ask_first(connection)["count"] == changed
+        assert last_value(connection, "SELECT LAST_INSERT_ID(43)") == 43
+        assert last_value(connection, "SELECT LAST_INSERT_ID()") == 43
