@@ -23,6 +23,9 @@ BORROWS_PER_SECOND = 500
 COST = "µs per borrow and give-back"
 BY_CONNECTIONS = "One thread, so many idle connections"
 BY_THREADS = f"So many threads, together {BORROWS_PER_SECOND} borrows a second, 10 connections"
+CONTROL = "Python alone"
+CONTROL_OBJECTS = 16
+"""So many objects of its own a thread looks at, which takes about as long as a borrow."""
 CROWDS = "SELECT 1 as fast as they can, pooldaemon"
 FLAT = 1.2
 
@@ -33,19 +36,27 @@ def run(bench: Bench) -> Result:
         "Scaling",
         "The cost of a borrow with its give-back, without a query and without queueing. By "
         "connections: elapsed time in one thread. By threads: processor time that the thread "
-        "itself spent, so that another thread's turn is not counted. Then what threads get that "
-        "want more than there is.",
+        "itself spent, so that another thread's turn is not counted. "
+        f"'{CONTROL}' is the control: plain code on objects of the thread's own, paced in the same "
+        "way. Nothing in it is shared, so it tells what many threads cost by themselves. Then what "
+        "threads get that want more than there is.",
         rounds,
     )
     for make in (c.queue_pool, c.ours):
         _by_connections(bench, result, make)
     for make in (c.queue_pool, c.ours):
-        _by_threads(bench, result, make)
+        with c.opened([make(bench.target, size=10)], result.notes) as (contender,):
+            _fill(contender, 10)
+            _by_threads(bench, result, contender.label, partial(_borrow, contender))
+    _by_threads(bench, result, CONTROL, _Control())
     _plot(result)
     for section, steps in ((BY_CONNECTIONS, CONNECTIONS), (BY_THREADS, THREADS)):
         costs = [result.measure(section, _row(c.OURS, step), COST).median for step in steps]
         name = f"{section}: {c.OURS}, dearest / cheapest"
         result.comparisons.append(Check(name, max(costs) / min(costs), at_most=FLAT))
+    growths = [_growth(result, label) for label in (c.OURS, CONTROL)]
+    name = f"Growth from 1 to {THREADS[-1]} threads: {c.OURS} / {CONTROL}"
+    result.comparisons.append(Check(name, growths[0] / growths[1], at_most=FLAT))
     _crowds(bench, result)
     return result
 
@@ -85,25 +96,54 @@ def _fill(contender: c.DjangoContender, size: int) -> None:
         wrapper.close()
 
 
-def _by_threads(bench: Bench, result: Result, make: Make) -> None:
-    with c.opened([make(bench.target, size=10)], result.notes) as (contender,):
-        _fill(contender, 10)
+class _Control:
+    """Plain Python on objects of the calling thread's own."""
 
-        def measure(threads: int) -> dict[str, float]:
-            return {COST: typical(_paced(contender, threads, bench.of(1.0, 0.5)))}
+    def __init__(self) -> None:
+        self._local = threading.local()
 
-        measured = interleave(THREADS, result.rounds, measure)
-        for threads, values in zip(THREADS, measured, strict=True):
-            result.add(BY_THREADS, _row(contender.label, threads), values)
+    def __call__(self) -> None:
+        own = getattr(self._local, "own", None)
+        if own is None:
+            own = self._local.own = [_Own() for _ in range(CONTROL_OBJECTS)]
+        for each in own:
+            each.look()
 
 
-def _paced(contender: c.Contender, threads: int, seconds: float) -> list[float]:
-    """Processor seconds of each borrow, the threads taking turns evenly over time."""
+class _Own:
+    def __init__(self) -> None:
+        self.count = 0
+        self.known: dict[str, int] = {}
+        self.queue: list[int] = []
+
+    def look(self) -> None:
+        self.count += 1
+        self.known["count"] = self.count
+        self.queue.append(self.count)
+        self.queue.pop()
+
+
+def _growth(result: Result, label: str) -> float:
+    costs = [result.measure(BY_THREADS, _row(label, step), COST).median for step in THREADS]
+    return max(costs) / min(costs)
+
+
+def _by_threads(bench: Bench, result: Result, label: str, work: Callable[[], object]) -> None:
+    def measure(threads: int) -> dict[str, float]:
+        return {COST: typical(_paced(work, threads, bench.of(1.0, 0.5)))}
+
+    measured = interleave(THREADS, result.rounds, measure)
+    for threads, values in zip(THREADS, measured, strict=True):
+        result.add(BY_THREADS, _row(label, threads), values)
+
+
+def _paced(unit: Callable[[], object], threads: int, seconds: float) -> list[float]:
+    """Processor seconds of each *unit*, the threads taking turns evenly over time."""
     ready = threading.Barrier(threads, timeout=c.PATIENCE)
     period = threads / BORROWS_PER_SECOND
 
     def work(index: int) -> list[float]:
-        _borrow(contender)
+        unit()
         ready.wait()
         due = perf_counter() + index / BORROWS_PER_SECOND
         end = due + max(seconds, 2 * period)
@@ -111,10 +151,10 @@ def _paced(contender: c.Contender, threads: int, seconds: float) -> list[float]:
         while due < end:
             sleep(max(0.0, due - perf_counter()))
             before = thread_time()
-            _borrow(contender)
+            unit()
             times.append(thread_time() - before)
             due += period
-        contender.leave_thread()
+        connections.close_all()
         return times
 
     return [time for times in in_threads(threads, work) for time in times]
@@ -133,12 +173,13 @@ def _crowds(bench: Bench, result: Result) -> None:
 
 
 def _plot(result: Result) -> None:
-    for section, steps, x in (
-        (BY_CONNECTIONS, CONNECTIONS, "idle connections"),
-        (BY_THREADS, THREADS, "threads"),
+    pools = (c.QUEUE_POOL, c.OURS)
+    for section, steps, x, labels in (
+        (BY_CONNECTIONS, CONNECTIONS, "idle connections", pools),
+        (BY_THREADS, THREADS, "threads", (*pools, CONTROL)),
     ):
         curves = {
             label: [(n, result.measure(section, _row(label, n), COST).median) for n in steps]
-            for label in (c.QUEUE_POOL, c.OURS)
+            for label in labels
         }
         result.plots.append(Lines(x, COST, curves, logarithmic=True))
