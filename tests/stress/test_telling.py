@@ -76,7 +76,8 @@ def only_stats() -> PoolStats:
 def full(alias: str) -> Iterator[None]:
     with ExitStack() as holders:
         holders.enter_context(holder(alias, "first-holder"))
-        time.sleep(0.06)  # so that their ages differ as printed
+        # So that their ages differ as printed.
+        wait_until(lambda: only_stats().holders[0].seconds > 0.06, DEADLINE, "time stands still")
         holders.enter_context(holder(alias, "second-holder"))
         yield
 
@@ -186,7 +187,8 @@ def test_the_wait_for_a_place_and_for_the_server_are_one_timeout(
     server.admin.query("SET GLOBAL max_user_connections = 1")
     waiter = threading.Thread(target=borrow)
     waiter.start()
-    time.sleep(1.5)  # most of the waiter's timeout is over
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + 1.5, DEADLINE, "most of the waiter's timeout")
     connections[alias].close_pool()  # type: ignore[attr-defined]
     connections[alias].close()
     waiter.join(DEADLINE)
@@ -290,7 +292,8 @@ def test_a_pool_tells_how_long_things_took(alias: str) -> None:
         started = time.monotonic()
         waiter.start()
         wait_until(lambda: only_stats().waiting == 1, DEADLINE, "nobody waits")
-        time.sleep(0.12)  # into another bucket than those who need not wait
+        # Into another bucket than those who need not wait.
+        wait_until(lambda: time.monotonic() > started + 0.12, DEADLINE, "time stands still")
     waiter.join(DEADLINE)
     took = time.monotonic() - started
     stats = only_stats()
