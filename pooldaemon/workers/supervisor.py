@@ -15,10 +15,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.connections import close_pool
 from pooldaemon.workers import statuses
-from pooldaemon.workers.backoff import Backoff
 from pooldaemon.workers.channel import Receiver, Sender
 from pooldaemon.workers.handle import WorkerDeath, WorkerHandle, WorkerState
 from pooldaemon.workers.signals import SignalQueue

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from pooldaemon.backoff import Backoff
 from pooldaemon.connections import auto_close_db
 from pooldaemon.workers.activity import Activity
-from pooldaemon.workers.backoff import Backoff
 from pooldaemon.workers.context import WorkContext
 
 logger = logging.getLogger("pooldaemon.workers")

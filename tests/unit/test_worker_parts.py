@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from pooldaemon.backoff import Backoff
 from pooldaemon.workers.activity import Activity
-from pooldaemon.workers.backoff import Backoff
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.threads import LONGEST_PAUSE, WorkerThread
 
