@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from pooldaemon.exceptions import ImproperlyConfigured
@@ -70,6 +71,18 @@ def check_value(where: str, rule: Rule, value: Any) -> None:
     """:raises ImproperlyConfigured: *value* is not what *rule* says, naming *where*."""
     if not rule.accepts(value):
         raise ImproperlyConfigured(f"{where} is {value!r}; it must be {rule}.")
+
+
+def import_path(path: str) -> Any:
+    """What a dotted path names.
+
+    :raises ValueError: saying why it can't be imported.
+    """
+    module, _, attribute = path.rpartition(".")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path!r} can't be imported: {error}") from None
 
 
 @dataclass(frozen=True)

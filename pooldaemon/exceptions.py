@@ -51,3 +51,10 @@ class PoolDeadlock(PoolTimeout):
 
 class TooManyWaiters(PoolError):
     """The pool's queue already holds ``max_waiting`` threads: shed the load now."""
+
+
+class PasswordProviderError(PoolError):
+    """A ``password_provider`` raised, did not answer in time, or returned what is no password.
+
+    Its ``__cause__`` is what the provider raised, if anything.
+    """

@@ -13,7 +13,8 @@ from __future__ import annotations
 import copy
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
@@ -22,6 +23,7 @@ from django.db.backends.base.base import NO_DB_ALIAS
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool import forks, handle
 from pooldaemon.pool.config import PoolConfig, read_pool_config
+from pooldaemon.pool.credentials import Credentials
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.registry import ManagedPool, PoolKey, registry
@@ -63,8 +65,11 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     # -- what a backend says ----------------------------------------------------------
 
-    def make_dialect(self, config: PoolConfig, open_session: Callable[[], Any]) -> DriverDialect:
-        """How the pool treats this driver's connections; *open_session* makes one."""
+    def make_dialect(self, config: PoolConfig, open_session: Callable[..., Any]) -> DriverDialect:
+        """How the pool treats this driver's connections; *open_session* makes one.
+
+        It takes connection parameters, such as ``password=…``, that go before the settings.
+        """
         raise NotImplementedError("a pooled backend makes its driver's dialect")
 
     def is_poolable(self) -> bool:
@@ -74,6 +79,13 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def historic_settings(self) -> dict[str, tuple[str, Any]]:
         """Pool arguments from other settings: defaults under ``OPTIONS["pool"]``, with places."""
         return {}
+
+    def check_password_provider(self) -> None:
+        """:raises ImproperlyConfigured: the other settings leave a provider nothing to do."""
+        raise ImproperlyConfigured(
+            f"DATABASES[{self.alias!r}]['OPTIONS']['pool']['password_provider'] is set, but "
+            f"{self.display_name} has no passwords. Remove it."
+        )
 
     # -- the pool ---------------------------------------------------------------------
 
@@ -103,8 +115,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
         :raises ImproperlyConfigured: naming the setting, what was given, what is valid.
         """
-        options = self.settings_dict["OPTIONS"].get("pool")
-        config = read_pool_config(self.alias, options, self.historic_settings())
+        config = self._read_pool_config()
         if config is None or not self.is_poolable():
             return None
         if (max_age := self.settings_dict["CONN_MAX_AGE"]) != 0:
@@ -112,6 +123,18 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
                 f"DATABASES[{self.alias!r}]['CONN_MAX_AGE'] is {max_age!r}; with a pool it must be "
                 "0, or each thread keeps its connection from the others. The pool keeps them open."
             )
+        return config
+
+    def _read_pool_config(self) -> PoolConfig | None:
+        options = self.settings_dict["OPTIONS"]
+        if "password_provider" in options:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['OPTIONS']['password_provider'] must be inside "
+                "['OPTIONS']['pool']. To use one without pooling, set 'poolclass' to 'NullPool'."
+            )
+        config = read_pool_config(self.alias, options.get("pool"), self.historic_settings())
+        if config is not None and config.password_provider is not None:
+            self.check_password_provider()
         return config
 
     def _find_pool(self) -> ManagedPool | None:
@@ -130,12 +153,31 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         settings = self.settings_dict
         opener = type(self)({**settings, "OPTIONS": dict(settings["OPTIONS"])}, self.alias)
         dialect = self.make_dialect(config, opener._open_session)
+        return ManagedPool(self._pool_name(), config, dialect)
+
+    @contextmanager
+    def password_in_settings(self) -> Iterator[None]:
+        """For programs that are told the settings: with the provider's password in them.
+
+        :raises PasswordProviderError: there is none.
+        """
+        settings, config = self.settings_dict, self._read_pool_config()
+        if config is not None and config.password_provider is not None:
+            password = Credentials(config.password_provider).password(self._pool_name())
+            self.settings_dict = {**settings, "PASSWORD": password}
+        try:
+            yield
+        finally:
+            self.settings_dict = settings
+
+    def _pool_name(self) -> str:
+        settings = self.settings_dict
         user, host, port = settings["USER"], settings["HOST"] or "localhost", settings["PORT"]
         server = f"{user}@{host}{f':{port}' if port else ''}/" if user else ""
-        return ManagedPool(f"{self.vendor} {server}{settings['NAME']}", config, dialect)
+        return f"{self.vendor} {server}{settings['NAME'] or ''}"
 
-    def _open_session(self) -> Any:
-        return super().get_new_connection(self.get_connection_params())
+    def _open_session(self, **parameters: Any) -> Any:
+        return super().get_new_connection(self.get_connection_params() | parameters)
 
     # -- Django's contract ------------------------------------------------------------
 
@@ -145,7 +187,15 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         return params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        return self._borrowed or super().get_new_connection(conn_params)
+        if self._borrowed is not None:
+            return self._borrowed
+        config = None if self.is_poolable() else self._read_pool_config()
+        if config is None or config.password_provider is None:
+            return super().get_new_connection(conn_params)
+        connect = super().get_new_connection
+        return Credentials(config.password_provider).log_in(
+            lambda **login: connect(conn_params | login), self._pool_name()
+        )
 
     # Not @async_unsafe again: every way here is, and the decorator costs more than the borrow.
     def connect(self) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import sqlalchemy.pool
 
-from pooldaemon.conf import MAX_CONNECTIONS, MAX_SECONDS, Choice, Number, check_value, nearest
+from pooldaemon.conf import (
+    MAX_CONNECTIONS,
+    MAX_SECONDS,
+    Choice,
+    Number,
+    check_value,
+    import_path,
+    nearest,
+)
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.fair import FairQueuePool
+from pooldaemon.pool.provider import PasswordProvider
 from pooldaemon.pool.slots import DEFAULT_POOL_SIZE
 
 NAMED_POOLS = {
@@ -27,6 +35,9 @@ REFUSED_POOLS = {
     "StaticPool": "it is one connection for all threads",
     "AsyncAdaptedQueuePool": "it is for asyncio drivers, which Django's are not",
 }
+
+RESOLVED = ("poolclass", "password_provider")
+"""Keys whose values are objects, or name them."""
 
 Rules = dict[str, Number | Choice]
 
@@ -72,6 +83,7 @@ class PoolConfig:
     arguments: tuple[tuple[str, Any], ...]
     reset: str = "dirty"
     ping_after: float = 30.0
+    password_provider: PasswordProvider | None = None
 
     def limited_to(self, connections: int) -> PoolConfig:
         """The same with a hard cap of *connections*.
@@ -110,16 +122,26 @@ def read_pool_config(
     given = dict(historic or {})
     given |= {key: (f"{where}[{key!r}]", value) for key, value in options.items()}
     place, wanted = given.pop("poolclass", (where, FairQueuePool))
-    try:
-        poolclass = resolve_poolclass(wanted)
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{place}: {error}.") from None
+    poolclass = _resolve(place, resolve_poolclass, wanted)
+    provider = None
+    if "password_provider" in given:
+        place, wanted = given.pop("password_provider")
+        provider = _resolve(place, PasswordProvider.resolve, wanted)
     _check(poolclass, given)
     values = {key: value for key, (_, value) in given.items()}
     session = {key: values.pop(key) for key in SESSION_RULES if key in values}
     if issubclass(poolclass, FairQueuePool):
         values = FAIR_DEFAULTS | values
-    return PoolConfig(poolclass, tuple(sorted(values.items())), **session)
+    return PoolConfig(
+        poolclass, tuple(sorted(values.items())), **session, password_provider=provider
+    )
+
+
+def _resolve(place: str, resolve: Callable[[Any], Any], wanted: Any) -> Any:
+    try:
+        return resolve(wanted)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{place}: {error}.") from None
 
 
 def _check(poolclass: type[Any], given: dict[str, tuple[str, Any]]) -> None:
@@ -133,8 +155,8 @@ def _check(poolclass: type[Any], given: dict[str, tuple[str, Any]]) -> None:
         if key not in valid:
             raise ImproperlyConfigured(
                 f"{place} is not a setting of {poolclass.__name__}."
-                f"{nearest(str(key), valid | {'poolclass'})}"
-                f" Valid: poolclass, {', '.join(sorted(valid))}."
+                f"{nearest(str(key), valid.union(RESOLVED))}"
+                f" Valid: {', '.join([*RESOLVED, *sorted(valid)])}."
             )
         if key in rules:
             check_value(place, rules[key], value)
@@ -174,12 +196,8 @@ def resolve_poolclass(wanted: Any) -> type[sqlalchemy.pool.Pool]:
 
 
 def _find_poolclass(name: str) -> Any:
-    module, _, attribute = name.rpartition(".")
-    if module:
-        try:
-            return getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"{name!r} can't be imported: {error}") from None
+    if "." in name:
+        return import_path(name)
     if name in REFUSED_POOLS:
         return getattr(sqlalchemy.pool, name)
     if name not in NAMED_POOLS:

@@ -12,13 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import MySQLdb
 
 from pooldaemon.pool import session
 from pooldaemon.pool.connection import MySQLHandle, PooledConnection
+from pooldaemon.pool.credentials import Credentials
 from pooldaemon.pool.dialect import DriverDialect
+from pooldaemon.pool.provider import PasswordProvider
 from pooldaemon.pool.statements import DIRTY
 
 logger = logging.getLogger("pooldaemon.pool")
@@ -66,24 +69,27 @@ class MySQLDialect(DriverDialect):
     :param reset: ``"dirty"``, ``"always"`` or ``"never"``.
     :param autocommit: the sessions' autocommit.
     :param init_command: the driver's option of this name, which it runs out of our sight.
+    :param password_provider: with one, *open_session* is called with ``password=…``.
     """
 
     handle_class = MySQLHandle
 
     def __init__(
         self,
-        open_session: Callable[[], Any],
+        open_session: Callable[..., Any],
         *,
         ping_after: float,
         reset: str,
         autocommit: bool,
         init_command: str = "",
+        password_provider: PasswordProvider | None = None,
     ) -> None:
         super().__init__(open_session)
         self._ping_after = ping_after
         self._reset = reset
         self._autocommit = autocommit
         self._init_command = init_command
+        self._credentials = Credentials(password_provider) if password_provider else None
         self._lingering: deque[tuple[socket.socket, float]] = deque()
         """Closed, but not ended on the server; and until when they count."""
         self._always_reset = reset != "never"
@@ -102,9 +108,15 @@ class MySQLDialect(DriverDialect):
             connection.dirty = False
 
     def _open(self, deadline: float | None) -> Any:
+        connect = partial(self._connect, deadline)
+        if self._credentials is None:
+            return connect()
+        return self._credentials.log_in(connect, self.name, deadline)
+
+    def _connect(self, deadline: float | None, **login: Any) -> PooledConnection:
         while True:
             try:
-                return PooledConnection.adopt(self._open_session())
+                return PooledConnection.adopt(self._open_session(**login))
             except MySQLdb.OperationalError as error:
                 pause = FULL_RETRY_DELAY * random.uniform(0.5, 1.5)
                 full = error.args[0] in SERVER_FULL

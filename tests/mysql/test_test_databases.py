@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.mysql.scratch import Scratch
 
@@ -71,18 +74,27 @@ print(json.dumps(seen))
 """
 
 
-def test_the_life_of_test_databases(scratch: Scratch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("provided", [False, True], ids=["PASSWORD", "password_provider"])
+def test_the_life_of_test_databases(scratch: Scratch, tmp_path: Path, provided: bool) -> None:
     account, admin = scratch.account, scratch.admin
     test_name = f"{account.name}test"
     # The clone's name is Django's: this one, an underscore and a number.
     admin.query(f"GRANT ALL ON `{test_name}%`.* TO '{account.user}'@'%'")
-    settings = account.settings(TEST={"NAME": test_name}, OPTIONS={"pool": {"pool_size": 3}})
+    pool: dict[str, Any] = {"pool_size": 3}
+    settings = account.settings(TEST={"NAME": test_name}, OPTIONS={"pool": pool})
+    if provided:
+        settings["PASSWORD"] = ""
+        pool["password_provider"] = "vault.password"
+        (tmp_path / "vault.py").write_text(f"def password(): return {account.password!r}")
     script = tmp_path / "project.py"
     script.write_text(PROJECT)
     # Django copies the tables with the client programs: what is tested here is around that.
     for program in ("mysqldump", "mysql"):
         stand_in = tmp_path / program
-        stand_in.write_text("#!/bin/sh\n[ ${0##*/} = mysqldump ] || cat > /dev/null\n")
+        stand_in.write_text(
+            "#!/bin/sh\n[ ${0##*/} = mysqldump ] || cat > /dev/null\n"
+            f'echo "$MYSQL_PWD" >> {tmp_path}/passwords\n'
+        )
         stand_in.chmod(0o755)
     finished = subprocess.run(
         [sys.executable, "-W", "error", script, json.dumps(settings)],
@@ -106,6 +118,8 @@ def test_the_life_of_test_databases(scratch: Scratch, tmp_path: Path) -> None:
         "afterwards": account.name,
         "afterwards elsewhere": account.name,
     }
+    passwords = (tmp_path / "passwords").read_text().split()
+    assert set(passwords) == {account.password}
     left = admin.query("SHOW DATABASES LIKE %s", [f"{test_name}%"])
     assert left == []
     assert admin.query(f"SHOW TABLES IN {account.name}") == [{f"Tables_in_{account.name}": "t"}], (

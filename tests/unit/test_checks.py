@@ -114,6 +114,67 @@ def test_manage_py_check_tells_a_wrong_setting_without_a_traceback(tmp_path: Pat
     assert "Did you mean 'pool_size'?" in finished.stderr
 
 
+# -- password_provider ------------------------------------------------------------------
+
+
+def provider() -> str:
+    raise AssertionError("the provider was called")
+
+
+PROVIDED = {"pool": {"password_provider": provider}}
+
+
+@pytest.mark.parametrize("pool", [{}, {"poolclass": "NullPool"}])
+def test_a_password_provider_is_checked_without_calling_it(
+    add_database: AddDatabase, pool: dict[str, Any]
+) -> None:
+    options = {"pool": {"password_provider": f"{__name__}.provider", **pool}}
+    assert messages(add_database(ENGINE=MYSQL, NAME="unit", OPTIONS=options)) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            {"OPTIONS": {"pool": {"password_provider": "no.such.thing"}}},
+            "['OPTIONS']['pool']['password_provider']: 'no.such.thing' can't be imported",
+        ),
+        ({"PASSWORD": "s3cret", "OPTIONS": PROVIDED}, "['PASSWORD'] is set, and so is "),
+        (
+            {"OPTIONS": {"password": "s3cret", **PROVIDED}},
+            "['OPTIONS']['password'] is set, and so is ",
+        ),
+        ({"OPTIONS": {"passwd": "", **PROVIDED}}, "['OPTIONS']['passwd'] is set, and so is "),
+        (
+            {"OPTIONS": {"password_provider": provider, "pool": False}},
+            "['OPTIONS']['password_provider'] must be inside ['OPTIONS']['pool']. To use one",
+        ),
+        (
+            {"ENGINE": SQLITE, "OPTIONS": PROVIDED},
+            "['OPTIONS']['pool']['password_provider'] is set, but SQLite has no passwords.",
+        ),
+    ],
+    ids=["path", "PASSWORD", "password", "passwd", "outside the pool", "SQLite"],
+)
+def test_a_provider_that_can_not_be_used_is_error_e001(
+    add_database: AddDatabase, settings: dict[str, Any], told: str
+) -> None:
+    alias = add_database(**{"ENGINE": MYSQL, "NAME": "unit", **settings})
+    (message,) = messages(alias)
+    assert message.id == "pooldaemon.E001"
+    assert message.msg.startswith(f"DATABASES['{alias}']{told}")
+    assert "s3cret" not in message.msg
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_a_provider_for_all_databases_is_refused(
+    add_database: AddDatabase, settings: Settings, pool: bool
+) -> None:
+    settings.MYSQLPOOL_ARGUMENTS = {"password_provider": provider}
+    (message,) = messages(add_database(ENGINE=MYSQL, NAME="unit", OPTIONS={"pool": pool}))
+    assert message.msg.startswith("MYSQLPOOL_ARGUMENTS['password_provider'] would hold for all")
+
+
 # -- historic settings ------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ if MySQLdb.__name__ != "MySQLdb":
 from django.db.backends.mysql import base
 
 from pooldaemon.backends.base import PooledDatabaseMixin
+from pooldaemon.backends.mysql.client import DatabaseClient
 from pooldaemon.backends.mysql.creation import DatabaseCreation
 from pooldaemon.backends.mysql.historic import historic_settings
 from pooldaemon.pool import handle
@@ -40,16 +41,29 @@ CONNECT_TIMEOUT = 10
 
 
 class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
+    client_class = DatabaseClient
     creation_class = DatabaseCreation
 
-    def make_dialect(self, config: PoolConfig, open_session: Callable[[], Any]) -> DriverDialect:
+    def make_dialect(self, config: PoolConfig, open_session: Callable[..., Any]) -> DriverDialect:
         return MySQLDialect(
             open_session,
             ping_after=config.ping_after,
             reset=config.reset,
             autocommit=self.settings_dict["AUTOCOMMIT"],
             init_command=self.settings_dict["OPTIONS"].get("init_command", ""),
+            password_provider=config.password_provider,
         )
+
+    def check_password_provider(self) -> None:
+        where, options = f"DATABASES[{self.alias!r}]", self.settings_dict["OPTIONS"]
+        places = [f"['OPTIONS'][{key!r}]" for key in ("password", "passwd") if key in options]
+        if self.settings_dict["PASSWORD"]:
+            places.append("['PASSWORD']")
+        for place in places:
+            raise ImproperlyConfigured(
+                f"{where}{place} is set, and so is {where}['OPTIONS']['pool']"
+                f"['password_provider'], whose password would be used. Remove {place}."
+            )
 
     def historic_settings(self) -> dict[str, tuple[str, Any]]:
         return historic_settings()

@@ -1,9 +1,15 @@
 """MySQL's test databases under a pool."""
 
+from __future__ import annotations
+
 from django.db.backends.mysql import creation
 
 from pooldaemon.backends.creation import PooledCreationMixin
 
 
 class DatabaseCreation(PooledCreationMixin, creation.DatabaseCreation):
-    pass
+    def _clone_db(self, source_database_name: str, target_database_name: str) -> None:
+        # Django passes the settings to the client programs, and not through our DatabaseClient.
+        with self.connection.password_in_settings():
+            # Known to Django, but not to its stubs.
+            super()._clone_db(source_database_name, target_database_name)  # type: ignore[misc]

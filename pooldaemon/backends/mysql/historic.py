@@ -20,11 +20,17 @@ def historic_settings() -> dict[str, tuple[str, Any]]:
     Defaults under ``OPTIONS["pool"]``, each with the place where it was given. ``use_threadlocal``
     has gone from SQLAlchemy with version 1.4: it is left out, with a ``DeprecationWarning``.
 
-    :raises ImproperlyConfigured: ``MYSQLPOOL_ARGUMENTS`` is not a dict.
+    :raises ImproperlyConfigured: ``MYSQLPOOL_ARGUMENTS`` is not a dict, or has what belongs to
+        one database.
     """
     arguments = getattr(settings, "MYSQLPOOL_ARGUMENTS", {})
     if not isinstance(arguments, Mapping):
         raise ImproperlyConfigured(f"MYSQLPOOL_ARGUMENTS is {arguments!r}; it must be a dict.")
+    if "password_provider" in arguments:
+        raise ImproperlyConfigured(
+            "MYSQLPOOL_ARGUMENTS['password_provider'] would hold for all databases; set it in "
+            "OPTIONS['pool'] of the one whose passwords it returns."
+        )
     given = {key: (f"MYSQLPOOL_ARGUMENTS[{key!r}]", value) for key, value in arguments.items()}
     if given.pop("use_threadlocal", None):
         warnings.warn(

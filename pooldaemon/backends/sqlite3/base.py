@@ -25,7 +25,7 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
     init_commands: list[str]
     creation_class = DatabaseCreation
 
-    def make_dialect(self, config: PoolConfig, open_session: Callable[[], Any]) -> DriverDialect:
+    def make_dialect(self, config: PoolConfig, open_session: Callable[..., Any]) -> DriverDialect:
         return SQLiteDialect(open_session)
 
     def is_poolable(self) -> bool:
