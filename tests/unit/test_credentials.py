@@ -204,6 +204,7 @@ def test_the_error_is_the_servers_in_class_and_number(login: Login) -> None:
         assert type(refusal) is ServerError
         assert refusal.args[0] == ACCESS_DENIED
         assert isinstance(refusal.__cause__, ServerError)
+        assert refusal.__cause__.__traceback__ is None, "its frames hold the password"
 
 
 def test_a_provider_with_ever_new_passwords_is_tried_twice(login: Login) -> None:
