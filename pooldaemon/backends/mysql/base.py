@@ -59,10 +59,10 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
         places = [f"['OPTIONS'][{key!r}]" for key in ("password", "passwd") if key in options]
         if self.settings_dict["PASSWORD"]:
             places.append("['PASSWORD']")
-        for place in places:
+        if places:
             raise ImproperlyConfigured(
-                f"{where}{place} is set, and so is {where}['OPTIONS']['pool']"
-                f"['password_provider'], whose password would be used. Remove {place}."
+                f"{where}{places[0]} is set, and so is {where}['OPTIONS']['pool']"
+                f"['password_provider'], which returns the password. Remove {places[0]}."
             )
 
     def historic_settings(self) -> dict[str, tuple[str, Any]]:
