@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pooldaemon.connections import auto_close_db, close_pool, pool_stats
+    from pooldaemon.executor import PooledThreadPoolExecutor
     from pooldaemon.management.base import BaseDaemonCommand
 
 __version__ = "0.1.0"
 
-__all__ = ["BaseDaemonCommand", "auto_close_db", "close_pool", "pool_stats"]
+__all__ = [
+    "BaseDaemonCommand",
+    "PooledThreadPoolExecutor",
+    "auto_close_db",
+    "close_pool",
+    "pool_stats",
+]
 
 _HOMES = {
     "BaseDaemonCommand": "pooldaemon.management.base",
+    "PooledThreadPoolExecutor": "pooldaemon.executor",
     "auto_close_db": "pooldaemon.connections",
     "close_pool": "pooldaemon.connections",
     "pool_stats": "pooldaemon.connections",
