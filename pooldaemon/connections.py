@@ -58,12 +58,21 @@ class UnitOfWork:
         self._begun.append((_thread.units, unit))
 
     def end(self) -> None:
-        units, unit = self._begun.pop()
-        units.discard(unit)
         # Another thread may end it: the garbage collector's, for an abandoned generator. Its own
         # units and connections are no business of ours.
-        if units is _thread.units and not units:
+        if self._forget() is _thread.units and not _thread.units:
             give_back()
+
+    def _end_async(self) -> None:
+        # A task that outlives its request goes on in another thread, and borrows there.
+        self._forget()
+        if not _thread.units:
+            give_back()
+
+    def _forget(self) -> set[object]:
+        units, unit = self._begun.pop()
+        units.discard(unit)
+        return units
 
     def __enter__(self) -> None:
         if _in_event_loop():
@@ -77,11 +86,32 @@ class UnitOfWork:
         self.end()
 
     async def __aenter__(self) -> None:
-        # Django's async ORM runs in this thread, and so its connections are there.
-        await sync_to_async(self.begin)()
+        try:
+            await _in_database_thread(self.begin)
+        except asyncio.CancelledError:
+            await _in_database_thread(self._end_async)
+            raise
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await sync_to_async(self.end)()
+        await _in_database_thread(self._end_async)
+
+
+async def _in_database_thread(function: Callable[[], None]) -> None:
+    """Run *function* where Django's async ORM runs, and so its connections are.
+
+    To the end, also if the caller is cancelled: a unit that did not end would keep the thread's
+    connections for good.
+    """
+    task = asyncio.ensure_future(sync_to_async(function)())
+    cancelled = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    task.result()
 
 
 @overload

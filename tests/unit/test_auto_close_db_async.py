@@ -1,13 +1,16 @@
 """auto_close_db in async code: Django's connections are in the thread of its synchronous code."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeVar
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
 from pooldaemon import auto_close_db
+from pooldaemon.connections import UnitOfWork
+from tests.unit.fakes import DEADLINE
 from tests.unit.test_auto_close_db import OwnError, ask, holds
 
 T = TypeVar("T")
@@ -73,6 +76,95 @@ def test_async_with_gives_back_at_its_end_and_nests(alias: str) -> None:
             async with auto_close_db():
                 await aask(alias)
             assert await aholds(alias)
+        assert not await aholds(alias)
+
+    run(main())
+
+
+def test_a_task_that_outlives_its_request_gives_back_in_the_thread_it_moved_to(alias: str) -> None:
+    async def main() -> None:
+        begun, request_ended = asyncio.Event(), asyncio.Event()
+
+        @auto_close_db
+        async def background() -> None:
+            first = await sync_to_async(threading.current_thread)()
+            begun.set()
+            await request_ended.wait()
+            await aask(alias)
+            assert await sync_to_async(threading.current_thread)() is not first
+
+        async def task() -> bool:
+            await background()
+            return await aholds(alias)
+
+        async with ThreadSensitiveContext():
+            running = asyncio.ensure_future(task())
+            await begun.wait()
+        request_ended.set()
+        assert not await running
+
+    run(main())
+
+
+def occupy_thread() -> tuple[threading.Event, asyncio.Future[bool]]:
+    """Keep the thread of synchronous code busy until the event is set."""
+    done = threading.Event()
+    return done, asyncio.ensure_future(sync_to_async(done.wait)(DEADLINE))
+
+
+def test_a_unit_that_is_cancelled_while_it_begins_leaves_no_trace(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    begin = UnitOfWork.begin
+
+    def begin_slowly(unit: UnitOfWork) -> None:
+        begin(unit)
+        begun.set()
+        assert go_on.wait(DEADLINE)
+
+    monkeypatch.setattr(UnitOfWork, "begin", begin_slowly)
+
+    @auto_close_db
+    async def unit() -> None:
+        await aask(alias)
+
+    async def main() -> None:
+        beginning = asyncio.ensure_future(unit())
+        await asyncio.to_thread(begun.wait, DEADLINE)
+        beginning.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await beginning
+        await unit()
+        assert not await aholds(alias), "the cancelled unit still counts"
+
+    run(main())
+
+
+def test_a_unit_that_is_cancelled_while_it_ends_gives_back(alias: str) -> None:
+    async def main() -> None:
+        about_to_end, end = asyncio.Event(), asyncio.Event()
+
+        @auto_close_db
+        async def unit() -> None:
+            await aask(alias)
+            about_to_end.set()
+            await end.wait()
+
+        ending = asyncio.ensure_future(unit())
+        await about_to_end.wait()
+        free, occupied = occupy_thread()
+        await asyncio.sleep(0)
+        end.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+            ending.cancel()
+        free.set()
+        assert await occupied
+        with pytest.raises(asyncio.CancelledError):
+            await ending
         assert not await aholds(alias)
 
     run(main())
