@@ -48,6 +48,9 @@ setup(
             *EXAMPLE,
             *PYTEST,
             "hypothesis>=6.100",
+            "eventlet>=0.36",
+            "gevent>=24.10",
+            "uvicorn>=0.30",
         ],
         "bench": [*MYSQL, *EXAMPLE, "django-db-connection-pool>=1.2.6", "matplotlib>=3.9"],
         # Up to a bound: a linter's new release must not turn a clean tree red.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS
 
+from pooldaemon.backends.greenlets import check_patches
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool import forks, handle
 from pooldaemon.pool.config import PoolConfig, read_pool_config
@@ -118,6 +119,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         config = self._read_pool_config()
         if config is None or not self.is_poolable():
             return None
+        check_patches()
         if (max_age := self.settings_dict["CONN_MAX_AGE"]) != 0:
             raise ImproperlyConfigured(
                 f"DATABASES[{self.alias!r}]['CONN_MAX_AGE'] is {max_age!r}; with a pool it must be "

@@ -1,0 +1,56 @@
+"""gevent's greenlets take turns like threads; what can't work is refused with the reason."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PATCHES = {
+    "gevent": "from gevent import monkey; monkey.patch_all()",
+    "eventlet": "import eventlet; eventlet.monkey_patch()",
+}
+
+
+def run_greenlets(library: str, *, patch_first: bool) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip(library, reason=f"needs {library}")
+    steps = [PATCHES[library], "from tests.mysql.greenlets import main"]
+    if not patch_first:
+        steps.reverse()
+    code = "\n".join([*steps, f"from {library} import spawn", "main(spawn)"])
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_greenlets_of_gevent_take_turns_whatever_becomes_of_them() -> None:
+    finished = run_greenlets("gevent", patch_first=True)
+    assert finished.returncode == 0, finished.stderr
+    told = json.loads(finished.stdout)
+    for step in told.values():
+        assert (step["errors"], step["timeouts"], step["peak"]) == ([], 0, 2)
+    turns, killed, holding = told["take_turns"], told["be_killed"], told["end_holding"]
+    assert turns["done"] == 20
+    assert turns["beats"] > 5, "those who waited kept the others from running"
+    assert (turns["in_use"], turns["waiting"]) == (0, 0)
+    assert 0 < killed["done"] < 100
+    assert (killed["in_use"], killed["waiting"]) == (0, 0)
+    assert holding["in_use"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("library", "patch_first", "reason"),
+    [
+        ("gevent", False, "monkey-patched after Django had been imported"),
+        ("eventlet", True, "it takes select.poll() away"),
+        ("eventlet", False, "it takes select.poll() away"),
+    ],
+)
+def test_what_can_not_work_is_refused(library: str, patch_first: bool, reason: str) -> None:
+    finished = run_greenlets(library, patch_first=patch_first)
+    assert finished.stderr.splitlines()[-1].startswith("refused: ")
+    assert reason in finished.stderr
