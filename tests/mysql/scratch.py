@@ -32,6 +32,10 @@ class Account:
             parts.path.lstrip("/"),
         )
 
+    @property
+    def url(self) -> str:
+        return f"mysql://{self.user}:{self.password}@{self.host}:{self.port}/{self.name}"
+
     def settings(self, **changes: Any) -> dict[str, Any]:
         """An entry of DATABASES."""
         return {

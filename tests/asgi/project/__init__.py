@@ -1,0 +1,1 @@
+"""A small project under ASGI: every way in which an async view may come to the database."""
