@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.asgi.site import Site
+from tests.asgi.site import Site, answer
 from tests.mysql.scratch import scratch_on
 from tests.support.server import Admin
 
@@ -19,6 +19,7 @@ def site() -> Iterator[Site]:
         admin.query(f"CREATE TABLE {scratch.account.name}.t (id INT PRIMARY KEY)")
         site = Site(scratch, CAP)
         try:
+            assert answer(site.send("sync")) == (200, "7")  # now there is a pool
             yield site
             site.stop()
         finally:
