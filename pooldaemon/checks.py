@@ -1,4 +1,4 @@
-"""``manage.py check``: pool settings, without connecting."""
+"""``manage.py check``: our settings, without connecting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
+from pooldaemon.conf import check_settings
+
 DOCS = "See docs/settings.rst, section"
+
+
+def check_pooldaemon_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E002: ``settings.POOLDAEMON`` is wrong."""
+    try:
+        check_settings()
+    except ImproperlyConfigured as error:
+        hint = f"{DOCS}s process-settings and daemon-settings."
+        return [checks.Error(str(error), hint=hint, id="pooldaemon.E002")]
+    return []
 
 
 def check_pool_settings(**kwargs: Any) -> list[checks.CheckMessage]:

@@ -1,16 +1,21 @@
 """What a setting may be, and how a wrong one is told.
 
 Every setting of ours becomes a frozen, validated dataclass before anything uses it: pools in
-:mod:`pooldaemon.pool.config`, daemons in :class:`DaemonConfig`.
+:mod:`pooldaemon.pool.config`, ``settings.POOLDAEMON`` here, as :class:`ProcessConfig` for all pools
+of a process and :class:`DaemonConfig` for daemons.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from types import NoneType
 from typing import Any
+
+from django.conf import settings
 
 from pooldaemon.exceptions import ImproperlyConfigured
 
@@ -113,3 +118,64 @@ DAEMON_RULES = {
     "idle_interval": Number(0.01, MAX_SECONDS),
     "graceful_timeout": Number(0, MAX_SECONDS),
 }
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """What holds for all pools of a process together.
+
+    :param max_pools: pools kept when nobody uses them.
+    :param max_process_connections: the most sessions of all pools; ``None``: no limit.
+    """
+
+    max_pools: int = 100
+    max_process_connections: int | None = None
+
+
+PROCESS_RULES = {
+    "max_pools": Number(1, 100_000, whole=True),
+    "max_process_connections": Number(1, MAX_CONNECTIONS, whole=True, also=(None,)),
+}
+
+TEXT_SETTINGS = frozenset({"TARGET", "PIDFILE", "LOGFILE"})
+RULES = {name.upper(): rule for name, rule in (DAEMON_RULES | PROCESS_RULES).items()}
+SETTINGS = frozenset(RULES) | TEXT_SETTINGS
+"""All keys of ``settings.POOLDAEMON``."""
+
+
+def pooldaemon_settings() -> dict[str, Any]:
+    """``settings.POOLDAEMON``, its keys and texts checked; numbers are where they are used.
+
+    :raises ImproperlyConfigured: it is no dict, has an unknown key, or no text where one belongs.
+    """
+    given = getattr(settings, "POOLDAEMON", {})
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured(f"settings.POOLDAEMON is {given!r}; it must be a dict.")
+    for key in given:
+        if key not in SETTINGS:
+            raise ImproperlyConfigured(
+                f"settings.POOLDAEMON[{key!r}] is not a setting.{nearest(str(key), SETTINGS)}"
+                f" Valid: {', '.join(sorted(SETTINGS))}."
+            )
+        if key in TEXT_SETTINGS and not isinstance(given[key], (str, os.PathLike, NoneType)):
+            raise ImproperlyConfigured(
+                f"settings.POOLDAEMON[{key!r}] is {given[key]!r}; it must be a text."
+            )
+    return dict(given)
+
+
+def check_settings(rules: Mapping[str, Rule] = RULES) -> dict[str, Any]:
+    """The keys of ``settings.POOLDAEMON`` for which there is a rule, checked.
+
+    :raises ImproperlyConfigured: naming the key, what was given and what is valid.
+    """
+    given = {key: value for key, value in pooldaemon_settings().items() if key in rules}
+    for key, value in given.items():
+        check_value(f"settings.POOLDAEMON[{key!r}]", rules[key], value)
+    return given
+
+
+def read_process_config() -> ProcessConfig:
+    """:raises ImproperlyConfigured: a setting is wrong."""
+    rules = {name.upper(): rule for name, rule in PROCESS_RULES.items()}
+    return ProcessConfig(**{key.lower(): value for key, value in check_settings(rules).items()})

@@ -58,3 +58,10 @@ class PasswordProviderError(PoolError):
 
     Its ``__cause__`` is what the provider raised, if anything.
     """
+
+
+class PoolRetired(PoolError):
+    """The pool was closed to keep to ``MAX_POOLS``. The backend then looks for another one."""
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(f"pool {pool}: closed to keep to MAX_POOLS")

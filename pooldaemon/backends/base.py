@@ -17,12 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS
+from django.dispatch import receiver
 
 from pooldaemon.backends.greenlets import check_patches
-from pooldaemon.exceptions import ImproperlyConfigured
+from pooldaemon.exceptions import ImproperlyConfigured, PoolRetired
 from pooldaemon.pool import forks, handle
+from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.credentials import Credentials
 from pooldaemon.pool.dialect import DriverDialect
@@ -46,6 +49,13 @@ def _leave_all_to_parent() -> None:
 
 
 forks.at_start_of_child(_leave_all_to_parent)
+
+
+@receiver(setting_changed)
+def _look_again(*, setting: str, **kwargs: Any) -> None:
+    """Tests change settings: the limits for all pools among them."""
+    if setting == "POOLDAEMON":
+        registry.forget_process_settings()
 
 
 class PooledDatabaseMixin(BaseDatabaseWrapper):
@@ -149,13 +159,13 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         )
         return registry.get(key, config, self._build_pool)
 
-    def _build_pool(self, config: PoolConfig) -> ManagedPool:
+    def _build_pool(self, config: PoolConfig, budget: Budget) -> ManagedPool:
         # A wrapper of the pool's own opens its sessions: this one belongs to a thread, and its
         # settings may change.
         settings = self.settings_dict
         opener = type(self)({**settings, "OPTIONS": dict(settings["OPTIONS"])}, self.alias)
         dialect = self.make_dialect(config, opener._open_session)
-        return ManagedPool(self._pool_name(), config, dialect)
+        return ManagedPool(self._pool_name(), config, dialect, budget)
 
     @contextmanager
     def password_in_settings(self) -> Iterator[None]:
@@ -204,7 +214,12 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         if (pool := self.pool) is None:
             super().connect()
             return
-        self._borrowed = borrowed = pool.borrow()
+        try:
+            self._borrowed = borrowed = pool.borrow()
+        except PoolRetired:
+            self._known_pool = None
+            self.connect()
+            return
         try:
             if "is_set_up" in handle.notes(borrowed):
                 self._take_over(borrowed)

@@ -21,10 +21,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
 
-from pooldaemon.conf import DaemonConfig
+from pooldaemon.conf import DaemonConfig, pooldaemon_settings
 from pooldaemon.connections import close_pool, unpooled_aliases
 from pooldaemon.management.logs import open_descriptors, open_log
-from pooldaemon.management.options import add_daemon_arguments, daemon_settings, read_config
+from pooldaemon.management.options import add_daemon_arguments, read_config
 from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.detach import detach
@@ -95,7 +95,7 @@ class BaseDaemonCommand(BaseCommand):
         if not hasattr(os, "fork"):
             raise CommandError("a daemon needs fork(), which this platform does not have")
         config = read_config(self, options)
-        configured = daemon_settings()
+        configured = pooldaemon_settings()
         logfile: str | None = options["logfile"] or configured.get("LOGFILE")
         pidfile = options["pidfile"] or configured.get("PIDFILE")
         if options["detach"] and logfile is None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from types import NoneType
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 
-from pooldaemon.conf import DAEMON_RULES, DaemonConfig, check_value, nearest
-
-TEXT_SETTINGS = frozenset({"TARGET", "PIDFILE", "LOGFILE"})
-SETTINGS = frozenset(name.upper() for name in DAEMON_RULES) | TEXT_SETTINGS
+from pooldaemon.conf import DAEMON_RULES, DaemonConfig, check_value, pooldaemon_settings
 
 
 def add_daemon_arguments(parser: CommandParser) -> None:
@@ -51,33 +45,12 @@ def add_daemon_arguments(parser: CommandParser) -> None:
     )
 
 
-def daemon_settings() -> dict[str, Any]:
-    """``settings.POOLDAEMON``, checked.
-
-    :raises CommandError: it is no dict, has an unknown key, or no text where one belongs.
-    """
-    given = getattr(settings, "POOLDAEMON", {})
-    if not isinstance(given, Mapping):
-        raise CommandError(f"settings.POOLDAEMON is {given!r}; it must be a dict.")
-    for key in given:
-        if key not in SETTINGS:
-            raise CommandError(
-                f"settings.POOLDAEMON[{key!r}] is not a setting.{nearest(str(key), SETTINGS)}"
-                f" Valid: {', '.join(sorted(SETTINGS))}."
-            )
-        if key in TEXT_SETTINGS and not isinstance(given[key], (str, os.PathLike, NoneType)):
-            raise CommandError(
-                f"settings.POOLDAEMON[{key!r}] is {given[key]!r}; it must be a text."
-            )
-    return dict(given)
-
-
 def read_config(command: object, options: Mapping[str, Any]) -> DaemonConfig:
     """The command line goes before ``settings.POOLDAEMON``, and that before class attributes.
 
     :raises CommandError: a value is wrong; the message names where it was given.
     """
-    configured = daemon_settings()
+    configured = pooldaemon_settings()
     values: dict[str, Any] = {}
     for name, rule in DAEMON_RULES.items():
         if options.get(name) is not None:

@@ -13,7 +13,11 @@ from typing import Any
 
 from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool import forks
+from pooldaemon.pool.budget import Budget, Reserve
 from pooldaemon.pool.handle import BorrowedConnection
+
+DEFAULT_PATIENCE = 30.0
+"""Seconds, as in SQLAlchemy's ``QueuePool``."""
 
 
 class DriverDialect:
@@ -39,6 +43,12 @@ class DriverDialect:
         """The pool's, for messages."""
         self.cap: int | None = None
         """The most sessions there may be at once; ``None``: the pool has no limit."""
+        self.budget = Budget()
+        """Where every session has its permit from."""
+        self.share: Reserve | None = None
+        """What the pool gives up for others, if its class knows how to."""
+        self.patience = DEFAULT_PATIENCE
+        """Seconds to wait for a permit where the slot has no deadline."""
         self.opened = 0
 
     @property
@@ -54,17 +64,36 @@ class DriverDialect:
     def connect(self, slot: Any) -> Any:
         """Open a session for *slot* (SQLAlchemy's ``creator``)."""
         deadline = getattr(slot, "deadline", None)
-        attempt = self._claim_session(deadline)
+        self._claim_permit(slot)
+        try:
+            attempt = self._claim_session(deadline)
+        except BaseException:
+            self.budget.release()
+            raise
         try:
             connection = self._open(deadline)
         except BaseException:
-            self._sessions.discard(attempt)
+            self._end(attempt)
             raise
         with self._opening:  # not counted twice, nor missed, in between
             self._sessions.add(id(connection))
             self._sessions.discard(attempt)
         forks.keep(connection, self._descriptors(connection))
         return connection
+
+    def _claim_permit(self, slot: Any) -> None:
+        """Use the slot's permit, or wait for one: it has none if its connection was a dead one."""
+        if getattr(slot, "permit", False):
+            slot.permit = False
+            return
+        started = time.monotonic()
+        since = getattr(slot, "since", started)
+        if not self.budget.wait(since, getattr(slot, "deadline", started + self.patience)):
+            waited = time.monotonic() - started
+            raise PoolTimeout(
+                f"pool {self.name}: no connection could be opened in {waited:.1f} s: {self.budget}",
+                waited,
+            )
 
     def _claim_session(self, deadline: float | None) -> object:
         """Count one more session, once there is room for it under the cap.
@@ -91,14 +120,27 @@ class DriverDialect:
 
     def do_close(self, connection: Any) -> None:
         """Close the session. It counts until the server has let go of it."""
+        remains = None
         try:
-            if (remains := self._close(connection)) is not None:
-                self._sessions.add(remains)
+            remains = self._close(connection)
         finally:
-            self._sessions.discard(id(connection))
+            if remains is None:
+                self._end(id(connection))
+            else:
+                self._sessions.add(remains)
+                self._sessions.discard(id(connection))
+                self._linger(remains)
             forks.forget(connection)
 
     do_terminate = do_close
+
+    def _end(self, session: object) -> None:
+        """Count a session no more. Does nothing the second time."""
+        try:
+            self._sessions.remove(session)
+        except KeyError:
+            return
+        self.budget.release()
 
     def do_rollback(self, proxy: Any) -> None:
         """What SQLAlchemy's own pools call at every give-back."""
@@ -138,6 +180,9 @@ class DriverDialect:
         """Close the session; returns what stands for it if it may still be there."""
         connection.close()
         return None
+
+    def _linger(self, remains: Any) -> None:
+        """Keep what stands for a closed session, to be asked whether it has ended."""
 
     def _await_end(self) -> None:
         """Wait a little for a closed session to end on the server."""

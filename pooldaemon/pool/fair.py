@@ -10,18 +10,18 @@ wakes exactly one thread, the longest waiting one.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from pooldaemon.exceptions import PoolDeadlock, PoolTimeout, TooManyWaiters
+from pooldaemon.exceptions import PoolDeadlock, PoolRetired, PoolTimeout, TooManyWaiters
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.leaks import LeakWatch
 from pooldaemon.pool.owners import Owner, this_thread
 from pooldaemon.pool.place import caller
+from pooldaemon.pool.share import Share, Waiter
 from pooldaemon.pool.slot import Slot
 from pooldaemon.pool.slots import DEFAULT_POOL_SIZE, SlotPool
 from pooldaemon.pool.snapshot import take_snapshot
@@ -30,18 +30,6 @@ from pooldaemon.stats import Holder, PoolStats
 RECYCLE_JITTER = 0.1
 """A connection's lifetime is shortened by up to this share, so that connections made together
 do not all reconnect together (HikariCP varies ``maxLifetime`` in the same way)."""
-
-
-class _Waiter:
-    """A thread in the queue. ``signal`` is held until a slot is handed over."""
-
-    __slots__ = ("owner", "signal", "slot")
-
-    def __init__(self, owner: Owner) -> None:
-        self.owner = owner
-        self.slot: Slot | None = None
-        self.signal = threading.Lock()
-        self.signal.acquire()
 
 
 class FairQueuePool(SlotPool):
@@ -97,7 +85,12 @@ class FairQueuePool(SlotPool):
         self._rejected = 0
         self._connect_errors = 0
         self._last_connect_error: BaseException | None = None
-        self._waiters: deque[_Waiter] = deque()
+        self._waiters: deque[Waiter] = deque()
+        self._retired = False
+        self._share = dialect.share = Share(
+            self._budget, self._idle, self._empty, self._waiters,
+            serve=self._hand_over, put=self._put, reclaim=self._reclaim,
+        )  # fmt: skip
         self._leaks = LeakWatch(leak_threshold, self) if leak_threshold is not None else None
 
     # -- borrowing --------------------------------------------------------------------
@@ -107,6 +100,7 @@ class FairQueuePool(SlotPool):
 
         :raises PoolTimeout: no connection became free in time.
         :raises TooManyWaiters: the queue is full.
+        :raises PoolRetired: see :meth:`retire`.
         """
         slot = self._do_get()
         slot.place = caller()
@@ -134,7 +128,7 @@ class FairQueuePool(SlotPool):
         started = now = time.monotonic()
         owner = this_thread()
         # Whoever waits came earlier: a newcomer may not pass, even if a slot is free.
-        slot = None if self._waiters else self._take()
+        slot = None if self._waiters else self._take(started)
         if slot is None:
             slot = self._wait(started, owner)
             now = time.monotonic()
@@ -150,7 +144,7 @@ class FairQueuePool(SlotPool):
             self._return_unused(slot)
             raise
         if slot.dbapi_connection is None:
-            slot.deadline = started + self._timeout
+            slot.since, slot.deadline = started, started + self._timeout
             self._prepare_connect(slot, now)
         return slot
 
@@ -168,8 +162,10 @@ class FairQueuePool(SlotPool):
         return None if self._is_alive(slot.dbapi_connection, now - slot.idle_since) else "dead"
 
     def _wait(self, started: float, owner: Owner) -> Slot:
-        waiter = _Waiter(owner)
+        waiter = Waiter(owner, started)
         with self._locked():  # a slot may have come back just before we stood in the queue
+            if self._retired:
+                raise PoolRetired(self.name)
             if self._max_waiting is not None and len(self._waiters) >= self._max_waiting:
                 self._rejected += 1
                 raise TooManyWaiters(
@@ -178,22 +174,27 @@ class FairQueuePool(SlotPool):
             if owner.slots and self._would_deadlock(owner):
                 raise self._deadlock()
             self._waiters.append(waiter)
+            if self._budget.limit is not None:
+                self._claims.add(self._share)
         try:
-            waiter.signal.acquire(timeout=self._timeout)
+            self._share.sleep(waiter, self._timeout)
         except BaseException:  # KeyboardInterrupt and the like: leave the queue in order
             if (slot := self._leave(waiter)) is not None:
+                self._return_permit(slot)
                 self._put(slot if slot.holder is None else self._replace(slot))
             raise
         if (slot := self._leave(waiter)) is None:
             raise self._timed_out(time.monotonic() - started)
         return slot
 
-    def _leave(self, waiter: _Waiter) -> Slot | None:
+    def _leave(self, waiter: Waiter) -> Slot | None:
         """Quit the queue, with the slot that was handed over, if any."""
         if waiter.slot is None:
             with self._locked():
                 if waiter.slot is None:
                     self._waiters.remove(waiter)
+                    if not self._waiters:
+                        self._claims.discard(self._share)
         return waiter.slot
 
     def _would_deadlock(self, owner: Owner) -> bool:
@@ -221,6 +222,8 @@ class FairQueuePool(SlotPool):
         elif len(self._idle) >= self._keep and not self._waiters:
             # Above pool_size only waiters justify keeping a connection open.
             slot.drop("overflow")
+        elif self._claims and self._share.is_owed():
+            slot.drop("process limit")
         self._put(slot)
         self._look_after_idle(now)
 
@@ -229,14 +232,18 @@ class FairQueuePool(SlotPool):
         # The lock is not waited for: whoever holds it comes here after letting go of it.
         while (
             self._waiters
-            and (self._idle or self._empty or self._orphans)
+            and (self._orphans or self._share.can_serve())
             and self._lock.acquire(blocking=False)
         ):
             try:
-                while self._waiters and (slot := self._take()) is not None:
+                while self._waiters:
+                    if (slot := self._take(self._waiters[0].since)) is None:
+                        break
                     waiter = self._waiters.popleft()
                     waiter.slot = slot
                     waiter.signal.release()
+                else:
+                    self._claims.discard(self._share)
             finally:
                 self._lock.release()
 
@@ -245,12 +252,37 @@ class FairQueuePool(SlotPool):
         if self._leaks is not None:
             self._leaks.stop_if_unused()  # perhaps a fork follows
 
+    def retire(self) -> bool:
+        """Close for good, unless a connection is in use or wanted; says whether it did.
+
+        A borrower that comes later gets :exc:`PoolRetired`, and has to look for another pool.
+        """
+        self._reclaim()
+        if any(slot.holder is not None for slot in self.slots):
+            return False
+        # Who has all slots has the pool. Those who come meanwhile queue up, as ever.
+        slots = list(iter(self._take_surplus, None))
+        try:
+            if len(slots) == len(self._slots):
+                for slot in slots:
+                    slot.drop("pool retired")
+                with self._locked():
+                    whole = len(slots) == len(self._slots)
+                    wanted = self._waiters or self._sessions.open_sessions
+                    self._retired = whole and not wanted
+        finally:
+            if not self._retired:
+                for slot in slots:
+                    self._put(slot)
+        return self._retired
+
     # -- telling ----------------------------------------------------------------------
 
     @property
     def has_room(self) -> bool:
         """Whether a connection could be opened now without anybody waiting for it."""
-        return bool(self._empty) and not self._waiters
+        newest = float("inf")
+        return bool(self._empty) and not self._waiters and self._budget.has_room(newest)
 
     def status(self) -> str:
         self._sessions.forget_ended()
@@ -293,9 +325,11 @@ class FairQueuePool(SlotPool):
             self._timeouts += 1
         stats, error = self.stats(), self._last_connect_error
         last_error = f" Last connect error: {error}." if error else ""
+        # With a place left under the pool's own cap, that was not the reason.
+        limit = f" No room: {self._budget}." if self._share.lacks_permit() else ""
         return PoolTimeout(
             f"{self.status()}: no connection became free in {waited:.1f} s "
-            f"(timeout={self._timeout:g}).{last_error} Held by: {_told(stats.holders)}. "
+            f"(timeout={self._timeout:g}).{limit}{last_error} Held by: {_told(stats.holders)}. "
             "Give connections back sooner (auto_close_db), or raise pool_size or timeout.",
             waited,
             stats,

@@ -171,9 +171,11 @@ class MySQLDialect(DriverDialect):
             watch.shutdown(socket.SHUT_WR)
         if _has_ended(watch, CLOSE_WAIT):
             return None
-        self.forget_ended()
-        self._lingering.append((watch, time.monotonic() + LINGER_LIMIT))
         return watch
+
+    def _linger(self, remains: socket.socket) -> None:
+        self.forget_ended()
+        self._lingering.append((remains, time.monotonic() + LINGER_LIMIT))
 
     def _await_end(self) -> None:
         time.sleep(LINGER_POLL)
@@ -183,6 +185,7 @@ class MySQLDialect(DriverDialect):
         while self._lingering:
             watch, _ = self._lingering.popleft()
             watch.close()
+            self._end(watch)
 
     def forget_ended(self) -> None:
         now = time.monotonic()
@@ -197,7 +200,7 @@ class MySQLDialect(DriverDialect):
             elif not _has_ended(watch, 0):
                 self._lingering.append((watch, limit))
                 continue
-            self._sessions.discard(watch)
+            self._end(watch)
 
 
 def _ping(connection: PooledConnection) -> bool:

@@ -17,8 +17,10 @@ from typing import Any
 import sqlalchemy.exc
 import sqlalchemy.pool
 
-from pooldaemon.exceptions import PoolError, PoolTimeout
+from pooldaemon.conf import ProcessConfig, read_process_config
+from pooldaemon.exceptions import PoolError, PoolRetired, PoolTimeout
 from pooldaemon.pool import forks
+from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.fair import FairQueuePool
@@ -35,13 +37,21 @@ class ManagedPool:
     Thread-safe.
     """
 
-    def __init__(self, name: str, config: PoolConfig, dialect: DriverDialect) -> None:
+    def __init__(
+        self, name: str, config: PoolConfig, dialect: DriverDialect, budget: Budget | None = None
+    ) -> None:
         self.name = name
         self.config = config
         self.dialect = dialect
         dialect.name = name
+        if budget is not None:
+            dialect.budget = budget
+            budget.count(dialect)
         self.facts: dict[str, Any] = {}
         self._generation = 0
+        self._last_borrow = time.monotonic()
+        self.retired = False
+        """Another pool is to be used instead."""
         # Ours looks at a connection before it hands it out; SQLAlchemy's do when told to.
         pre_ping = not issubclass(config.poolclass, FairQueuePool)
         arguments: dict[str, Any] = {"logging_name": name, "pre_ping": pre_ping} | dict(
@@ -54,6 +64,7 @@ class ManagedPool:
             reset_on_return="rollback",
             **arguments,
         )
+        dialect.patience = arguments.get("timeout", dialect.patience)
 
         self.borrow: Callable[[], BorrowedConnection] = self._borrow_proxy
         """Take a connection, or raise ``PoolTimeout`` or what the driver raises."""
@@ -67,7 +78,9 @@ class ManagedPool:
         return f"<ManagedPool {self.name} {self.config.poolclass.__name__}>"
 
     def _borrow_proxy(self) -> BorrowedConnection:
-        started = time.monotonic()
+        started = self._last_borrow = time.monotonic()
+        if self.retired:
+            raise PoolRetired(self.name)
         try:
             proxy = self._pool.connect()
         except sqlalchemy.exc.TimeoutError as error:
@@ -92,6 +105,22 @@ class ManagedPool:
         old, self._pool = self._pool, self._pool.recreate()
         self._generation += 1
         _close_idle(old)
+
+    @property
+    def last_used(self) -> float:
+        """When it last lent or took back a connection (monotonic clock)."""
+        if isinstance(self._pool, FairQueuePool):
+            return max(self._last_borrow, self._pool.last_used)
+        return self._last_borrow
+
+    def retire(self) -> bool:
+        """Close for good, unless a connection is in use or wanted; says whether it did."""
+        if isinstance(self._pool, FairQueuePool):
+            self.retired = self._pool.retire()
+        elif not any(lease.pool is self for lease in tuple(_ProxyLease.lent)):
+            self.retired = True
+            self.close()
+        return self.retired
 
     def stats(self) -> PoolStats:
         """What the pool is doing and has done."""
@@ -134,7 +163,7 @@ class _ProxyLease:
     lent: set[_ProxyLease] = set()
 
     def __init__(self, pool: ManagedPool, proxy: sqlalchemy.pool.PoolProxiedConnection) -> None:
-        self._pool = pool
+        self.pool = pool
         self._generation = pool._generation
         self.pid = os.getpid()
         self.info = proxy.info
@@ -146,7 +175,7 @@ class _ProxyLease:
 
     def give_back(self) -> None:
         self.lent.discard(self)
-        if self._generation == self._pool._generation:
+        if self._generation == self.pool._generation:
             self._proxy.close()
         else:  # the pool was closed meanwhile
             self._proxy.invalidate()
@@ -161,6 +190,7 @@ class PoolRegistry:
 
     def __init__(self) -> None:
         self._limit: int | None = None
+        self._config: ProcessConfig | None = None
         self.epoch = 0
         """Changes when pools that were handed out are no longer to be used."""
         self.begin_anew()
@@ -169,18 +199,45 @@ class PoolRegistry:
         """Forget every pool, as it is: in a forked child they are the parent's."""
         self._lock = threading.Lock()
         self._pools: dict[Hashable, ManagedPool] = {}
+        self._config = None
         self.epoch += 1
 
     def get(
-        self, key: Hashable, config: PoolConfig, build: Callable[[PoolConfig], ManagedPool]
+        self,
+        key: Hashable,
+        config: PoolConfig,
+        build: Callable[[PoolConfig, Budget], ManagedPool],
     ) -> ManagedPool:
-        """The pool of *key*, made by *build* if there is none, within the limit if there is one."""
+        """The pool of *key*, made by *build* if there is none, within the limit if there is one.
+
+        :raises ImproperlyConfigured: the settings for all pools are wrong.
+        """
         with self._lock:
-            if (pool := self._pools.get(key)) is None:
-                limit = self._limit
-                pool = build(config if limit is None else config.limited_to(limit))
-                self._pools[key] = pool
-            return pool
+            pool = self._pools.get(key)
+            if pool is not None and not pool.retired:
+                return pool
+            if self._config is None:
+                self._config = read_process_config()
+                self._budget = Budget(self._config.max_process_connections)
+            limit = self._limit
+            pool = build(config if limit is None else config.limited_to(limit), self._budget)
+            self._pools[key] = pool
+            surplus = len(self._pools) - self._config.max_pools
+        if surplus > 0:
+            self._retire(surplus, keep=pool)
+        return pool
+
+    def _retire(self, surplus: int, keep: ManagedPool) -> None:
+        """Close and forget so many of the pools that nobody uses, the longest unused first."""
+        with self._lock:
+            pools = sorted(self._pools.items(), key=lambda item: item[1].last_used)
+        for key, pool in pools:
+            if surplus > 0 and pool is not keep and pool.retire():
+                surplus -= 1
+                with self._lock:
+                    if self._pools.get(key) is pool:
+                        del self._pools[key]
+                    self.epoch += 1
 
     def all(self) -> list[ManagedPool]:
         with self._lock:
@@ -190,6 +247,11 @@ class PoolRegistry:
         """Close every pool; each is opened anew by its next borrower."""
         for pool in self.all():
             pool.close()
+
+    def forget_process_settings(self) -> None:
+        """Read the settings for all pools again; the present ones are closed and forgotten."""
+        self.limit(self._limit)
+        self._config = None
 
     def forget_settings(self) -> None:
         """Let every wrapper read its settings again before its next borrow."""

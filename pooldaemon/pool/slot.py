@@ -45,8 +45,12 @@ class Slot(_ConnectionRecord):
         self.expires = 0.0
         """End of its connection's lifetime (monotonic clock, as all times here)."""
         self.idle_since = 0.0
+        self.permit = False
+        """One of the process's budget, for a connection that is about to be opened."""
+        self.since = 0.0
+        """When the borrower began to wait."""
         self.deadline = 0.0
-        """Until when the borrower waits for the server to accept it."""
+        """Until when it waits for the server to accept it."""
         self.holder: Owner | None = None
         """The thread that has borrowed it, and whose ``slots`` it is among until its return."""
         self.held_since = 0.0

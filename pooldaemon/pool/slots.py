@@ -53,6 +53,8 @@ class SlotPool(Pool):
         super().__init__(creator, dialect=dialect, **kw)  # type: ignore[arg-type]
         self._make_clean = dialect.reset
         self._sessions = dialect
+        self._budget = dialect.budget
+        self._claims = dialect.budget.queue
         self.cap = dialect.cap = pool_size + max_overflow
         self._keep = pool_size
         self._max_idle = max_idle
@@ -85,6 +87,13 @@ class SlotPool(Pool):
                 yield
         finally:
             self._hand_over()
+            if self._claims:  # one that left the queue may have kept others back
+                self._budget.pass_on()
+
+    @property
+    def last_used(self) -> float:
+        """When a connection was last lent or taken back (monotonic clock)."""
+        return max(max(slot.held_since, slot.idle_since) for slot in self.slots)
 
     @property
     def slots(self) -> Sequence[Slot]:
@@ -96,15 +105,33 @@ class SlotPool(Pool):
 
     # -- taking and putting -----------------------------------------------------------
 
-    def _take(self) -> Slot | None:
-        """A free slot, rather one with a connection. One that has a holder is an orphan."""
+    def _take(self, since: float) -> Slot | None:
+        """A free slot, rather one with a connection. One that has a holder is an orphan.
+
+        :param since: when the borrower began to wait; it decides who gets the next permit.
+        """
         try:
             return self._take_idle()
         except IndexError:
-            try:
-                return self._empty.popleft()
-            except IndexError:
-                return self._take_orphan()
+            return self._take_empty(since) or self._take_orphan()
+
+    def _take_empty(self, since: float) -> Slot | None:
+        """A slot without a connection, and with a permit to open one."""
+        if not self._empty or not self._budget.take(since):
+            return None
+        try:
+            slot = self._empty.popleft()
+        except IndexError:  # another thread was quicker
+            self._budget.release()
+            return None
+        slot.permit = True
+        return slot
+
+    def _return_permit(self, slot: Slot) -> None:
+        """No connection will be opened."""
+        if slot.permit:
+            slot.permit = False
+            self._budget.release()
 
     def _put(self, slot: Slot) -> None:
         if self._surplus and self._drop(slot):

@@ -8,9 +8,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from pytest_django import Settings
 
-from pooldaemon.conf import DaemonConfig
+from pooldaemon.conf import DaemonConfig, pooldaemon_settings
 from pooldaemon.management.base import BaseDaemonCommand
-from pooldaemon.management.options import daemon_settings, read_config
+from pooldaemon.management.options import read_config
 
 
 class Command(BaseDaemonCommand):
@@ -139,17 +139,17 @@ def test_an_unknown_setting_is_named_with_the_nearest(
 def test_settings_that_are_no_dict_are_refused(settings: Settings, wrong: Any) -> None:
     settings.POOLDAEMON = wrong
     with pytest.raises(CommandError, match=r"settings\.POOLDAEMON is .*; it must be a dict\."):
-        daemon_settings()
+        pooldaemon_settings()
 
 
 def test_without_settings_there_are_none(settings: Settings) -> None:
     del settings.POOLDAEMON
-    assert daemon_settings() == {}
+    assert pooldaemon_settings() == {}
 
 
 def test_what_was_read_can_be_changed_without_changing_the_settings(settings: Settings) -> None:
     settings.POOLDAEMON = {"PROCESSES": 2}
-    daemon_settings().clear()
+    pooldaemon_settings().clear()
     assert settings.POOLDAEMON == {"PROCESSES": 2}
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.registry import ManagedPool, PoolKey, PoolRegistry
 from tests.unit.fakes import FakeDialect, FakeDriver
@@ -17,8 +18,8 @@ def config(**options: Any) -> PoolConfig:
     return read
 
 
-def build(config: PoolConfig) -> ManagedPool:
-    return ManagedPool("fake", config, FakeDialect(FakeDriver()))
+def build(config: PoolConfig, budget: Budget) -> ManagedPool:
+    return ManagedPool("fake", config, FakeDialect(FakeDriver()), budget)
 
 
 def test_equal_parameters_are_one_key_in_whatever_order_they_stand() -> None:

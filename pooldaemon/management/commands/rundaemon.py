@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils.module_loading import import_string
 
+from pooldaemon.conf import pooldaemon_settings
 from pooldaemon.management.base import BaseDaemonCommand
-from pooldaemon.management.options import daemon_settings
 from pooldaemon.workers.context import WorkContext
 
 
@@ -25,7 +25,7 @@ class Command(BaseDaemonCommand):
         super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        path = options["target"] or daemon_settings().get("TARGET")
+        path = options["target"] or pooldaemon_settings().get("TARGET")
         if not path:
             raise CommandError(
                 "rundaemon needs a target: give the dotted path of a callable, "
