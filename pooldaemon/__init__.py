@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pooldaemon.connections import auto_close_db, close_pool, pool_stats
     from pooldaemon.executor import PooledThreadPoolExecutor
     from pooldaemon.management.base import BaseDaemonCommand
+    from pooldaemon.tenants import use_database
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ __all__ = [
     "auto_close_db",
     "close_pool",
     "pool_stats",
+    "use_database",
 ]
 
 _HOMES = {
@@ -30,6 +32,7 @@ _HOMES = {
     "auto_close_db": "pooldaemon.connections",
     "close_pool": "pooldaemon.connections",
     "pool_stats": "pooldaemon.connections",
+    "use_database": "pooldaemon.tenants",
 }
 
 

@@ -75,7 +75,7 @@ class UnitOfWork:
         return units
 
     def __enter__(self) -> None:
-        if _in_event_loop():
+        if in_event_loop():
             raise RuntimeError(
                 "auto_close_db() in async code needs 'async with': Django's connections belong to "
                 "the thread in which it runs synchronous code."
@@ -208,7 +208,7 @@ _WRAPPERS = (
 )
 
 
-def _in_event_loop() -> bool:
+def in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:

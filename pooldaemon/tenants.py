@@ -1,0 +1,187 @@
+"""Other settings for one database during a block: a database per tenant."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+from django.db.transaction import TransactionManagementError
+from django.utils.connection import ConnectionDoesNotExist
+
+from pooldaemon.conf import nearest
+from pooldaemon.connections import in_event_loop
+
+SETTINGS = ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "TIME_ZONE")
+"""What a block can change. ``ENGINE`` is not among them: another backend is another alias."""
+
+
+def use_database(alias: str, /, **changes: Any) -> UseDatabase:
+    """Use another database under *alias*, for this thread or task and for the block.
+
+    ``with`` in synchronous code, ``async with`` in coroutines::
+
+        with use_database("default", NAME="tenant_7", USER="tenant_7", PASSWORD=password):
+            Invoice.objects.create(...)
+
+    The connection comes from the pool of these settings, goes back at the end of the block, also
+    if that ends with an exception, and then *alias* is what it was before. Blocks can be nested:
+    an inner one changes the settings of the outer. What the thread had borrowed under *alias*
+    before the block stays borrowed.
+
+    Other threads do not notice; those that the block itself starts neither. Tasks that an
+    ``async with`` starts belong to it until it ends.
+
+    :param alias: a key of ``settings.DATABASES``.
+    :param changes: ``NAME``, ``USER``, ``PASSWORD``, ``HOST``, ``PORT``, ``TIME_ZONE`` as in
+        ``DATABASES``; ``OPTIONS`` changes only the options that it names. The rest stays.
+    :raises django.utils.connection.ConnectionDoesNotExist: there is no such alias.
+    :raises TypeError: a setting that can't be changed.
+    :raises django.db.transaction.TransactionManagementError: at the start of the block: there is
+        an open ``atomic()`` on *alias*.
+    :raises RuntimeError: ``with`` instead of ``async with`` in a running event loop.
+    """
+    if alias not in connections:
+        raise ConnectionDoesNotExist(
+            f"The connection {alias!r} doesn't exist.{nearest(str(alias), connections)}"
+        )
+    for name in changes:
+        if name not in SETTINGS:
+            raise TypeError(
+                f"use_database() can't change {name!r}.{nearest(name, SETTINGS)}"
+                f" Valid: {', '.join(SETTINGS)}."
+            )
+    if not isinstance(changes.get("OPTIONS", {}), Mapping):
+        raise TypeError(f"use_database() takes a dict as OPTIONS, not {changes['OPTIONS']!r}")
+    return UseDatabase(alias, changes)
+
+
+_connections: Any = connections
+"""Holds what is put there, a :class:`_Switch` as well."""
+
+
+class _Thread(threading.local):
+    """The blocks of plain code that this thread is inside of."""
+
+    def __init__(self) -> None:
+        self.blocks: list[UseDatabase] = []
+
+
+_thread = _Thread()
+
+
+class UseDatabase:
+    """The context manager that :func:`use_database` returns; for ``with`` and ``async with``."""
+
+    def __init__(self, alias: str, changes: dict[str, Any]) -> None:
+        self._alias = alias
+        self._changes = changes
+        self._wrapper: Any = None
+        self._before: Any = None
+
+    def __repr__(self) -> str:
+        return f"<use_database({self._alias!r})>"  # the settings are secret
+
+    def _make_wrapper(self) -> Any:
+        if self._wrapper is not None:
+            raise RuntimeError(f"{self!r} can be entered once; call use_database() for each block.")
+        present = _connections[self._alias]
+        if present.in_atomic_block:
+            raise TransactionManagementError(
+                f"use_database({self._alias!r}) inside an open atomic(): the transaction belongs "
+                "to the connection that is in use. End it before. (Django's TestCase runs each "
+                "test in one; TransactionTestCase does not.)"
+            )
+        settings = present.settings_dict
+        # Copied no deeper: what an option holds, such as a callable, is part of the pool's key.
+        options = {**settings["OPTIONS"], **self._changes.get("OPTIONS", {})}
+        # Of a _Switch this is the class of what it stands for.
+        return present.__class__({**settings, **self._changes, "OPTIONS": options}, self._alias)
+
+    def __enter__(self) -> None:
+        if in_event_loop():
+            raise RuntimeError(
+                "use_database() in async code needs 'async with': Django's connections belong to "
+                "the thread in which it runs synchronous code."
+            )
+        self._wrapper = self._make_wrapper()
+        self._before = _connections[self._alias]
+        _connections[self._alias] = self._wrapper
+        _thread.blocks.append(self)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self not in _thread.blocks:
+            raise RuntimeError(
+                f"use_database({self._alias!r}) ends in another thread than it began in."
+            )
+        _thread.blocks.remove(self)
+        # Blocks in generators need not end in order: what this one found is what is put back.
+        for block in _thread.blocks:
+            if block._before is self._wrapper:
+                block._before = self._before
+                break
+        else:
+            _connections[self._alias] = self._before
+        self._wrapper.close()
+
+    async def __aenter__(self) -> None:
+        self._outer = _chosen.get()
+        await sync_to_async(self._begin)()
+        _chosen.set({**self._outer, self._before: self._wrapper})
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        _chosen.set(self._outer)
+        await sync_to_async(self._end)()
+
+    def _begin(self) -> None:
+        self._wrapper = self._make_wrapper()
+        present = _connections[self._alias]
+        if type(present) is not _Switch:
+            present = _connections[self._alias] = _Switch(present)
+        present._chosen_from.add(self._wrapper)
+        self._before = present
+
+    def _end(self) -> None:
+        switch = self._before
+        switch._chosen_from.discard(self._wrapper)
+        if not switch._chosen_from and _connections[self._alias] is switch:
+            _connections[self._alias] = switch._otherwise
+        self._wrapper.close()
+
+
+class _Switch:
+    """Stands in a thread's connections, for the one that the present task has chosen.
+
+    Tasks share the thread in which Django runs their synchronous code, one after the other.
+    """
+
+    __slots__ = ("_chosen_from", "_otherwise")
+
+    def __init__(self, otherwise: Any) -> None:
+        object.__setattr__(self, "_otherwise", otherwise)
+        object.__setattr__(self, "_chosen_from", set())
+
+    def _wrapper(self) -> Any:
+        wrapper = _chosen.get().get(self)
+        return wrapper if wrapper in self._chosen_from else self._otherwise
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self._wrapper())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapper(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._wrapper(), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._wrapper(), name)
+
+
+_chosen: ContextVar[Mapping[_Switch, Any]] = ContextVar("_chosen", default=MappingProxyType({}))
+"""Per switch, the wrapper of the innermost block around the present task."""
