@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connections
 
 from pooldaemon.pool import handle
+from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import read_pool_config
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
@@ -91,11 +92,18 @@ class FakeDialect(DriverDialect):
 class Pool:
     """The pool under test; all that these tests ask of it goes through here."""
 
-    def __init__(self, **options: Any) -> None:
-        self.driver = FakeDriver()
+    def __init__(
+        self,
+        name: str = "fake app@host/db",
+        *,
+        driver: FakeDriver | None = None,
+        budget: Budget | None = None,
+        **options: Any,
+    ) -> None:
+        self.driver = driver or FakeDriver()
         config = read_pool_config("default", options)
         assert config is not None
-        self.managed = ManagedPool("fake app@host/db", config, FakeDialect(self.driver))
+        self.managed = ManagedPool(name, config, FakeDialect(self.driver), budget)
 
     def borrow(self) -> Any:
         return self.managed.borrow()
