@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connections
 from pytest_django import DjangoDbBlocker
 
+from pooldaemon import use_database
 from tests.unit.databases import AddDatabase, own_databases
 
 
@@ -32,3 +34,14 @@ def add_sqlite(add_database: AddDatabase, tmp_path: Path) -> AddDatabase:
 @pytest.fixture
 def alias(add_sqlite: AddDatabase) -> str:
     return add_sqlite()
+
+
+@pytest.fixture
+def tenants(alias: str, tmp_path: Path) -> list[str]:
+    """Names of databases; each knows its own."""
+    names = [connections[alias].settings_dict["NAME"], *(str(tmp_path / f"t{n}") for n in (1, 2))]
+    for name in names:
+        with use_database(alias, NAME=name), connections[alias].cursor() as cursor:
+            cursor.execute("CREATE TABLE here (name TEXT)")
+            cursor.execute("INSERT INTO here VALUES (%s)", [name])
+    return names

@@ -22,17 +22,6 @@ class OwnError(Exception):
     pass
 
 
-@pytest.fixture
-def tenants(alias: str, tmp_path: Path) -> list[str]:
-    """Names of databases; each knows its own."""
-    names = [connections[alias].settings_dict["NAME"], *(str(tmp_path / f"t{n}") for n in (1, 2))]
-    for name in names:
-        with use_database(alias, NAME=name), connections[alias].cursor() as cursor:
-            cursor.execute("CREATE TABLE here (name TEXT)")
-            cursor.execute("INSERT INTO here VALUES (%s)", [name])
-    return names
-
-
 def where(alias: str) -> Any:
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT name FROM here")
