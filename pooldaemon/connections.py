@@ -87,16 +87,16 @@ class UnitOfWork:
 
     async def __aenter__(self) -> None:
         try:
-            await _in_database_thread(self.begin)
+            await in_database_thread(self.begin)
         except asyncio.CancelledError:
-            await _in_database_thread(self._end_async)
+            await in_database_thread(self._end_async)
             raise
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await _in_database_thread(self._end_async)
+        await in_database_thread(self._end_async)
 
 
-async def _in_database_thread(function: Callable[[], None]) -> None:
+async def in_database_thread(function: Callable[[], None]) -> None:
     """Run *function* where Django's async ORM runs, and so its connections are.
 
     To the end, also if the caller is cancelled: a unit that did not end would keep the thread's

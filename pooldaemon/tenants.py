@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping
-from contextvars import ContextVar
-from types import MappingProxyType
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.transaction import TransactionManagementError
 from django.utils.connection import ConnectionDoesNotExist
 
+from pooldaemon.backends.chosen import chosen
 from pooldaemon.conf import nearest
-from pooldaemon.connections import in_event_loop
+from pooldaemon.connections import in_database_thread, in_event_loop
 
 SETTINGS = ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "TIME_ZONE")
 """What a block can change. ``ENGINE`` is not among them: another backend is another alias."""
@@ -82,6 +81,8 @@ class UseDatabase:
         self._changes = changes
         self._wrapper: Any = None
         self._before: Any = None
+        self.active = False
+        """In a task, between its beginning and its end."""
 
     def __repr__(self) -> str:
         return f"<use_database({self._alias!r})>"  # the settings are secret
@@ -129,26 +130,34 @@ class UseDatabase:
         self._wrapper.close()
 
     async def __aenter__(self) -> None:
-        self._outer = _chosen.get()
-        await sync_to_async(self._begin)()
-        _chosen.set({**self._outer, self._before: self._wrapper})
+        self._outer = chosen.get()
+        try:
+            await in_database_thread(self._begin)
+        except asyncio.CancelledError:
+            await in_database_thread(self._end)
+            raise
+        chosen.set({**self._outer, self._alias: self})
 
     async def __aexit__(self, *exc_info: object) -> None:
-        _chosen.set(self._outer)
-        await sync_to_async(self._end)()
+        chosen.set(self._outer)
+        await in_database_thread(self._end)
 
     def _begin(self) -> None:
         self._wrapper = self._make_wrapper()
         present = _connections[self._alias]
         if type(present) is not _Switch:
-            present = _connections[self._alias] = _Switch(present)
-        present._chosen_from.add(self._wrapper)
+            present = _connections[self._alias] = _Switch(self._alias, present)
+        present._blocks.add(self)
         self._before = present
+        self.active = True
 
     def _end(self) -> None:
-        switch = self._before
-        switch._chosen_from.discard(self._wrapper)
-        if not switch._chosen_from and _connections[self._alias] is switch:
+        self.active = False
+        switch = _connections[self._alias]
+        if switch is not self._before:
+            return  # the thread has ended with its request, and its connection with it
+        switch._blocks.discard(self)
+        if not switch._blocks:
             _connections[self._alias] = switch._otherwise
         self._wrapper.close()
 
@@ -159,15 +168,16 @@ class _Switch:
     Tasks share the thread in which Django runs their synchronous code, one after the other.
     """
 
-    __slots__ = ("_chosen_from", "_otherwise")
+    __slots__ = ("_alias", "_blocks", "_otherwise")
 
-    def __init__(self, otherwise: Any) -> None:
+    def __init__(self, alias: str, otherwise: Any) -> None:
+        object.__setattr__(self, "_alias", alias)
         object.__setattr__(self, "_otherwise", otherwise)
-        object.__setattr__(self, "_chosen_from", set())
+        object.__setattr__(self, "_blocks", set())
 
     def _wrapper(self) -> Any:
-        wrapper = _chosen.get().get(self)
-        return wrapper if wrapper in self._chosen_from else self._otherwise
+        block: Any = chosen.get().get(self._alias)
+        return block._wrapper if block in self._blocks else self._otherwise
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -181,7 +191,3 @@ class _Switch:
 
     def __delattr__(self, name: str) -> None:
         delattr(self._wrapper(), name)
-
-
-_chosen: ContextVar[Mapping[_Switch, Any]] = ContextVar("_chosen", default=MappingProxyType({}))
-"""Per switch, the wrapper of the innermost block around the present task."""

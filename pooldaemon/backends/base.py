@@ -22,6 +22,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.dispatch import receiver
 
+from pooldaemon.backends.chosen import check_thread, chosen
 from pooldaemon.backends.greenlets import check_patches
 from pooldaemon.exceptions import ImproperlyConfigured, PoolRetired
 from pooldaemon.pool import forks, handle
@@ -211,6 +212,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     # Not @async_unsafe again: every way here is, and the decorator costs more than the borrow.
     def connect(self) -> None:
+        if chosen.get():
+            check_thread(self)
         if (pool := self.pool) is None:
             super().connect()
             return

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.db import ConnectionHandler, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.utils.connection import ConnectionDoesNotExist
 
 from pooldaemon import auto_close_db, pool_stats, use_database
+from pooldaemon.exceptions import PoolError
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import DEADLINE, Task
 
@@ -338,6 +339,42 @@ def test_a_task_that_outlives_the_block_is_outside(alias: str, tenants: list[str
                 await asyncio.sleep(0)
             ended.set()
             assert await task == tenants[0]
+
+    run(main())
+
+
+def test_a_task_that_uses_another_thread_is_told_and_gets_no_other_database(
+    alias: str, tenants: list[str]
+) -> None:
+    async def main() -> None:
+        async with use_database(alias, NAME=tenants[1]):
+            with pytest.raises(PoolError, match="not in this thread"):
+                await asyncio.to_thread(where, alias)
+            with pytest.raises(PoolError, match="not in this thread"):
+                await sync_to_async(where, thread_sensitive=False)(alias)
+
+    run(main())
+
+
+def test_a_task_that_outlives_its_request_gets_no_other_database(
+    alias: str, tenants: list[str]
+) -> None:
+    async def main() -> None:
+        inside, over = asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            async with use_database(alias, NAME=tenants[1]):
+                assert await awhere(alias) == tenants[1]
+                inside.set()
+                await over.wait()
+                with pytest.raises(PoolError, match="not in this thread"):
+                    await awhere(alias)
+
+        async with ThreadSensitiveContext():
+            task = asyncio.ensure_future(work())
+            await inside.wait()
+        over.set()
+        await task
 
     run(main())
 
