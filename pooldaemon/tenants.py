@@ -33,7 +33,7 @@ def use_database(alias: str, /, **changes: Any) -> UseDatabase:
     before the block stays borrowed.
 
     Other threads do not notice; those that the block itself starts neither. Tasks that an
-    ``async with`` starts belong to it until it ends.
+    ``async with`` starts belong to it until it ends. The object can be entered once.
 
     :param alias: a key of ``settings.DATABASES``.
     :param changes: ``NAME``, ``USER``, ``PASSWORD``, ``HOST``, ``PORT``, ``TIME_ZONE`` as in
@@ -55,7 +55,8 @@ def use_database(alias: str, /, **changes: Any) -> UseDatabase:
                 f" Valid: {', '.join(SETTINGS)}."
             )
     if not isinstance(changes.get("OPTIONS", {}), Mapping):
-        raise TypeError(f"use_database() takes a dict as OPTIONS, not {changes['OPTIONS']!r}")
+        kind = type(changes["OPTIONS"]).__name__  # what is in them may be secret
+        raise TypeError(f"use_database() takes a dict as OPTIONS, not {kind}")
     return UseDatabase(alias, changes)
 
 

@@ -12,7 +12,7 @@ from django.db import connections
 from pytest_django import Settings
 
 from pooldaemon.backends.mysql.historic import historic_settings
-from pooldaemon.checks import check_pool_settings
+from pooldaemon.checks import check_pool_settings, check_pooldaemon_settings
 from pooldaemon.exceptions import ImproperlyConfigured
 from tests.unit.databases import AddDatabase
 
@@ -244,3 +244,29 @@ def test_a_wrong_historic_backend_is_named_by_its_own_setting(
     settings.MYSQLPOOL_BACKEND = "QuePool"
     (message,) = messages(add_database(ENGINE=MYSQL, NAME="unit"))
     assert message.msg.startswith("MYSQLPOOL_BACKEND: there is no pool class 'QuePool'. Did you")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"MAX_POOL": 5}, "settings.POOLDAEMON['MAX_POOL'] is not a setting. Did you mean"),
+        ({"MAX_POOLS": 0}, "settings.POOLDAEMON['MAX_POOLS'] is 0; it must be a whole number"),
+        ({"MAX_PROCESS_CONNECTIONS": "9"}, "['MAX_PROCESS_CONNECTIONS'] is '9'; it must be"),
+        ({"THREADS": 0}, "settings.POOLDAEMON['THREADS'] is 0; it must be a whole number"),
+        ({"PIDFILE": 5}, "settings.POOLDAEMON['PIDFILE'] is 5; it must be a text."),
+        ([], "settings.POOLDAEMON is []; it must be a dict."),
+    ],
+)
+def test_wrong_settings_for_all_pools_and_daemons_are_error_e002(
+    settings: Settings, given: Any, told: str
+) -> None:
+    settings.POOLDAEMON = given
+    (message,) = check_pooldaemon_settings()
+    assert isinstance(message, Error)
+    assert message.id == "pooldaemon.E002"
+    assert told in message.msg
+
+
+def test_right_settings_for_all_pools_and_daemons_are_silent(settings: Settings) -> None:
+    settings.POOLDAEMON = {"MAX_PROCESS_CONNECTIONS": None, "MAX_POOLS": 5, "TARGET": "shop.work"}
+    assert check_pooldaemon_settings() == []

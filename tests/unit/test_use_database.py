@@ -205,7 +205,7 @@ def test_an_unknown_setting_is_told_with_the_nearest(alias: str, key: str, told:
 
 
 def test_options_that_are_no_dict_are_refused(alias: str) -> None:
-    with pytest.raises(TypeError, match="takes a dict as OPTIONS, not 'x'"):
+    with pytest.raises(TypeError, match="takes a dict as OPTIONS, not str"):
         use_database(alias, OPTIONS="x")
 
 
