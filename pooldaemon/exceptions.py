@@ -65,3 +65,7 @@ class PoolRetired(PoolError):
 
     def __init__(self, pool: str) -> None:
         super().__init__(f"pool {pool}: closed to keep to MAX_POOLS")
+
+
+class PoolWaitCancelled(PoolError):
+    """The client of the request that waited for a connection has gone away."""

@@ -13,9 +13,16 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from pooldaemon.exceptions import PoolDeadlock, PoolRetired, PoolTimeout, TooManyWaiters
+from pooldaemon.exceptions import (
+    PoolDeadlock,
+    PoolRetired,
+    PoolTimeout,
+    PoolWaitCancelled,
+    TooManyWaiters,
+)
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.leaks import LeakWatch
@@ -25,6 +32,7 @@ from pooldaemon.pool.share import Share, Waiter
 from pooldaemon.pool.slot import Slot
 from pooldaemon.pool.slots import DEFAULT_POOL_SIZE, SlotPool
 from pooldaemon.pool.snapshot import take_snapshot
+from pooldaemon.pool.waits import waiting
 from pooldaemon.stats import Holder, PoolStats
 
 RECYCLE_JITTER = 0.1
@@ -177,13 +185,18 @@ class FairQueuePool(SlotPool):
             if self._budget.limit is not None:
                 self._claims.add(self._share)
         try:
-            self._share.sleep(waiter, self._timeout)
+            with waiting(partial(self._cancel, waiter)):
+                self._share.sleep(waiter, self._timeout)
         except BaseException:  # KeyboardInterrupt and the like: leave the queue in order
             if (slot := self._leave(waiter)) is not None:
                 self._return_permit(slot)
                 self._put(slot if slot.holder is None else self._replace(slot))
             raise
         if (slot := self._leave(waiter)) is None:
+            if waiter.cancelled:
+                raise PoolWaitCancelled(
+                    f"pool {self.name}: the wait for a connection was cancelled"
+                )
             raise self._timed_out(time.monotonic() - started)
         return slot
 
@@ -191,11 +204,25 @@ class FairQueuePool(SlotPool):
         """Quit the queue, with the slot that was handed over, if any."""
         if waiter.slot is None:
             with self._locked():
-                if waiter.slot is None:
-                    self._waiters.remove(waiter)
-                    if not self._waiters:
-                        self._claims.discard(self._share)
+                self._remove(waiter)
         return waiter.slot
+
+    def _remove(self, waiter: Waiter) -> bool:
+        """Take *waiter* out of the queue. ``False``: it has been served or cancelled meanwhile."""
+        try:
+            self._waiters.remove(waiter)
+        except ValueError:
+            return False
+        if not self._waiters:
+            self._claims.discard(self._share)
+        return True
+
+    def _cancel(self, waiter: Waiter) -> None:
+        """Send *waiter* away, if it still waits. Called from another thread."""
+        with self._locked():
+            if self._remove(waiter):  # whoever takes it out may release its signal
+                waiter.cancelled = True
+                waiter.signal.release()
 
     def _would_deadlock(self, owner: Owner) -> bool:
         """Whether those who hold the connections would all be waiting for one of them."""

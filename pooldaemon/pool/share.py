@@ -15,12 +15,13 @@ from pooldaemon.pool.slot import Slot
 class Waiter:
     """A thread in the queue. ``signal`` is held until a slot is handed over."""
 
-    __slots__ = ("owner", "signal", "since", "slot")
+    __slots__ = ("cancelled", "owner", "signal", "since", "slot")
 
     def __init__(self, owner: Owner, since: float) -> None:
         self.owner = owner
         self.since = since
         self.slot: Slot | None = None
+        self.cancelled = False
         self.signal = threading.Lock()
         self.signal.acquire()
 

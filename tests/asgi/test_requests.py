@@ -57,7 +57,7 @@ def test_two_hundred_requests_at_once_never_have_more_sessions_than_the_cap(site
     assert (told["peak"], told["timeouts"], told["connect_errors"]) == (CAP, 0, 0)
 
 
-def test_requests_whose_clients_left_while_they_waited_run_to_their_end(site: Site) -> None:
+def test_requests_whose_clients_leave_stop_waiting_and_the_others_go_on(site: Site) -> None:
     name, admin = site.database.account.name, site.database.admin
     before = site.stats()["borrowed"]
     admin.query("SELECT GET_LOCK(%s, 0)", [name])
@@ -65,8 +65,11 @@ def test_requests_whose_clients_left_while_they_waited_run_to_their_end(site: Si
     wait_for(site, in_use=CAP, waiting=0)
     leavers = [site.send(view) for view in ("sync", "orm", "insensitive")]
     wait_for(site, in_use=CAP, waiting=len(leavers))
+    stayer = site.send("sync")
+    wait_for(site, in_use=CAP, waiting=len(leavers) + 1)
     for leaver in leavers:
         leaver.close()
+    wait_for(site, in_use=CAP, waiting=1)
     admin.query("SELECT RELEASE_LOCK(%s)", [name])
-    assert [answer(holder) for holder in holders] == [(200, "7")] * CAP
-    wait_for(site, borrowed=before + CAP + len(leavers), **IDLE)
+    assert [answer(request) for request in [*holders, stayer]] == [(200, "7")] * (CAP + 1)
+    wait_for(site, borrowed=before + CAP + 1, **IDLE)

@@ -7,6 +7,7 @@ from tests.mysql.scratch import Account
 SECRET_KEY = "for-tests-only"
 ALLOWED_HOSTS = ["*"]
 INSTALLED_APPS = ["pooldaemon", "tests.asgi.project"]
+MIDDLEWARE = ["pooldaemon.middleware.cancel_waits"]
 ROOT_URLCONF = "tests.asgi.project.views"
 USE_TZ = True
 

@@ -1,0 +1,67 @@
+"""Ending the waits for a connection of work that nobody wants any more.
+
+A thread can't be cancelled, but its wait for a connection can. Its context tells to which work it
+belongs: asyncio and asgiref take that along into the threads where they run synchronous code.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+
+class Waits:
+    """The waits of one piece of work, in whichever threads. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancels: set[Callable[[], None]] = set()
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """End those that there are now, and each later one as it begins."""
+        with self._lock:
+            self._cancelled = True
+            cancels = self._cancels.copy()
+        for cancel in cancels:
+            cancel()
+
+    def begin(self, cancel: Callable[[], None]) -> None:
+        with self._lock:
+            self._cancels.add(cancel)
+            cancelled = self._cancelled
+        if cancelled:
+            cancel()
+
+    def end(self, cancel: Callable[[], None]) -> None:
+        with self._lock:
+            self._cancels.discard(cancel)
+
+
+_waits: ContextVar[Waits | None] = ContextVar("pooldaemon_waits", default=None)
+
+
+@contextmanager
+def cancellable() -> Iterator[Waits]:
+    """What begins to wait for a connection in this block can be cancelled."""
+    waits = Waits()
+    token = _waits.set(waits)
+    try:
+        yield waits
+    finally:
+        _waits.reset(token)
+
+
+@contextmanager
+def waiting(cancel: Callable[[], None]) -> Iterator[None]:
+    """In this block a thread waits, which *cancel* ends from another one."""
+    if (waits := _waits.get()) is None:
+        yield
+        return
+    waits.begin(cancel)
+    try:
+        yield
+    finally:
+        waits.end(cancel)
