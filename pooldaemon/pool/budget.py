@@ -17,6 +17,8 @@ from collections import deque
 from operator import itemgetter
 from typing import Protocol
 
+from pooldaemon.pool.owners import Owner
+
 LOOK_AGAIN = 0.1
 """Seconds after which a waiting thread looks again whether a closed session has ended, or an idle
 connection has turned up: nobody wakes it for these."""
@@ -33,6 +35,9 @@ class Candidate(Protocol):
 
     def serve(self) -> None:
         """Take a permit, if there is one."""
+
+    def owners(self) -> set[Owner]:
+        """The threads that wait, those that may hold something meanwhile."""
 
 
 class Reserve(Protocol):
@@ -71,6 +76,9 @@ class _Claim:
 
     def serve(self) -> None:
         """It looks by itself."""
+
+    def owners(self) -> set[Owner]:
+        return set()
 
 
 class Budget:
@@ -151,6 +159,11 @@ class Budget:
         finally:
             self.queue.discard(claim)
             self.pass_on()  # those behind it were told to wait
+
+    def would_deadlock(self, owner: Owner) -> bool:
+        """Whether those who hold all the sessions would wait for one, *owner* among them."""
+        waiting = {owner}.union(*(candidate.owners() for candidate in tuple(self.queue)))
+        return self.limit is not None and sum(len(one.slots) for one in waiting) >= self.limit
 
     def make_room(self) -> None:
         """Look for a session that has ended meanwhile, or else end one that nobody uses."""

@@ -226,7 +226,9 @@ class FairQueuePool(SlotPool):
 
     def _would_deadlock(self, owner: Owner) -> bool:
         """Whether those who hold the connections would all be waiting for one of them."""
-        waiting = {waiter.owner for waiter in self._waiters} | {owner}
+        if self._share.lacks_permit():
+            return self._budget.would_deadlock(owner)
+        waiting = self._share.owners() | {owner}
         return all(slot.holder in waiting for slot in self._slots)
 
     # -- giving back ------------------------------------------------------------------
@@ -341,8 +343,8 @@ class FairQueuePool(SlotPool):
         stats = self.stats()
         return PoolDeadlock(
             f"{self.status()}: this thread would wait for itself, since every connection is held "
-            f"by a thread that waits for one. Held by: {_told(stats.holders)}. Give one back "
-            "before borrowing another, or raise pool_size.",
+            f"by a thread that waits for one.{self._share.no_room()} Held by: "
+            f"{_told(stats.holders)}. Give one back before borrowing another, or raise pool_size.",
             0.0,
             stats,
         )
@@ -352,11 +354,10 @@ class FairQueuePool(SlotPool):
             self._timeouts += 1
         stats, error = self.stats(), self._last_connect_error
         last_error = f" Last connect error: {error}." if error else ""
-        # With a place left under the pool's own cap, that was not the reason.
-        limit = f" No room: {self._budget}." if self._share.lacks_permit() else ""
         return PoolTimeout(
             f"{self.status()}: no connection became free in {waited:.1f} s "
-            f"(timeout={self._timeout:g}).{limit}{last_error} Held by: {_told(stats.holders)}. "
+            f"(timeout={self._timeout:g}).{self._share.no_room()}{last_error} "
+            f"Held by: {_told(stats.holders)}. "
             "Give connections back sooner (auto_close_db), or raise pool_size or timeout.",
             waited,
             stats,

@@ -67,6 +67,13 @@ class Share:
     def waiting_since(self) -> float | None:
         return self.first_since() if self._empty else None  # at its own cap a permit is no use
 
+    def owners(self) -> set[Owner]:
+        return {waiter.owner for waiter in tuple(self._waiters)}
+
+    def no_room(self) -> str:
+        """What an error adds, if there is a place under the pool's own cap."""
+        return f" No room: {self._budget}." if self.lacks_permit() else ""
+
     def can_serve(self) -> bool:
         """Whether somebody waits for what is there."""
         since = self.first_since()

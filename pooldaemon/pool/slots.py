@@ -87,8 +87,6 @@ class SlotPool(Pool):
                 yield
         finally:
             self._hand_over()
-            if self._claims:  # one that left the queue may have kept others back
-                self._budget.pass_on()
 
     @property
     def last_used(self) -> float:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pooldaemon.exceptions import PoolTimeout
+from pooldaemon.exceptions import PoolDeadlock, PoolTimeout
 from pooldaemon.pool.budget import Budget
+from pooldaemon.pool.owners import Owner
 from tests.support.poll import wait_until
 from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, give_back
 
@@ -126,6 +127,9 @@ def test_a_newcomer_does_not_take_what_is_on_its_way_to_another() -> None:
         def waiting_since(self) -> float | None:
             return 2.0
 
+        def owners(self) -> set[Owner]:
+            return set()
+
         def serve(self) -> None:
             pass
 
@@ -170,7 +174,8 @@ def test_a_timeout_says_that_it_was_the_process_limit_and_who_has_what(
 ) -> None:
     busy, other = make_pool("busy"), make_pool("other", timeout=0.01)
     with busy.borrowed(), busy.borrowed(), pytest.raises(PoolTimeout) as caught:
-        other.borrow()
+        Task(other.borrow).result()
+    assert "(timeout=0.01)" in str(caught.value)
     assert "MAX_PROCESS_CONNECTIONS=2 for all pools of the process (2 busy)" in str(caught.value)
     use(other)
 
@@ -180,6 +185,34 @@ def test_a_timeout_under_the_pools_own_cap_does_not_blame_the_process(make_pool:
     with pool.borrowed(), pytest.raises(PoolTimeout) as caught:
         pool.borrow()
     assert "MAX_PROCESS" not in str(caught.value)
+
+
+def test_a_thread_that_holds_all_there_is_does_not_wait_for_itself(make_pool: MakePool) -> None:
+    first, second, third = make_pool("first"), make_pool("second"), make_pool("third")
+    told = pytest.raises(PoolDeadlock, match=r"wait for itself.*\(1 second, 1 first\)")
+    with first.borrowed(), second.borrowed(), told:
+        third.borrow()
+    use(third)
+
+
+def test_threads_that_wait_for_each_other_across_pools_are_told(make_pool: MakePool) -> None:
+    main, tenant = make_pool("main"), make_pool("tenant")
+    with main.borrowed():
+        holding, go = threading.Event(), threading.Event()
+
+        def hold_and_want() -> None:
+            with main.borrowed():
+                holding.set()
+                go.wait(DEADLINE)
+                use(tenant)
+
+        task = Task(hold_and_want)
+        assert holding.wait(DEADLINE)
+        go.set()
+        tenant.wait_for_waiters(1)
+        with pytest.raises(PoolDeadlock):
+            tenant.borrow()
+    task.result()  # what was given back makes room
 
 
 def test_who_gave_up_keeps_nobody_back(make_pool: MakePool) -> None:
