@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import is_dataclass
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy.exc
@@ -299,7 +300,8 @@ class PoolKey:
 
 def _freeze(value: Any) -> Hashable:
     if isinstance(value, Mapping):
-        return tuple(sorted(((repr(key), _freeze(item)) for key, item in value.items()), key=repr))
+        frozen = [(repr(key), _freeze(item)) for key, item in value.items()]
+        return tuple(sorted(frozen, key=itemgetter(0)))  # what they hold need not have an order
     if isinstance(value, (list, tuple)):
         return tuple(_freeze(item) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
