@@ -1,20 +1,19 @@
 """use_database: other settings for a block, and afterwards what was there before."""
 
-import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+import unittest
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.db import ConnectionHandler, connections, transaction
 from django.db.transaction import TransactionManagementError
+from django.test import SimpleTestCase, TestCase
 from django.utils.connection import ConnectionDoesNotExist
 
 from pooldaemon import auto_close_db, pool_stats, use_database
-from pooldaemon.exceptions import PoolError
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import DEADLINE, Task
 
@@ -27,19 +26,6 @@ def where(alias: str) -> Any:
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT name FROM here")
         return cursor.fetchone()[0]
-
-
-async def awhere(alias: str) -> Any:
-    return await sync_to_async(where)(alias)
-
-
-@sync_to_async
-def aclose(alias: str) -> None:
-    connections[alias].close()
-
-
-def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(coroutine)
 
 
 def in_use() -> int:
@@ -255,183 +241,39 @@ def test_handlers_of_ones_own_have_their_own_settings(alias: str, tenants: list[
     assert in_use() == 0
 
 
-# -- in async code --------------------------------------------------------------------
+# -- under Django's test cases ---------------------------------------------------------
 
 
-def test_plain_with_is_refused_in_a_coroutine(alias: str) -> None:
-    async def main() -> None:
-        with pytest.raises(RuntimeError, match="needs 'async with'"), use_database(alias):
-            pass
-
-    run(main())
-
-
-def test_an_async_block_has_its_database(alias: str, tenants: list[str]) -> None:
-    base, one, two = tenants
-
-    async def main() -> None:
-        before = await sync_to_async(lambda: connections[alias])()
-        async with use_database(alias, NAME=one):
-            assert await awhere(alias) == one
-            async with use_database(alias, NAME=two):
-                assert await awhere(alias) == two
-            assert await awhere(alias) == one
-            assert await sync_to_async(in_use)() == 1
-        assert await awhere(alias) == base
-        assert await sync_to_async(lambda: connections[alias])() is before
-        await sync_to_async(before.close)()
-        assert in_use() == 0
-
-    run(main())
-
-
-def test_tasks_that_share_a_thread_have_each_its_own(alias: str, tenants: list[str]) -> None:
-    async def look(name: str, meeting: asyncio.Barrier) -> None:
-        async with use_database(alias, NAME=name), auto_close_db():
-            for _ in range(5):
-                await meeting.wait()
-                assert await awhere(alias) == name
-
-    async def without(meeting: asyncio.Barrier) -> None:
-        for _ in range(5):
-            await meeting.wait()
-            assert await awhere(alias) == tenants[0]
-
-    async def main() -> None:
-        meeting = asyncio.Barrier(4)
-        names = [*tenants[1:], tenants[1]]
-        await asyncio.gather(*(look(name, meeting) for name in names), without(meeting))
-        await aclose(alias)
-
-    run(main())
-    assert in_use() == 0
-
-
-def test_a_transaction_in_a_task_is_its_own(alias: str, tenants: list[str]) -> None:
-    @sync_to_async
-    def empty() -> None:
-        with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-            cursor.execute("DELETE FROM here")
-            transaction.set_rollback(True, using=alias)
-
-    async def main() -> None:
-        async with use_database(alias, NAME=tenants[1]):
-            await empty()
-            assert await awhere(alias) == tenants[1]
-
-    run(main())
-
-
-def test_a_task_that_outlives_the_block_is_outside(alias: str, tenants: list[str]) -> None:
-    async def main() -> None:
-        ended = asyncio.Event()
-
-        async def late() -> Any:
-            await ended.wait()
-            try:
-                return await awhere(alias)
-            finally:
-                await aclose(alias)
-
-        async with use_database(alias, NAME=tenants[2]):
-            async with use_database(alias, NAME=tenants[1]):
-                task = asyncio.ensure_future(late())
-                await asyncio.sleep(0)
-            ended.set()
-            assert await task == tenants[0]
-
-    run(main())
-
-
-def test_a_task_that_uses_another_thread_is_told_and_gets_no_other_database(
+def test_a_test_case_that_may_use_no_database_may_use_none_in_a_block(
     alias: str, tenants: list[str]
 ) -> None:
-    async def main() -> None:
-        async with use_database(alias, NAME=tenants[1]):
-            with pytest.raises(PoolError, match="not in this thread"):
-                await asyncio.to_thread(where, alias)
-            with pytest.raises(PoolError, match="not in this thread"):
-                await sync_to_async(where, thread_sensitive=False)(alias)
+    class NoDatabase(SimpleTestCase):
+        def look(self) -> None:
+            with (
+                pytest.raises(AssertionError, match="to 'default' are not allowed"),
+                use_database("default", NAME=tenants[1]),
+            ):
+                connections["default"].cursor()
 
-    run(main())
+    assert suite_of(NoDatabase).wasSuccessful()
 
 
-def test_a_task_that_outlives_its_request_gets_no_other_database(
+def test_in_a_test_case_that_is_a_transaction_a_block_is_refused(
     alias: str, tenants: list[str]
 ) -> None:
-    async def main() -> None:
-        inside, over = asyncio.Event(), asyncio.Event()
+    class InTransaction(TestCase):
+        databases = {alias}
 
-        async def work() -> None:
-            async with use_database(alias, NAME=tenants[1]):
-                assert await awhere(alias) == tenants[1]
-                inside.set()
-                await over.wait()
-                with pytest.raises(PoolError, match="not in this thread"):
-                    await awhere(alias)
+        def look(self) -> None:
+            with pytest.raises(TransactionManagementError, match="TransactionTestCase"):
+                use_database(alias, NAME=tenants[1]).__enter__()
 
-        async with ThreadSensitiveContext():
-            task = asyncio.ensure_future(work())
-            await inside.wait()
-        over.set()
-        await task
-
-    run(main())
+    assert suite_of(InTransaction).wasSuccessful()
 
 
-def test_plain_code_in_an_async_block_can_have_blocks(alias: str, tenants: list[str]) -> None:
-    @sync_to_async
-    def nested() -> tuple[Any, Any, Any]:
-        before = where(alias)
-        with use_database(alias, NAME=tenants[2]):
-            inside = where(alias)
-        return before, inside, where(alias)
-
-    async def main() -> None:
-        async with use_database(alias, NAME=tenants[1]):
-            assert await nested() == (tenants[1], tenants[2], tenants[1])
-
-    run(main())
-    assert in_use() == 0
-
-
-def test_an_async_block_in_a_transaction_is_refused(alias: str, tenants: list[str]) -> None:
-    @sync_to_async
-    def begin() -> None:
-        transaction.atomic(using=alias).__enter__()
-
-    @sync_to_async
-    def end() -> Any:
-        found = where(alias)
-        transaction.atomic(using=alias).__exit__(None, None, None)
-        return found
-
-    async def main() -> None:
-        await begin()
-        with pytest.raises(TransactionManagementError):
-            async with use_database(alias, NAME=tenants[1]):
-                pass
-        assert await end() == tenants[0]
-
-    run(main())
-
-
-def test_a_cancelled_task_leaves_its_block(alias: str, tenants: list[str]) -> None:
-    async def main() -> None:
-        inside = asyncio.Event()
-
-        async def work() -> None:
-            async with use_database(alias, NAME=tenants[1]):
-                await awhere(alias)
-                inside.set()
-                await asyncio.Event().wait()
-
-        task = asyncio.ensure_future(work())
-        await inside.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert await sync_to_async(lambda: type(connections[alias]).__name__)() == "DatabaseWrapper"
-
-    run(main())
-    assert in_use() == 0
+def suite_of(case: type[SimpleTestCase]) -> unittest.TestResult:
+    """Run its one test as Django's test runner does, with the set-up of its class."""
+    result = unittest.TestResult()
+    unittest.TestSuite([case("look")]).run(result)
+    assert result.testsRun == 1
+    return result
