@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -26,11 +25,11 @@ from pooldaemon.exceptions import (
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.leaks import LeakWatch
-from pooldaemon.pool.owners import Owner, this_thread
+from pooldaemon.pool.owners import Owner, here
 from pooldaemon.pool.place import caller
 from pooldaemon.pool.share import Share, Waiter
 from pooldaemon.pool.slot import Slot
-from pooldaemon.pool.slots import DEFAULT_POOL_SIZE, SlotPool
+from pooldaemon.pool.slots import DEFAULT_POOL_SIZE, SWEEP_INTERVAL, SlotPool
 from pooldaemon.pool.snapshot import take_snapshot
 from pooldaemon.pool.waits import waiting
 from pooldaemon.stats import Holder, PoolStats
@@ -93,7 +92,6 @@ class FairQueuePool(SlotPool):
         self._rejected = 0
         self._connect_errors = 0
         self._last_connect_error: BaseException | None = None
-        self._waiters: deque[Waiter] = deque()
         self._retired = False
         self._share = dialect.share = Share(
             self._budget, self._idle, self._empty, self._waiters,
@@ -134,7 +132,7 @@ class FairQueuePool(SlotPool):
 
     def _do_get(self) -> Slot:
         started = now = time.monotonic()
-        owner = this_thread()
+        owner = here.owner
         # Whoever waits came earlier: a newcomer may not pass, even if a slot is free.
         slot = None if self._waiters else self._take(started)
         if slot is None:
@@ -254,7 +252,10 @@ class FairQueuePool(SlotPool):
         elif self._claims and self._share.is_owed():
             slot.drop("process limit")
         self._put(slot)
-        self._look_after_idle(now)
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP_INTERVAL
+            self._reclaim()
+            self._sweep(now)
 
     def _hand_over(self) -> None:
         """Give free slots to those who wait, the longest waiting first."""

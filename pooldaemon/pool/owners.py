@@ -66,20 +66,16 @@ class _Thread(threading.local):
         self._mark = _Mark(self.owner)
 
 
-_thread = _Thread()
+here = _Thread()
+"""``here.owner`` is the calling thread's."""
 
 SHARED = Owner("several threads", None)
 """Owns what threads share on purpose (Django's ``inc_thread_sharing()``), and never ends."""
 
 
-def this_thread() -> Owner:
-    """The calling thread's owner."""
-    return _thread.owner
-
-
 def _forget_all() -> None:
     SHARED.slots.clear()
-    _thread.owner.slots.clear()
+    here.owner.slots.clear()
 
 
 # What the forking thread had borrowed is the parent's.

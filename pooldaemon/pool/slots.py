@@ -16,6 +16,7 @@ from pooldaemon.pool.counters import SlotStats
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.owners import Owner
 from pooldaemon.pool.place import describe
+from pooldaemon.pool.share import Waiter
 from pooldaemon.pool.slot import Slot
 
 logger = logging.getLogger("pooldaemon.pool")
@@ -70,6 +71,7 @@ class SlotPool(Pool):
         self._idle: deque[Slot] = deque()  # the longest idle one is on the left
         self._empty = deque(self._slots)
         self._orphans: deque[tuple[Slot, Owner]] = deque()
+        self._waiters: deque[Waiter] = deque()
         self._take_idle = self._idle.pop if use_lifo else self._idle.popleft
 
     def _new_slot(self) -> Slot:
@@ -135,7 +137,8 @@ class SlotPool(Pool):
         if self._surplus and self._drop(slot):
             return
         (self._empty if slot.dbapi_connection is None else self._idle).append(slot)
-        self._hand_over()
+        if self._waiters:
+            self._hand_over()
 
     # -- threads that ended without giving back ---------------------------------------
 
@@ -234,13 +237,6 @@ class SlotPool(Pool):
         finally:
             self._lock.release()
             self._hand_over()
-
-    def _look_after_idle(self, now: float) -> None:
-        """Sweep and reclaim, once per ``SWEEP_INTERVAL``."""
-        if now >= self._next_sweep:
-            self._next_sweep = now + SWEEP_INTERVAL
-            self._reclaim()
-            self._sweep(now)
 
     def _sweep(self, now: float) -> None:
         """Close what has been idle for too long, or was made before the pool was closed."""
