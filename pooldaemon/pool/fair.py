@@ -141,7 +141,8 @@ class FairQueuePool(SlotPool):
             slot.stats.wait.add(now - started)
         if slot.holder is not None:
             slot = self._replace(slot)
-        slot.lend_to(owner, now)
+        slot.holder, slot.held_since = owner, now
+        owner.slots.append(slot)
         try:
             if slot.dbapi_connection is not None and (reason := self._reason_to_drop(slot, now)):
                 slot.drop(reason)

@@ -71,12 +71,6 @@ class Slot(_ConnectionRecord):
             self.stats.discards[reason] += 1
             self.close()
 
-    def lend_to(self, owner: Owner, now: float) -> None:
-        """From now on it belongs to *owner*."""
-        self.holder = owner
-        self.held_since = now
-        owner.slots.append(self)
-
     def claim_from(self, owner: Owner | None) -> bool:
         """Take it from its holder. ``False``: somebody else was faster."""
         try:
