@@ -6,7 +6,8 @@ whatever pool; if there is none, it waits. Whoever gives a connection back while
 has waited for longer than the first one in its own pool closes it, and so passes the permit on.
 
 A session may end wherever Python's garbage collector runs. So permits lie in a deque, whose
-``append`` and ``pop`` are atomic, and nothing here takes a lock.
+``append`` and ``pop`` are atomic, and nothing here takes a lock. Sets are looked at as a
+``copy()``, which is atomic, too: ``tuple()`` may collect garbage with its iterator under way.
 """
 
 from __future__ import annotations
@@ -131,12 +132,12 @@ class Budget:
 
     def first_since(self, apart_from: Candidate | None = None) -> float:
         """Since when the first has waited; infinity if there is nobody."""
-        found = [c.waiting_since() for c in tuple(self.queue) if c is not apart_from]
+        found = [c.waiting_since() for c in self.queue.copy() if c is not apart_from]
         return min((since for since in found if since is not None), default=float("inf"))
 
     def pass_on(self) -> None:
         """Offer the free permits, to those who have waited for longest first."""
-        known = [(c.waiting_since(), c) for c in tuple(self.queue)]
+        known = [(c.waiting_since(), c) for c in self.queue.copy()]
         waiting = [(since, c) for since, c in known if since is not None]
         for _, candidate in sorted(waiting, key=itemgetter(0)):
             if not self._free:
@@ -162,7 +163,7 @@ class Budget:
 
     def would_deadlock(self, owner: Owner) -> bool:
         """Whether those who hold all the sessions would wait for one, *owner* among them."""
-        waiting = {owner}.union(*(candidate.owners() for candidate in tuple(self.queue)))
+        waiting = {owner}.union(*(candidate.owners() for candidate in self.queue.copy()))
         return self.limit is not None and sum(len(one.slots) for one in waiting) >= self.limit
 
     def make_room(self) -> None:
@@ -181,7 +182,7 @@ class Budget:
             min(idle, key=itemgetter(0))[1].close_idle()
 
     def _known(self) -> list[Sessions]:
-        return [sessions for ref in tuple(self._counted) if (sessions := ref()) is not None]
+        return [sessions for ref in self._counted.copy() if (sessions := ref()) is not None]
 
     def __str__(self) -> str:
         """The limit and who uses it up, as an error tells it."""

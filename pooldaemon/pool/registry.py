@@ -118,7 +118,7 @@ class ManagedPool:
         """Close for good, unless a connection is in use or wanted; says whether it did."""
         if isinstance(self._pool, FairQueuePool):
             self.retired = self._pool.retire()
-        elif not any(lease.pool is self for lease in tuple(_ProxyLease.lent)):
+        elif not any(lease.pool is self for lease in _ProxyLease.lent.copy()):
             self.retired = True
             self.close()
         return self.retired

@@ -68,7 +68,7 @@ class Share:
         return self.first_since() if self._empty else None  # at its own cap a permit is no use
 
     def owners(self) -> set[Owner]:
-        return {waiter.owner for waiter in tuple(self._waiters)}
+        return {waiter.owner for waiter in self._waiters.copy()}
 
     def no_room(self) -> str:
         """What an error adds, if there is a place under the pool's own cap."""

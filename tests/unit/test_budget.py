@@ -330,6 +330,41 @@ def test_sqlalchemys_own_pools_wait_for_room_within_their_timeout(
     assert driver.most_open == LIMIT
 
 
+class LostSessions:
+    """Those of a pool that only the cyclic garbage collector will find."""
+
+    name = "lost"
+    share = None
+    open_sessions = 1
+
+    def __init__(self) -> None:
+        self.me = self
+
+    def forget_ended(self) -> None:
+        pass
+
+
+def test_a_pool_may_be_collected_while_the_pools_are_looked_at(budget: Budget) -> None:
+    others = [LostSessions() for _ in range(25)]  # Python keeps smaller tuples for reuse
+    for sessions in others:
+        budget.count(sessions)
+    thresholds = gc.get_threshold()
+    try:
+        for allocations in range(30):
+            for look in (budget.make_room, budget.__str__):
+                gc.set_threshold(0)
+                lost = LostSessions()
+                budget.count(lost)
+                gc.collect(0)  # the count begins anew, with this in the next generation
+                del lost
+                gc.set_threshold(allocations + 1, 0)
+                look()
+    finally:
+        gc.set_threshold(*thresholds)
+    gc.collect()
+    assert str(budget).count("lost") == len(others)
+
+
 def test_without_a_limit_nothing_is_shared(driver: FakeDriver) -> None:
     pools = [Pool(str(number), driver=driver, pool_size=1) for number in range(3)]
     held = [pool.borrow() for pool in pools]
