@@ -109,14 +109,15 @@ def databases(town: Town) -> Iterator[None]:
             admin.query(f"DROP DATABASE IF EXISTS {name}")
 
 
-@pytest.fixture(params=[100, 5], ids=lambda number: f"max_pools={number}")
+@pytest.fixture
 def town(
     add_database: AddDatabase,
     make_scratch: MakeScratch,
     settings: Settings,
     request: pytest.FixtureRequest,
 ) -> Iterator[Town]:
-    settings.POOLDAEMON = {"MAX_PROCESS_CONNECTIONS": LIMIT, "MAX_POOLS": request.param}
+    max_pools = getattr(request, "param", 100)
+    settings.POOLDAEMON = {"MAX_PROCESS_CONNECTIONS": LIMIT, "MAX_POOLS": max_pools}
     scratch = make_scratch(limits=f"WITH MAX_USER_CONNECTIONS {LIMIT}")
     alias = add_database(**scratch.account.settings(OPTIONS={"pool": {"timeout": 30}}))
     town = Town(alias, scratch)
@@ -140,6 +141,7 @@ def crowd(threads: int, work: Callable[[random.Random], None], look: Callable[[]
         task.result()
 
 
+@pytest.mark.parametrize("town", [100, 5], ids="max_pools={}".format, indirect=True)
 def test_every_thread_sees_its_tenant_and_the_server_never_one_session_too_many(
     town: Town,
 ) -> None:
