@@ -21,8 +21,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
 
-from pooldaemon.conf import DaemonConfig, pooldaemon_settings
+from pooldaemon.conf import DaemonConfig, check_settings, pooldaemon_settings
 from pooldaemon.connections import close_pool, unpooled_aliases
+from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.management.logs import open_descriptors, open_log
 from pooldaemon.management.options import add_daemon_arguments, read_config
 from pooldaemon.workers.channel import Sender
@@ -90,6 +91,13 @@ class BaseDaemonCommand(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_daemon_arguments(parser)
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        try:
+            check_settings()
+        except ImproperlyConfigured as error:  # which Django's system checks tell in many lines
+            raise CommandError(str(error)) from None
+        return super().execute(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not hasattr(os, "fork"):
