@@ -49,7 +49,6 @@ class ManagedPool:
             dialect.budget = budget
             budget.count(dialect)
         self.facts: dict[str, Any] = {}
-        self._generation = 0
         self._last_borrow = time.monotonic()
         self.retired = False
         """Another pool is to be used instead."""
@@ -82,14 +81,15 @@ class ManagedPool:
         started = self._last_borrow = time.monotonic()
         if self.retired:
             raise PoolRetired(self.name)
+        pool = self._pool
         try:
-            proxy = self._pool.connect()
+            proxy = pool.connect()
         except sqlalchemy.exc.TimeoutError as error:
             waited = time.monotonic() - started
             raise PoolTimeout(f"pool {self.name}: {error.args[0]}", waited) from error
         except AssertionError as error:  # AssertionPool, whose purpose this is
             raise PoolError(f"pool {self.name}: {error}") from error
-        return self.dialect.handle_class(proxy.dbapi_connection, _ProxyLease(self, proxy))
+        return self.dialect.handle_class(proxy.dbapi_connection, _ProxyLease(self, pool, proxy))
 
     @property
     def has_room(self) -> bool:
@@ -104,8 +104,12 @@ class ManagedPool:
             return
         # SQLAlchemy's miscount, or close what is in use, when disposed of with connections out.
         old, self._pool = self._pool, self._pool.recreate()
-        self._generation += 1
         _close_idle(old)
+
+    def close_if_replaced(self, pool: sqlalchemy.pool.Pool) -> None:
+        """A connection has come back to *pool*: this was closed meanwhile, perhaps."""
+        if pool is not self._pool:
+            _close_idle(pool)
 
     @property
     def last_used(self) -> float:
@@ -163,9 +167,14 @@ class _ProxyLease:
     # back the parent's transactions (see pooldaemon.pool.forks).
     lent: set[_ProxyLease] = set()
 
-    def __init__(self, pool: ManagedPool, proxy: sqlalchemy.pool.PoolProxiedConnection) -> None:
+    def __init__(
+        self,
+        pool: ManagedPool,
+        source: sqlalchemy.pool.Pool,
+        proxy: sqlalchemy.pool.PoolProxiedConnection,
+    ) -> None:
         self.pool = pool
-        self._generation = pool._generation
+        self._source = source
         self.pid = os.getpid()
         self.info = proxy.info
         self._proxy = proxy
@@ -176,10 +185,8 @@ class _ProxyLease:
 
     def give_back(self) -> None:
         self.lent.discard(self)
-        if self._generation == self.pool._generation:
-            self._proxy.close()
-        else:  # the pool was closed meanwhile
-            self._proxy.invalidate()
+        self._proxy.close()
+        self.pool.close_if_replaced(self._source)
 
     def discard(self) -> None:
         self.lent.discard(self)

@@ -65,6 +65,14 @@ def test_every_class_closes_idle_connections_when_the_pool_is_closed(poolclass: 
 
 
 @pytest.mark.parametrize("poolclass", CLASSES)
+def test_every_class_closes_what_was_being_opened_when_the_pool_was_closed(poolclass: str) -> None:
+    pool = Pool(poolclass=poolclass)
+    pool.driver.before_connect = pool.close
+    give_back(pool.borrow())
+    assert pool.driver.open == set()
+
+
+@pytest.mark.parametrize("poolclass", CLASSES)
 def test_every_class_leaves_a_connection_in_use_alone_until_it_comes_back(poolclass: str) -> None:
     pool = Pool(poolclass=poolclass)
     borrowed, closed = threading.Event(), threading.Event()
