@@ -210,6 +210,10 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             lambda **login: connect(conn_params | login), self._pool_name()
         )
 
+    def ensure_connection(self) -> None:
+        forks.check()
+        super().ensure_connection()
+
     # Not @async_unsafe again: every way here is, and the decorator costs more than the borrow.
     def connect(self) -> None:
         if chosen.get():

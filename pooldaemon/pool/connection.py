@@ -17,6 +17,7 @@ import MySQLdb
 from MySQLdb.connections import Connection
 from MySQLdb.cursors import Cursor, CursorUseResultMixIn
 
+from pooldaemon.pool import forks
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.statements import DIRTY, READS, WRITES, judge
 
@@ -139,6 +140,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             self.setup = setup
 
     def query(self, query: Any) -> None:
+        forks.check()
         self.last_statement = query[:MAX_REMEMBERED]
         vouched, self.vouched = self.vouched, DIRTY
         expected, self.expected = self.expected, False
@@ -351,6 +353,15 @@ class _Unbuffered(_Watched):
         connection.broken = broken
         connection.unbuffered.append(weakref.ref(self))
         return result
+
+    # To drop a result is to read the rest of its rows.
+
+    def _discard(self) -> None:
+        forks.check()
+        super()._discard()
+
+    def __del__(self) -> None:
+        forks.check()
 
 
 @cache

@@ -33,7 +33,7 @@ class DriverDialect:
     has_terminate = False
 
     def __init__(self, open_session: Callable[[], Any]) -> None:
-        self._open_session = open_session
+        self._opener = open_session
         # Sets, because their add() and discard() are atomic: a lock could be asked for again
         # by the garbage collector, closing a lost connection in the thread that holds it.
         self._sessions: set[object] = set()
@@ -165,6 +165,10 @@ class DriverDialect:
 
     def stop_watching(self) -> None:
         """Count no closed session any more: the pool is given up."""
+
+    def _open_session(self, **login: Any) -> Any:
+        with forks.not_now():
+            return self._opener(**login)
 
     # -- what a driver answers --------------------------------------------------------
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Protocol
 
+from pooldaemon.pool import forks
+
 GIVEN_BACK = "this connection has been given back to the pool"
 INHERITED = (
     "this connection belongs to the parent process: this one was forked inside atomic(), whose "
@@ -48,6 +50,7 @@ class BorrowedConnection:
 
     def _alive(self) -> Any:
         """The driver's connection, if this is not dead."""
+        forks.check()
         if self._connection is None:
             raise self._error_class(0, GIVEN_BACK if self._lease else INHERITED)
         return self._connection

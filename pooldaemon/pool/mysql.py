@@ -17,7 +17,7 @@ from typing import Any
 
 import MySQLdb
 
-from pooldaemon.pool import session
+from pooldaemon.pool import forks, session
 from pooldaemon.pool.connection import MySQLHandle, PooledConnection
 from pooldaemon.pool.credentials import Credentials
 from pooldaemon.pool.dialect import DriverDialect
@@ -164,7 +164,7 @@ class MySQLDialect(DriverDialect):
     def _close(self, connection: PooledConnection) -> object | None:
         # The server lets go of a session a little after the client has closed it. Until then
         # it counts against the account's limit.
-        with suppress(MySQLdb.Error):
+        with suppress(MySQLdb.Error), forks.not_now():
             connection.close()
         watch = socket.socket(fileno=connection.watch)
         with suppress(OSError):  # after a lost connection the driver says no goodbye

@@ -281,9 +281,13 @@ registry = PoolRegistry()
 forks.at_start_of_child(registry.begin_anew)
 
 
-# Say goodbye to the server, or it counts aborted clients. In a forked child this closes the
-# pools that the child has opened itself.
-atexit.register(registry.close_all)
+def _say_goodbye() -> None:
+    """Or the server counts aborted clients. A forked child closes what it has opened itself."""
+    forks.check()
+    registry.close_all()
+
+
+atexit.register(_say_goodbye)
 
 
 class PoolKey:
