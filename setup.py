@@ -19,6 +19,8 @@ def read_version() -> str:
 
 MYSQL = ["mysqlclient>=2.2.1"]
 EXAMPLE = ["dj-database-url>=2.2", "rich>=13.7", "urllib3>=2.2"]
+# Servers that fork. uWSGI is not among them: it has to be compiled.
+SERVERS = ["celery>=5.5", "gunicorn>=23"]
 PYTEST = ["pytest>=8.2", "pytest-django>=4.11", "pytest-timeout>=2.3", "pytest-xdist>=3.6"]
 
 setup(
@@ -47,6 +49,7 @@ setup(
             *MYSQL,
             *EXAMPLE,
             *PYTEST,
+            *SERVERS,
             "hypothesis>=6.100",
             "eventlet>=0.36",
             "gevent>=24.10",

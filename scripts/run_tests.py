@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-ONE_BY_ONE = ("tests/mysql", "tests/isolation", "tests/stress")
+ONE_BY_ONE = ("tests/mysql", "tests/isolation", "tests/servers", "tests/stress")
 SEVERAL_AT_A_TIME = ("--numprocesses=4", *(f"--ignore={path}" for path in ONE_BY_ONE))
 NO_DATABASE = tuple(f"--ignore=tests/{name}" for name in ("unit", "support", "packaging"))
 TESTS_FAILED = 1  # pytest's exit status when it ran and some failed

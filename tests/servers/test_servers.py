@@ -1,0 +1,100 @@
+"""Servers that fork, under load: no session is used by two processes, and no row is lost.
+
+The parent used the database before it forked, and goes on using it. STRESS_SECONDS=60 makes the
+load last longer.
+"""
+
+import importlib.util
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.throwaway_mariadb import free_port
+from tests.servers.conftest import SECONDS, Ground
+from tests.servers.server import BIN, Clients, running, stop, wait_for_answer
+from tests.support.poll import wait_until
+
+pytestmark = [pytest.mark.mysql, pytest.mark.timeout(0)]
+
+APPLICATION = "tests.servers.project.wsgi:application"
+PATIENCE = 60.0
+TASKS_PER_SECOND = 30
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    there = importlib.util.find_spec(package) or (BIN / package).exists()
+    return pytest.mark.skipif(not there, reason=f"{package} is not installed")
+
+
+def serve_for_a_while(command: list[str], url: str, ground: Ground, directory: Path) -> None:
+    log = directory / "log"
+    with running(command, ground.environment, log) as process:
+        wait_for_answer(url, process, log)
+        with Clients(url) as clients:
+            time.sleep(SECONDS)
+        stop(process, log)
+    assert clients.errors == [], log.read_text()
+    assert sum(clients.answers.values()) > SECONDS
+    assert ground.rows() >= 2 * sum(clients.answers.values())
+    # The parent, and those of its children that answered.
+    ground.assert_no_session_was_shared(1 + len(clients.answers))
+
+
+@needs("gunicorn")
+def test_gunicorn_with_preload_and_threads(ground: Ground, tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", APPLICATION, "--preload"]
+    command += ["--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "4"]
+    command += ["--max-requests", "100"]
+    serve_for_a_while(command, f"http://127.0.0.1:{port}/", ground, tmp_path)
+
+
+@needs("uwsgi")
+@pytest.mark.parametrize("hooks", [[], ["--py-call-uwsgi-fork-hooks"]], ids=["no hooks", "hooks"])
+def test_uwsgi_with_workers_forked_from_c(ground: Ground, tmp_path: Path, hooks: list[str]) -> None:
+    port = free_port()
+    command = [str(BIN / "uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--module", APPLICATION]
+    command += ["--master", "--processes", "2", "--threads", "4", "--enable-threads", "--need-app"]
+    command += ["--die-on-term", "--max-requests", "100", "--home", sys.prefix, *hooks]
+    serve_for_a_while(command, f"http://127.0.0.1:{port}/", ground, tmp_path)
+
+
+@needs("celery")
+def test_celery_with_prefork(ground: Ground, tmp_path: Path) -> None:
+    for name in ("queue", "control"):
+        (tmp_path / name).mkdir()
+    environment = ground.environment | {"SERVERS_BROKER": str(tmp_path)}
+    celery = [sys.executable, "-m", "celery", "-A", "tests.servers.project.tasks"]
+    worker = [*celery, "worker", "--pool", "prefork", "--concurrency", "3", "--loglevel", "WARNING"]
+    worker += ["--max-tasks-per-child", "20", "--without-gossip", "--without-mingle"]
+    log = tmp_path / "log"
+    tasks = int(SECONDS * TASKS_PER_SECOND)
+    with running(worker, environment | {"SERVERS_PARENT": "1"}, log) as process:
+        send = [sys.executable, "-m", "tests.servers.project.send", str(tasks)]
+        subprocess.run(send, env=environment, check=True)
+        wait_until(
+            lambda: process.poll() is not None or ground.rows() >= 2 * tasks,
+            PATIENCE + SECONDS,
+            "tasks are left",
+        )
+        stop(process, log)
+    assert ground.rows() == 2 * tasks, log.read_text()
+    ground.assert_no_session_was_shared(4)
+
+
+@pytest.mark.parametrize("how", ["executor", "fork", "forkserver", "spawn"])
+def test_pools_of_processes(ground: Ground, how: str) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.servers.project.pools", how, str(SECONDS)],
+        env=ground.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE + SECONDS,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert ground.rows() == 2 * int(finished.stdout) > 0
+    ground.assert_no_session_was_shared(4)
