@@ -90,6 +90,11 @@ class Load:
         ]
         assert not hanging, f"{len(hanging)} threads hang, the first one here:\n{hanging[0]}"
 
+    def take_failures(self) -> list[Failure]:
+        with self._lock:
+            failures, self.failures = self.failures, []
+            return failures
+
     def _run(self, chance: random.Random) -> None:
         connection = connections[self.alias]
         while not self._stop.is_set():
