@@ -33,6 +33,7 @@ CASES = (
     "fairness",
     "restart",
     "deliveries",
+    "forks",
 )
 
 
