@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.mysql, pytest.mark.timeout(0)]
 
 APPLICATION = "tests.servers.project.wsgi:application"
 PATIENCE = 60.0
-TASKS_PER_SECOND = 30
+TASKS_PER_SECOND = 60  # about what the broker manages
 
 
 def needs(package: str) -> pytest.MarkDecorator:
