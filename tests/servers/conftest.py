@@ -53,6 +53,7 @@ def ground(database_admin: Admin) -> Iterator[Ground]:
         )
         environment = {
             **os.environ,
+            "PYTHONFAULTHANDLER": "1",
             "DJANGO_SETTINGS_MODULE": "tests.servers.project.settings",
             "SERVERS_DATABASE": json.dumps(account.settings()),
         }
