@@ -29,9 +29,11 @@ def needs(package: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not there, reason=f"{package} is not installed")
 
 
-def serve_for_a_while(command: list[str], url: str, ground: Ground, directory: Path) -> None:
+def serve_for_a_while(
+    command: list[str], url: str, ground: Ground, directory: Path, **environment: str
+) -> None:
     log = directory / "log"
-    with running(command, ground.environment, log) as process:
+    with running(command, ground.environment | environment, log) as process:
         wait_for_answer(url, process, log)
         with Clients(url) as clients:
             time.sleep(SECONDS)
@@ -59,7 +61,10 @@ def test_uwsgi_with_workers_forked_from_c(ground: Ground, tmp_path: Path, hooks:
     command = [str(BIN / "uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--module", APPLICATION]
     command += ["--master", "--processes", "2", "--threads", "4", "--enable-threads", "--need-app"]
     command += ["--die-on-term", "--max-requests", "100", "--home", sys.prefix, *hooks]
-    serve_for_a_while(command, f"http://127.0.0.1:{port}/", ground, tmp_path)
+    # Without the hooks, a worker that is forked while a thread of the master runs Python may hang:
+    # the interpreter's own lock is not renewed.
+    threads = {} if hooks else {"SERVERS_NO_THREADS": "1"}
+    serve_for_a_while(command, f"http://127.0.0.1:{port}/", ground, tmp_path, **threads)
 
 
 @needs("celery")

@@ -16,4 +16,7 @@ def index(_request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [path("", index)]
 application = get_wsgi_application()
-work.stay_busy()
+if os.environ.get("SERVERS_NO_THREADS"):
+    work.ask()
+else:
+    work.stay_busy()
