@@ -13,6 +13,7 @@ What happens when one is run:
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -24,12 +25,13 @@ from django.db import DEFAULT_DB_ALIAS
 from pooldaemon.conf import DaemonConfig, check_settings, pooldaemon_settings
 from pooldaemon.connections import close_pool, unpooled_aliases
 from pooldaemon.exceptions import ImproperlyConfigured
-from pooldaemon.management.logs import open_descriptors, open_log
+from pooldaemon.management.logs import open_log
 from pooldaemon.management.options import add_daemon_arguments, read_config
 from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.detach import detach
 from pooldaemon.workers.handle import WorkerDeath
+from pooldaemon.workers.logfiles import open_descriptors
 from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
 from pooldaemon.workers.supervisor import Supervisor
 from pooldaemon.workers.worker import Worker, WorkerInfo
@@ -156,6 +158,10 @@ class BaseDaemonCommand(BaseCommand):
         with supervisor:
             self.setup()
             close_pool()
+            # What is there now stays as it is: a collection in a worker would write to each
+            # object's header, and copy the pages that it shares with the others.
+            gc.collect()
+            gc.freeze()
             status = supervisor.run()
         for worker in sorted(supervisor.history, key=lambda worker: worker.name):
             self.stdout.write(str(worker))

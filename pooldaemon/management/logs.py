@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
-from contextlib import suppress
 
 from django.core.management.base import CommandError
 
@@ -26,18 +25,6 @@ def open_log(logfile: str | None) -> None:
         _add(logging.getLogger(), handler)
     elif not package.hasHandlers():
         _add(package, logging.StreamHandler())
-
-
-def open_descriptors() -> list[int]:
-    """Those of all handlers, the project's own included, for a process that closes all others."""
-    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
-    handlers = {handler for logger in loggers for handler in logger.handlers}
-    descriptors = []
-    for handler in handlers:
-        for name in ("stream", "sock", "socket"):  # of files, of sockets, of syslog
-            with suppress(AttributeError, OSError, ValueError):  # not there, no real file, closed
-                descriptors.append(getattr(handler, name).fileno())
-    return descriptors
 
 
 def _add(logger: logging.Logger, handler: logging.Handler) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 
@@ -16,11 +17,19 @@ class Activity:
 
     :param threads: how many there are.
     :param on_change: called, from a worker thread, when idle turns to busy or back.
+    :param clock: monotonic seconds.
     """
 
-    def __init__(self, threads: int, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        threads: int,
+        on_change: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._threads = threads
         self._on_change = on_change
+        self._clock = clock
+        self._begun: dict[str, float] = {}
         self._lock = threading.Lock()
         self._rounds = 0
         self._found_nothing: set[str] = set()
@@ -31,15 +40,26 @@ class Activity:
     def idle(self) -> bool:
         return len(self._found_nothing) == self._threads
 
-    def look(self, thread: str) -> int:
-        """*thread* is about to look for work; give the answer to :meth:`nothing`."""
+    def running(self) -> dict[str, float]:
+        """The threads that are inside a unit, and since when, the longest first."""
         with self._lock:
+            return dict(self._begun)
+
+    def look(self, thread: str) -> int:
+        """*thread* begins a unit, or looks for one; give the answer to :meth:`nothing`."""
+        with self._lock:
+            self._begun[thread] = self._clock()
             was_idle = self.idle
             self._found_nothing.discard(thread)  # it may find some, and make more
             rounds = self._rounds
         if was_idle:
             self._on_change()
         return rounds
+
+    def ended(self, thread: str) -> None:
+        """The unit that *thread* has begun is over, whatever came of it."""
+        with self._lock:
+            self._begun.pop(thread, None)
 
     def worked(self, *, failed: bool = False) -> None:
         """A unit did something, or failed, or knows of work to come."""

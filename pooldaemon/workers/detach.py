@@ -10,6 +10,8 @@ from pathlib import Path
 
 import daemon
 
+from pooldaemon.workers import logfiles
+
 UMASK = 0o022
 """python-daemon's own default is 0, which makes files that everybody can write."""
 
@@ -65,6 +67,7 @@ def _be_daemon(
                 pidfile=None,
             )
             context.open()
+            logfiles.note_output(logfile)
         status = run(lambda: tell(0))
     except BaseException:  # noqa: BLE001 - the process ends here; nothing may escape
         sys.excepthook(*sys.exc_info())

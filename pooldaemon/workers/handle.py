@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pooldaemon.workers.channel import Receiver
+from pooldaemon.workers.report import Report
 
 
 class WorkerState(enum.Enum):
@@ -33,6 +34,8 @@ TRANSITIONS = {
     WorkerState.KILLED: {WorkerState.DEAD},
     WorkerState.DEAD: set(),
 }
+
+NEVER = float("inf")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class WorkerDeath:
 class WorkerHandle:
     """One process, from its fork until it is reaped.
 
-    :param started: when it was forked (monotonic clock).
+    :param started: when it was forked (monotonic clock, as all times here).
     """
 
     def __init__(self, name: str, pid: int, receiver: Receiver, started: float) -> None:
@@ -75,10 +78,10 @@ class WorkerHandle:
         self.was_ready = False
         self.was_killed = False
         """By us."""
-        self.idle = False
-        self.units = 0
-        self.failures = 0
-        self.connections = 0
+        self.retired = False
+        """Told to end, so that its death is no failure."""
+        self.kill_at = NEVER
+        self.report = Report()
 
     def become(self, state: WorkerState) -> None:
         """Change the state. :raises RuntimeError: there is no such transition."""
@@ -95,26 +98,26 @@ class WorkerHandle:
                 self.become(WorkerState.READY)
                 self.was_ready = True
             elif kind == "heartbeat":
-                self._take_heartbeat(**message)
+                self.report = Report.of(message)
 
-    def _take_heartbeat(self, idle: bool, units: int, failures: int, connections: int) -> None:
-        self.idle = idle
-        self.units = units
-        self.failures = failures
-        self.connections = connections
+    def drain(self, kill_at: float = NEVER) -> None:
+        """Tell it to finish what is running.
 
-    def drain(self) -> None:
-        """Tell it to finish what is running."""
+        :param kill_at: when it is to be killed if it has not ended. An earlier time stays.
+        """
+        self.kill_at = min(self.kill_at, kill_at)
         if self.state in (WorkerState.BOOTING, WorkerState.READY):
             self.become(WorkerState.DRAINING)
-            self._signal(signal.SIGTERM)
+            self.retired = True
+            self.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it now."""
+        self.kill_at = NEVER
         if self.state not in (WorkerState.KILLED, WorkerState.DEAD):
             self.become(WorkerState.KILLED)
             self.was_killed = True
-            self._signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
 
     def reap(self) -> WorkerDeath | None:
         """Collect the process if it has ended. Never blocks."""
@@ -130,15 +133,16 @@ class WorkerHandle:
             return WorkerDeath(self.name, self.pid, None, _signal_name(-code), self.boot_error)
         return WorkerDeath(self.name, self.pid, code, None, self.boot_error)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
         # Not reaped yet, so the pid can't belong to anybody else.
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def __str__(self) -> str:
+        told = self.report
         return (
-            f"{self.name} (pid {self.pid}): {self.units} units, {self.failures} failed, "
-            f"at most {self.connections} connections open"
+            f"{self.name} (pid {self.pid}): {told.units} units, {told.failures} failed, "
+            f"at most {told.connections} connections open"
         )
 
 

@@ -10,17 +10,17 @@ import enum
 import logging
 import os
 import signal
-import sys
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
-from pooldaemon.connections import close_pool
-from pooldaemon.workers import statuses
-from pooldaemon.workers.channel import Receiver, Sender
+from pooldaemon.workers import logfiles, statuses
+from pooldaemon.workers.channel import Sender
+from pooldaemon.workers.crew import AT_ONCE, Crew
 from pooldaemon.workers.handle import WorkerDeath, WorkerHandle, WorkerState
+from pooldaemon.workers.nursery import Nursery
 from pooldaemon.workers.signals import SignalQueue
 
 logger = logging.getLogger("pooldaemon.supervisor")
@@ -30,6 +30,10 @@ HANDLED_SIGNALS = (
     signal.SIGINT,
     signal.SIGHUP,
     signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
     signal.SIGCHLD,
 )
 
@@ -42,11 +46,8 @@ BOOT_ATTEMPTS = 5
 BOOT_DELAY = 0.5, 8.0
 """First and longest delay, in seconds, between those tries."""
 
-RESPAWN_DELAY = 1.0, 30.0
-"""First and longest delay, in seconds, before a worker that died is replaced."""
-
-GOOD_LIFE = 60.0
-"""Seconds of life after which a worker's earlier deaths are forgiven."""
+HISTORY = 1000
+"""Workers of which the daemon gives an account at its end."""
 
 
 class Phase(enum.Enum):
@@ -70,7 +71,8 @@ class Supervisor:
 
     A context manager: inside it signals are noted, and :meth:`run` heeds them, those included that
     came before it. TERM, INT and HUP (the terminal is gone) drain; a second one, or QUIT, kills.
-    Main thread only.
+    USR1 opens the log files anew, USR2 logs every thread's stack, TTIN and TTOU add and remove a
+    worker. Main thread only.
     """
 
     def __init__(
@@ -93,27 +95,21 @@ class Supervisor:
         self._announced = False
         self._told_to_stop = False
         self._status = statuses.OK
-        self._kill_at = float("inf")
-        names = [f"worker-{number}" for number in range(1, config.processes + 1)]
-        self._backoffs = {name: Backoff(*RESPAWN_DELAY) for name in names}
         self._boot_backoff = Backoff(*BOOT_DELAY)
-        self._vacancies = dict.fromkeys(names, float("-inf"))  # name -> when to start it
-        self._workers: dict[str, WorkerHandle] = {}
-        self.history: list[WorkerHandle] = []
-        """Every worker that has been ready, in order, with its last report."""
+        self.history: deque[WorkerHandle] = deque(maxlen=HISTORY)
+        """The workers that have been ready and are dead, in order, with their last reports."""
 
     def __enter__(self) -> Supervisor:
         self._signals = SignalQueue(HANDLED_SIGNALS)
-        # Workers hold the other end; whatever way this process dies, they see its end.
-        self._lifeline, self._lifeline_held = os.pipe()
+        self._nursery = Nursery(self._run_worker, self._leave_to_parent)
+        self._crew = Crew(self._config.processes, self._nursery.fork)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for worker in self._workers.values():  # only after an error of our own
+        for worker in self._crew.workers.values():  # only after an error of our own
             worker.kill()
             os.waitpid(worker.pid, 0)
-        os.close(self._lifeline)
-        os.close(self._lifeline_held)
+        self._nursery.close()
         self._signals.close()
 
     def run(self) -> int:
@@ -128,85 +124,119 @@ class Supervisor:
         """Look at everything once and do what is due at *now*."""
         for number in self._signals.take():
             self._handle_signal(number, now)
-        for worker in list(self._workers.values()):
+        for worker in list(self._crew.workers.values()):
             worker.read_messages()
             if (death := worker.reap()) is not None:
                 self._bury(worker, death, now)
-        if self._phase is Phase.STARTING and self._is_any(WorkerState.READY):
+        if self._phase is Phase.STARTING and self._crew.has(WorkerState.READY):
             self._phase = Phase.RUNNING
-        if self._phase is Phase.RUNNING:
+        if self._phase is Phase.RUNNING and self._crew.is_complete:
             self._look_at_the_whole(now)
-        if now >= self._kill_at:
-            self._kill_all()
+        self._kill_the_late(now)
         if self._phase is not Phase.DRAINING:
-            self._fill_vacancies(now)
+            # A broken set-up must not fork a storm: until one worker is ready, one tries.
+            self._crew.fill(now, one_at_a_time=self._phase is Phase.STARTING)
 
     def _channels(self) -> list[int]:
-        receivers = [worker.receiver for worker in self._workers.values()]
+        receivers = [worker.receiver for worker in self._crew.workers.values()]
         return [receiver.descriptor for receiver in receivers if not receiver.ended]
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: let go of what is the supervisor's."""
+        for number in HANDLED_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        self._signals.close_descriptors()
+        for sibling in self._crew.workers.values():
+            sibling.receiver.close()
+        self._release()
 
     # -- deciding ---------------------------------------------------------------------
 
     def _ended(self) -> bool:
-        return self._phase is Phase.DRAINING and not self._workers
+        return self._phase is Phase.DRAINING and not self._crew.workers
 
     def _pause(self, now: float) -> float:
-        waits_for_first = self._phase is Phase.STARTING and self._workers
-        due = [] if waits_for_first else list(self._vacancies.values())
-        return max(0.0, min([now + TICK, self._kill_at, *due]) - now)
+        due = [now + TICK, *(worker.kill_at for worker in self._crew.workers.values())]
+        if not (self._phase is Phase.STARTING and self._crew.workers):
+            due.append(self._crew.next_start())
+        return max(0.0, min(due) - now)
 
     def _handle_signal(self, number: signal.Signals, now: float) -> None:
-        if number is signal.SIGCHLD:
-            return
+        match number:
+            case signal.SIGCHLD:
+                pass  # its coming has ended the wait
+            case signal.SIGUSR1:
+                logfiles.reopen()
+                self._tell_workers(number)
+            case signal.SIGUSR2:
+                logger.warning("SIGUSR2: the workers log their stacks")
+                self._tell_workers(number)
+            case signal.SIGTTIN:
+                self.scale(self._crew.size + 1)
+            case signal.SIGTTOU:
+                self.scale(max(1, self._crew.size - 1))
+            case _:
+                self._stop(number, now)
+
+    def _stop(self, number: signal.Signals, now: float) -> None:
         if number is signal.SIGQUIT or self._told_to_stop:
             logger.warning("%s: killing the workers", number.name)
-            self._drain(now, 0.0)
+            self._drain(now)
         else:
-            logger.info("%s: draining, for up to %g s", number.name, self._config.graceful_timeout)
-            self._drain(now, self._config.graceful_timeout)
+            seconds = self._config.graceful_timeout
+            logger.info("%s: draining, for up to %g s", number.name, seconds)
+            self._drain(now + seconds)
         self._told_to_stop = True
 
-    def _drain(self, now: float, seconds: float) -> None:
-        self._phase = Phase.DRAINING
-        self._kill_at = min(self._kill_at, now + seconds)
-        self._vacancies.clear()
-        for worker in self._workers.values():
+    def _tell_workers(self, number: signal.Signals) -> None:
+        for worker in self._crew.workers.values():
+            # One that boots may have no handler yet, and would die of it.
+            if worker.was_ready:
+                worker.signal(number)
+
+    def scale(self, size: int) -> None:
+        """Have *size* workers from now on; those that are too many drain."""
+        if self._phase is Phase.DRAINING:
+            return
+        logger.info("workers: %d, were %d", size, self._crew.size)
+        for worker in self._crew.resize(size):
             worker.drain()
 
-    def _kill_all(self) -> None:
-        self._kill_at = float("inf")
-        for worker in self._workers.values():
-            logger.error("%s: killed in the middle of its work", worker)
-            worker.kill()
-            self._status = statuses.KILLED
+    def _drain(self, kill_at: float) -> None:
+        self._phase = Phase.DRAINING
+        self._crew.close_vacancies()
+        for worker in self._crew.workers.values():
+            worker.drain(kill_at)
+
+    def _kill_the_late(self, now: float) -> None:
+        for worker in self._crew.workers.values():
+            if now >= worker.kill_at:
+                logger.error("%s: killed in the middle of its work", worker)
+                worker.kill()
+                if self._phase is Phase.DRAINING:
+                    self._status = statuses.KILLED
 
     def _look_at_the_whole(self, now: float) -> None:
-        if len(self._workers) < self._config.processes:
-            return
-        if any(worker.state is not WorkerState.READY for worker in self._workers.values()):
-            return
         if not self._announced:
             self._announced = True
             self._on_ready()
         if self._config.until_idle and self._all_idle():
             # A worker tells before it takes work. What one has told while another's channel was
             # being read is read now.
-            for worker in self._workers.values():
+            for worker in self._crew.workers.values():
                 worker.read_messages()
             if self._all_idle():
                 logger.info("no work is left")
-                self._drain(now, self._config.graceful_timeout)
+                self._drain(now + self._config.graceful_timeout)
 
     def _all_idle(self) -> bool:
-        return all(worker.idle for worker in self._workers.values())
-
-    def _is_any(self, state: WorkerState) -> bool:
-        return any(worker.state is state for worker in self._workers.values())
+        return all(worker.report.idle for worker in self._crew.workers.values())
 
     # -- deaths -----------------------------------------------------------------------
 
     def _bury(self, worker: WorkerHandle, death: WorkerDeath, now: float) -> None:
-        del self._workers[worker.name]
+        del self._crew.workers[worker.name]
         if worker.was_ready:
             self.history.append(worker)
         try:
@@ -214,86 +244,35 @@ class Supervisor:
         except Exception:
             logger.exception("worker_died failed")
         if self._phase is Phase.DRAINING:
-            if worker.was_ready and death.status != statuses.OK and not worker.was_killed:
-                logger.error("%s while it finished its work", death)
-                self._status = statuses.KILLED
-            return
-        if self._phase is Phase.STARTING:
+            self._bury_at_end(worker, death)
+        elif self._phase is Phase.STARTING:
             self._bury_at_start(death, now)
-            return
-        backoff = self._backoffs[worker.name]
-        if now - worker.started >= GOOD_LIFE:
-            backoff.reset()
-        delay = backoff.next_delay()
-        logger.error("%s; another one starts in %.1f s", death, delay)
-        self._vacancies[worker.name] = now + delay
+        elif worker.name not in self._crew.places:
+            logger.info("%s, and is not replaced", death)
+        else:
+            self._replace(worker, death, now)
+
+    def _bury_at_end(self, worker: WorkerHandle, death: WorkerDeath) -> None:
+        if worker.was_ready and death.status != statuses.OK and not worker.was_killed:
+            logger.error("%s while it finished its work", death)
+            self._status = statuses.KILLED
 
     def _bury_at_start(self, death: WorkerDeath, now: float) -> None:
         delay = self._boot_backoff.next_delay()
         if self._boot_backoff.failures >= BOOT_ATTEMPTS:
             logger.critical("Giving up after %d attempts to start: %s", BOOT_ATTEMPTS, death)
             self._status = statuses.BOOT_FAILED
-            self._drain(now, 0.0)
+            self._drain(now)
             return
         logger.error("%s; next attempt in %.1f s", death, delay)
-        self._vacancies = dict.fromkeys([*self._vacancies, death.name], now + delay)
+        self._crew.vacate(death.name, now + delay)
+        self._crew.postpone(now + delay)
 
-    # -- births -----------------------------------------------------------------------
-
-    def _fill_vacancies(self, now: float) -> None:
-        for name, not_before in list(self._vacancies.items()):
-            if self._phase is Phase.STARTING and self._workers:
-                return  # one at a time until one is ready: a broken set-up must not fork a storm
-            if not_before <= now:
-                del self._vacancies[name]
-                self._start(name, now)
-
-    def _start(self, name: str, now: float) -> None:
-        close_pool()  # the child may not inherit a session
-        strays = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
-        if strays:
-            logger.warning(
-                "Forking while other threads run: %s. A lock that one of them holds stays locked "
-                "in the worker for ever; start threads in worker_init().",
-                ", ".join(strays),
-            )
-        read_end, write_end = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Until the child has handlers of its own a signal would run the parent's in it.
-        previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._be_worker(name, read_end, write_end, previous)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-        os.close(write_end)
-        self._workers[name] = WorkerHandle(name, pid, Receiver(read_end), now)
-        logger.info("%s: started as pid %d", name, pid)
-
-    def _be_worker(
-        self, name: str, read_end: int, write_end: int, mask: set[int | signal.Signals]
-    ) -> None:
-        """The child's side of the fork. Never returns: the parent's stack is not the child's."""
-        status = statuses.CRASHED
-        try:
-            os.close(read_end)
-            os.close(self._lifeline_held)
-            for other in self._workers.values():
-                other.receiver.close()
-            for number in HANDLED_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-            signal.set_wakeup_fd(-1)
-            self._signals.close_descriptors()
-            self._release()
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            status = self._run_worker(name, Sender(write_end), self._lifeline)
-        except BaseException:
-            logger.critical("%s crashed", name, exc_info=True)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            logging.shutdown()
-            # Nothing of the parent's may run in the child: no finally, no atexit.
-            os._exit(status)
+    def _replace(self, worker: WorkerHandle, death: WorkerDeath, now: float) -> None:
+        if worker.retired and death.status == statuses.OK:
+            self._crew.vacate(worker.name, AT_ONCE)
+            return
+        place = self._crew.places[worker.name]
+        delay = place.delay_after(now - worker.started)
+        logger.error("%s; another one starts in %.1f s", death, delay)
+        self._crew.vacate(worker.name, now + delay)

@@ -59,6 +59,8 @@ class WorkerThread(threading.Thread):
             pause = self._backoff.next_delay()
             logger.exception("%s: a unit of work failed; next in %.1f s", self.name, pause)
             return pause
+        finally:
+            self._activity.ended(self.name)
         self._backoff.reset()
         if isinstance(result, datetime.timedelta):
             self._activity.waiting()

@@ -12,18 +12,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from django.db import connections
 
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.connections import auto_close_db, close_pool, limit_connections, peak_connections
-from pooldaemon.workers import statuses
+from pooldaemon.workers import logfiles, memory, statuses
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.report import Report
 from pooldaemon.workers.signals import SignalQueue
+from pooldaemon.workers.stacks import dump_stacks
 from pooldaemon.workers.threads import WorkerThread
 
 logger = logging.getLogger("pooldaemon.workers")
@@ -72,10 +74,10 @@ class Worker:
         self._sender = sender
         self._lifeline = lifeline
         self._stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGHUP):
-            # The terminal sends these to the whole group; the supervisor speaks for us.
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
+            # They may be sent to the whole group; the supervisor speaks for us.
             signal.signal(number, signal.SIG_IGN)
-        self._signals = SignalQueue([signal.SIGTERM])
+        self._signals = SignalQueue([signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
         signal.signal(signal.SIGQUIT, lambda *_: os._exit(statuses.KILLED))
         # At once, from the thread: who waits for the last unit must know before a unit begins.
         on_change = self._report if config.until_idle else lambda: None
@@ -130,8 +132,14 @@ class Worker:
             self._report()
 
     def _heed_signals(self) -> None:
-        if self._signals.take():  # there is only TERM
-            self._stop.set()
+        for number in self._signals.take():
+            if number is signal.SIGTERM:
+                self._stop.set()
+            elif number is signal.SIGUSR1:
+                logfiles.reopen()
+            else:
+                stacks = dump_stacks(self._activity.running())
+                logger.warning("%s: stacks of all threads\n%s", self.info.name, stacks)
 
     def _follow_supervisor(self) -> None:
         """A thread: when the supervisor is gone, however it ended, so is this process."""
@@ -142,13 +150,18 @@ class Worker:
         os._exit(statuses.KILLED)
 
     def _report(self) -> None:
-        self._sender.send(
-            "heartbeat",
+        running = self._activity.running()
+        longest = next(iter(running.items()), None)
+        told = Report(
             idle=self._activity.idle,
             units=self._activity.units,
             failures=self._activity.failures,
+            busy=len(running),
+            longest=longest and (longest[0], time.monotonic() - longest[1]),
             connections=peak_connections(),
+            rss=memory.resident(),
         )
+        self._sender.send("heartbeat", **asdict(told))
 
     def _call_hook(self, hook: Callable[[WorkerInfo], None]) -> None:
         try:

@@ -29,6 +29,16 @@ def test_hooks_run_in_order_in_the_process_they_belong_to(
         assert (died["status"], died["signal"], died["error"]) == (0, None, None)
 
 
+def test_what_the_supervisor_has_loaded_is_kept_from_the_workers_collector(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    options = ("--until-idle", "--in-worker_init", "report_frozen")
+    daemon = start_work(sqlite, "idle", *options)
+    (event,) = daemon.wait_for("frozen")
+    assert event["objects"] > 10_000
+    daemon.ends_with(0)
+
+
 @pytest.mark.parametrize("hook", ["worker_exit", "worker_died"])
 def test_a_hook_that_raises_at_the_end_is_logged_and_stops_nothing(
     start_work: StartDaemon, sqlite: SQLiteDatabase, hook: str

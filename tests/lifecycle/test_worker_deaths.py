@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pooldaemon.workers.supervisor import RESPAWN_DELAY
+from pooldaemon.workers.crew import RESPAWN_DELAY
 from tests.lifecycle import processes
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import Daemon

@@ -9,6 +9,7 @@ import pytest
 
 from pooldaemon.workers.channel import Receiver, Sender
 from pooldaemon.workers.handle import TRANSITIONS, WorkerDeath, WorkerHandle, WorkerState
+from pooldaemon.workers.report import Report
 from tests.support.poll import wait_until
 
 DEADLINE = 5.0
@@ -75,10 +76,11 @@ def test_messages_change_what_is_known_of_the_worker(sleeper: Child) -> None:
     handle = sleeper.handle
     assert not handle.was_ready
     sleeper.sender.send("ready")
-    sleeper.sender.send("heartbeat", idle=True, units=5, failures=2, connections=3)
+    sleeper.sender.send("heartbeat", idle=True, units=5, failures=2, connections=3, later=1)
     sleeper.sender.send("some news of a later version", x=1)
     handle.read_messages()
-    assert (handle.state, handle.was_ready, handle.idle) == (WorkerState.READY, True, True)
+    assert (handle.state, handle.was_ready) == (WorkerState.READY, True)
+    assert handle.report == Report(idle=True, units=5, failures=2, connections=3)
     assert str(handle) == (
         f"worker-1 (pid {sleeper.pid}): 5 units, 2 failed, at most 3 connections open"
     )

@@ -1,5 +1,6 @@
 """What a hook of the command ``work`` can be told to do."""
 
+import gc
 import sys
 import threading
 from pathlib import Path
@@ -21,6 +22,10 @@ def connect_in_open_atomic() -> None:
 
 def report_sessions() -> None:
     journal().note("inherited", sessions=open_sessions())
+
+
+def report_frozen() -> None:
+    journal().note("frozen", objects=gc.get_freeze_count())
 
 
 def start_thread() -> None:

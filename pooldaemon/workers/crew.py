@@ -1,0 +1,97 @@
+"""Runs in the parent: the places that workers fill, and who is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pooldaemon.backoff import Backoff
+from pooldaemon.workers.handle import NEVER, WorkerHandle, WorkerState
+
+RESPAWN_DELAY = 1.0, 30.0
+"""First and longest delay, in seconds, before a worker that died is replaced."""
+
+GOOD_LIFE = 60.0
+"""Seconds of life after which a worker's earlier deaths are forgiven."""
+
+AT_ONCE = float("-inf")
+
+
+class Place:
+    """``worker-1``: filled by one process at a time."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.backoff = Backoff(*RESPAWN_DELAY)
+
+    def delay_after(self, life: float) -> float:
+        """Seconds before the next one starts, after one that lived for *life* seconds."""
+        if life >= GOOD_LIFE:
+            self.backoff.reset()
+        return self.backoff.next_delay()
+
+
+class Crew:
+    """So many places, and the processes in them.
+
+    :param size: how many, 1 or more.
+    :param fork: starts the process of that name.
+    """
+
+    def __init__(self, size: int, fork: Callable[[str, float], WorkerHandle]) -> None:
+        self._fork = fork
+        self.workers: dict[str, WorkerHandle] = {}
+        self.places: dict[str, Place] = {}
+        self._vacancies: dict[str, float] = {}  # name -> when to start it
+        self.resize(size)
+
+    @property
+    def size(self) -> int:
+        return len(self.places)
+
+    def resize(self, size: int) -> list[WorkerHandle]:
+        """Have *size* places from now on; returns the workers that have none any more."""
+        names = [f"worker-{number}" for number in range(1, size + 1)]
+        for name in names:
+            if name not in self.places:
+                self.places[name] = Place(name)
+                if name not in self.workers:  # one may still be draining
+                    self._vacancies[name] = AT_ONCE
+        for name in [*self.places][size:]:
+            del self.places[name]
+            self._vacancies.pop(name, None)
+        return [worker for name, worker in self.workers.items() if name not in self.places]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every place has a worker that is ready, and nobody else is there."""
+        return self.workers.keys() == self.places.keys() and all(
+            worker.state is WorkerState.READY for worker in self.workers.values()
+        )
+
+    def has(self, state: WorkerState) -> bool:
+        return any(worker.state is state for worker in self.workers.values())
+
+    def next_start(self) -> float:
+        """When the next vacancy is to be filled."""
+        return min(self._vacancies.values(), default=NEVER)
+
+    def vacate(self, name: str, when: float) -> None:
+        """The worker of this place is to be replaced at *when*."""
+        self._vacancies[name] = when
+
+    def postpone(self, when: float) -> None:
+        """Fill no vacancy before *when*."""
+        self._vacancies = dict.fromkeys(self._vacancies, when)
+
+    def close_vacancies(self) -> None:
+        """Start nobody any more."""
+        self._vacancies.clear()
+
+    def fill(self, now: float, *, one_at_a_time: bool) -> None:
+        """Start the workers that are due."""
+        for name, not_before in list(self._vacancies.items()):
+            if one_at_a_time and self.workers:
+                return
+            if not_before <= now:
+                del self._vacancies[name]
+                self.workers[name] = self._fork(name, now)
