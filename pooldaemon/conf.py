@@ -100,6 +100,14 @@ class DaemonConfig:
         say.
     :param idle_interval: seconds a thread waits after it found no work.
     :param graceful_timeout: seconds that running units get to end before they are killed.
+    :param boot_timeout: seconds a worker gets to be ready before it is killed.
+    :param heartbeat_timeout: seconds of a worker's silence after which it is killed.
+    :param unit_timeout: seconds after which a unit is taken to hang; ``None``: never.
+    :param crash_limit: deaths of a worker, each within a minute of its start, after which the
+        daemon gives up; ``None``: never.
+    :param max_units: units after which a worker is replaced; ``None``: never.
+    :param max_rss: memory in MiB, likewise.
+    :param max_age: seconds of life, likewise.
     :param until_idle: end when no thread finds work any more.
     """
 
@@ -108,6 +116,13 @@ class DaemonConfig:
     max_connections: int | None = None
     idle_interval: float = 1.0
     graceful_timeout: float = 30.0
+    boot_timeout: float = 60.0
+    heartbeat_timeout: float = 30.0
+    unit_timeout: float | None = None
+    crash_limit: int | None = 10
+    max_units: int | None = None
+    max_rss: int | None = None
+    max_age: float | None = None
     until_idle: bool = False
 
 
@@ -117,6 +132,14 @@ DAEMON_RULES = {
     "max_connections": Number(1, MAX_CONNECTIONS, whole=True, also=(None,)),
     "idle_interval": Number(0.01, MAX_SECONDS),
     "graceful_timeout": Number(0, MAX_SECONDS),
+    "boot_timeout": Number(0.1, MAX_SECONDS),
+    # A worker reports once a second, a little later on a busy machine.
+    "heartbeat_timeout": Number(3, MAX_SECONDS),
+    "unit_timeout": Number(0.1, MAX_SECONDS, also=(None,)),
+    "crash_limit": Number(1, 1000, whole=True, also=(None,)),
+    "max_units": Number(1, 10**12, whole=True, also=(None,)),
+    "max_rss": Number(1, 10**7, whole=True, also=(None,)),
+    "max_age": Number(1, 52 * MAX_SECONDS, also=(None,)),
 }
 
 

@@ -12,7 +12,9 @@ from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
+from pooldaemon.pool import handle
 from pooldaemon.pool.registry import registry
 from pooldaemon.stats import PoolStats
 
@@ -261,3 +263,9 @@ def pool_stats() -> tuple[PoolStats, ...]:
 def peak_connections() -> int:
     """The most sessions that any one pool of this process has had open at once."""
     return max((pool.dialect.peak_sessions for pool in registry.all()), default=0)
+
+
+def physical(connection: BaseDatabaseWrapper) -> Any:
+    """The driver's connection that one of Django's wrappers, which is connected, uses now."""
+    raw = connection.connection
+    return handle.physical(raw) if isinstance(raw, handle.BorrowedConnection) else raw

@@ -33,11 +33,13 @@ class Holder:
     :ivar thread: its name.
     :ivar seconds: for how long.
     :ivar place: file, line and function that borrowed it.
+    :ivar session: its number on the server; ``None`` if the database has none.
     """
 
     thread: str
     seconds: float
     place: str
+    session: int | None = None
 
     def __str__(self) -> str:
         return f"{self.thread} for {self.seconds:.1f} s, borrowed at {self.place}"

@@ -44,7 +44,8 @@ class BaseDaemonCommand(BaseCommand):
     and the command line. Needs ``fork``: Linux, macOS and other Unix systems.
 
     Exit status: 0 drained, or idle with ``--until-idle``; 1 wrong options or settings; 3 no worker
-    could start; 4 units were killed when the graceful timeout had passed.
+    could start; 4 units were killed when the graceful timeout had passed; 5 a worker crashed
+    again and again.
     """
 
     processes: int = 1
@@ -58,6 +59,21 @@ class BaseDaemonCommand(BaseCommand):
     """Seconds a thread waits after it found no work."""
     graceful_timeout: float = 30.0
     """Seconds running units get to end after TERM or INT."""
+    boot_timeout: float = 60.0
+    """Seconds a worker gets to be ready."""
+    heartbeat_timeout: float = 30.0
+    """Seconds of a worker's silence after which it is killed and replaced."""
+    unit_timeout: float | None = None
+    """Seconds after which a unit is taken to hang. ``None``: it may take as long as it likes."""
+    crash_limit: int | None = 10
+    """Deaths of a worker, each within a minute, after which the daemon gives up."""
+    max_units: int | None = None
+    """Units after which a worker is replaced. This limit and the next two are lowered at random
+    by up to a tenth, so that workers do not leave together."""
+    max_rss: int | None = None
+    """Memory, in MiB, above which a worker is replaced."""
+    max_age: float | None = None
+    """Seconds after which a worker is replaced."""
     databases: tuple[str, ...] = (DEFAULT_DB_ALIAS,)
     """Databases that must answer before a worker counts as ready."""
 

@@ -79,6 +79,8 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     """The clean kinds of statement that its borrower has run."""
     foreign_results: bool
     """The server may still answer for an earlier borrower's last statements."""
+    session: int
+    """Its number on the server. Kept, since the driver does not tell it during a query."""
     watch: int
     """A second descriptor of the socket: it tells when the server ends the session, also after
     the driver has given up and closed its own."""
@@ -117,6 +119,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         self.broken = self.dirty = self.changed_schema = False
         self.expected = self.foreign_results = False
         self.vouched = self.ran = DIRTY
+        self.session = self.thread_id()
         self.watch = os.dup(self.fileno())
         self.poll = select.poll()
         self.poll.register(self.watch, select.POLLIN)

@@ -46,7 +46,12 @@ def _holders(slots: Sequence[Slot]) -> tuple[Holder, ...]:
     """Who has borrowed, the longest first."""
     now = time.monotonic()
     found = [
-        Holder(holder.name, now - slot.held_since, describe(slot.place))
+        Holder(
+            holder.name,
+            now - slot.held_since,
+            describe(slot.place),
+            getattr(slot.dbapi_connection, "session", None),
+        )
         for slot in slots
         if (holder := slot.holder) is not None
     ]

@@ -23,7 +23,7 @@ class Activity:
     def __init__(
         self,
         threads: int,
-        on_change: Callable[[], None],
+        on_change: Callable[[], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._threads = threads

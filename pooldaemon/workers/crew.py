@@ -19,15 +19,18 @@ AT_ONCE = float("-inf")
 class Place:
     """``worker-1``: filled by one process at a time."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.backoff = Backoff(*RESPAWN_DELAY)
+    def __init__(self) -> None:
+        self._backoff = Backoff(*RESPAWN_DELAY)
+        self.crashes = 0
+        """Deaths at work since the last good life."""
 
-    def delay_after(self, life: float) -> float:
-        """Seconds before the next one starts, after one that lived for *life* seconds."""
-        if life >= GOOD_LIFE:
-            self.backoff.reset()
-        return self.backoff.next_delay()
+    def delay_after(self, worker: WorkerHandle, now: float) -> float:
+        """Note the death of *worker*; the seconds before the next one starts."""
+        if now - worker.started >= GOOD_LIFE:
+            self._backoff.reset()
+            self.crashes = 0
+        self.crashes += worker.was_ready
+        return self._backoff.next_delay()
 
 
 class Crew:
@@ -53,7 +56,7 @@ class Crew:
         names = [f"worker-{number}" for number in range(1, size + 1)]
         for name in names:
             if name not in self.places:
-                self.places[name] = Place(name)
+                self.places[name] = Place()
                 if name not in self.workers:  # one may still be draining
                     self._vacancies[name] = AT_ONCE
         for name in [*self.places][size:]:
@@ -67,9 +70,6 @@ class Crew:
         return self.workers.keys() == self.places.keys() and all(
             worker.state is WorkerState.READY for worker in self.workers.values()
         )
-
-    def has(self, state: WorkerState) -> bool:
-        return any(worker.state is state for worker in self.workers.values())
 
     def next_start(self) -> float:
         """When the next vacancy is to be filled."""

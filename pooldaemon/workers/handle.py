@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import enum
+import logging
 import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pooldaemon.sessions import Session
+from pooldaemon.workers import memory
 from pooldaemon.workers.channel import Receiver
 from pooldaemon.workers.report import Report
+
+logger = logging.getLogger("pooldaemon.supervisor")
 
 
 class WorkerState(enum.Enum):
@@ -38,6 +43,10 @@ TRANSITIONS = {
 NEVER = float("inf")
 
 
+ABORT_GRACE = 1.0
+"""Seconds that a worker which is aborted gets to write its stacks before it is killed."""
+
+
 @dataclass(frozen=True)
 class WorkerDeath:
     """What the hook ``worker_died`` is told.
@@ -47,6 +56,12 @@ class WorkerDeath:
     :ivar status: its exit status, ``None`` if a signal ended it.
     :ivar signal: the signal's name, ``None`` if it exited.
     :ivar error: why it could not boot, ``None`` if it had.
+    :ivar was_ready: it had booted: it died at work.
+    :ivar reason: why the supervisor killed it, ``None`` if it did not.
+    :ivar last_unit: at its last report, at most a second before, the unit that had been running
+        longest: ``"in worker-1/thread-2 for 3.1 s"``. ``None`` if there was none.
+    :ivar oom: it got SIGKILL, not from the supervisor, and since its last report the kernel has
+        killed a process for want of memory.
     """
 
     name: str
@@ -54,12 +69,35 @@ class WorkerDeath:
     status: int | None
     signal: str | None
     error: str | None = None
+    was_ready: bool = True
+    reason: str | None = None
+    last_unit: str | None = None
+    oom: bool = False
 
     def __str__(self) -> str:
         if self.error:
             return f"{self.name} (pid {self.pid}) could not start: {self.error}"
-        how = f"was ended by {self.signal}" if self.signal else f"exited with status {self.status}"
-        return f"{self.name} (pid {self.pid}) {how}"
+        parts = [
+            f"was ended by {self.signal}" if self.signal else f"exited with status {self.status}"
+        ]
+        if self.reason:
+            parts.append(f"by the supervisor: {self.reason}")
+        if not self.was_ready:
+            parts.append("before it was ready")
+        if self.oom:
+            parts.append("as it seems by the kernel, for want of memory")
+        if self.last_unit:
+            parts.append(f"its longest unit was {self.last_unit}")
+        return f"{self.name} (pid {self.pid}) " + ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class OverdueUnit:
+    """A unit past ``unit_timeout``: in which thread, with which sessions of the server."""
+
+    thread: str
+    seconds: float
+    sessions: tuple[Session, ...]
 
 
 class WorkerHandle:
@@ -76,12 +114,18 @@ class WorkerHandle:
         self.receiver = receiver
         self.boot_error: str | None = None
         self.was_ready = False
-        self.was_killed = False
-        """By us."""
+        self.killed_for: str | None = None
+        """Why we have killed it."""
         self.retired = False
-        """Told to end, so that its death is no failure."""
+        """Told to end, or ending by itself, so that its death is no failure."""
         self.kill_at = NEVER
         self.report = Report()
+        self.last_heard = started
+        self.sessions: set[Session] = set()
+        """What it has open on servers."""
+        self.overdue: list[OverdueUnit] = []
+        """Reported, and not yet looked at."""
+        self._oom_kills = memory.oom_kills()
 
     def become(self, state: WorkerState) -> None:
         """Change the state. :raises RuntimeError: there is no such transition."""
@@ -89,16 +133,34 @@ class WorkerHandle:
             raise RuntimeError(f"{self.name}: {self.state.value} can't become {state.value}")
         self.state = state
 
-    def read_messages(self) -> None:
+    def read_messages(self, now: float) -> None:
+        """Take in what the worker has told. What a later version may tell on top is passed over."""
         for message in self.receiver.receive():
-            kind = message.pop("kind")
-            if kind == "boot_failed":
-                self.boot_error = message["error"]
-            elif kind == "ready" and self.state is WorkerState.BOOTING:
-                self.become(WorkerState.READY)
-                self.was_ready = True
-            elif kind == "heartbeat":
-                self.report = Report.of(message)
+            self.last_heard = now
+            match message:
+                case {"kind": "boot_failed", "error": error}:
+                    self.boot_error = error
+                case {"kind": "ready"} if self.state is WorkerState.BOOTING:
+                    self.become(WorkerState.READY)
+                    self.was_ready = True
+                case {"kind": "heartbeat"}:
+                    self.report = Report.of(message)
+                    self._oom_kills = memory.oom_kills()
+                case {"kind": "session", "alias": alias, "number": number}:
+                    self.sessions.add((alias, number))
+                case {"kind": "session_over", "alias": alias, "number": number}:
+                    self.sessions.discard((alias, number))
+                case {"kind": "leaving", "reason": reason}:
+                    self._take_leave(reason)
+                case {"kind": "overdue", "thread": thread, "seconds": seconds, "sessions": given}:
+                    sessions = tuple((alias, number) for alias, number in given)
+                    self.overdue.append(OverdueUnit(thread, seconds, sessions))
+
+    def _take_leave(self, reason: str) -> None:
+        if self.state is WorkerState.READY:
+            logger.info("%s (pid %d) drains and will be replaced: %s", self.name, self.pid, reason)
+            self.become(WorkerState.DRAINING)
+            self.retired = True
 
     def drain(self, kill_at: float = NEVER) -> None:
         """Tell it to finish what is running.
@@ -111,27 +173,45 @@ class WorkerHandle:
             self.retired = True
             self.signal(signal.SIGTERM)
 
-    def kill(self) -> None:
-        """End it now."""
-        self.kill_at = NEVER
-        if self.state not in (WorkerState.KILLED, WorkerState.DEAD):
+    def kill(self, reason: str) -> None:
+        """End it now; also one that does not die of :meth:`abort`."""
+        if self.killed_for is None:
             self.become(WorkerState.KILLED)
-            self.was_killed = True
-            self.signal(signal.SIGKILL)
+            self.killed_for = reason
+        elif self.kill_at == NEVER:
+            return  # it is about to die
+        self.kill_at = NEVER
+        self.signal(signal.SIGKILL)
 
-    def reap(self) -> WorkerDeath | None:
+    def abort(self, reason: str, now: float) -> None:
+        """Let it write the stacks of its threads and die; it is killed if it does not."""
+        self.become(WorkerState.KILLED)
+        self.killed_for = reason
+        self.kill_at = now + ABORT_GRACE
+        self.signal(signal.SIGABRT)
+
+    def reap(self, now: float) -> WorkerDeath | None:
         """Collect the process if it has ended. Never blocks."""
         # This pid and no other: a library may have children of its own, and waits for them.
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid == 0:
             return None
-        self.read_messages()
+        self.read_messages(now)
         self.receiver.close()
         self.become(WorkerState.DEAD)
         code = os.waitstatus_to_exitcode(status)
-        if code < 0:
-            return WorkerDeath(self.name, self.pid, None, _signal_name(-code), self.boot_error)
-        return WorkerDeath(self.name, self.pid, code, None, self.boot_error)
+        killed = code == -signal.SIGKILL and self.killed_for is None
+        return WorkerDeath(
+            self.name,
+            self.pid,
+            status=code if code >= 0 else None,
+            signal=_signal_name(-code) if code < 0 else None,
+            error=self.boot_error,
+            was_ready=self.was_ready,
+            reason=self.killed_for,
+            last_unit=self.report.last_unit,
+            oom=killed and memory.oom_kills() > self._oom_kills,
+        )
 
     def signal(self, number: signal.Signals) -> None:
         # Not reaped yet, so the pid can't belong to anybody else.

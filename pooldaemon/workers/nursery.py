@@ -1,24 +1,27 @@
-"""Runs in the parent until the fork, and in the child from there: where workers are born."""
+"""Runs in the parent, up to the fork: where workers and helpers are born."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
-import sys
-import threading
 from collections.abc import Callable
 
-from pooldaemon.connections import close_pool
 from pooldaemon.workers import statuses
 from pooldaemon.workers.channel import Receiver, Sender
+from pooldaemon.workers.forking import fork
 from pooldaemon.workers.handle import WorkerHandle
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
+HELPER_TIMEOUT = 5
+"""Seconds after which a helper is ended by the kernel: its server may not answer."""
+
 
 class Nursery:
-    """Forks workers. Main thread only.
+    """Forks workers, and helpers: short-lived processes for what a supervisor must not do itself.
+
+    Main thread only.
 
     :param run_worker: runs in the child, with the worker's name, the end of its channel and the
         descriptor of its lifeline; returns its exit status.
@@ -30,53 +33,56 @@ class Nursery:
     ) -> None:
         self._run_worker = run_worker
         self._release = release
+        self._helpers: set[int] = set()
         # Workers hold the other end; whatever way this process dies, they see its end.
         self._lifeline, self._lifeline_held = os.pipe()
 
     def close(self) -> None:
+        """Wait for the helpers, and let go of the workers."""
+        for pid in self._helpers:
+            os.waitpid(pid, 0)
         os.close(self._lifeline)
         os.close(self._lifeline_held)
 
     def fork(self, name: str, now: float) -> WorkerHandle:
-        close_pool()  # the child may not inherit a session
-        strays = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
-        if strays:
-            logger.warning(
-                "Forking while other threads run: %s. A lock that one of them holds stays locked "
-                "in the worker for ever; start threads in worker_init().",
-                ", ".join(strays),
-            )
         read_end, write_end = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Until the child has handlers of its own a signal would run the parent's in it.
-        previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._be_worker(name, read_end, write_end, previous)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+        def release() -> None:
+            os.close(read_end)
+            self._leave_to_parent()
+
+        def run() -> int:
+            return self._run_worker(name, Sender(write_end), self._lifeline)
+
+        pid = fork(name, run, release)
         os.close(write_end)
         logger.info("%s: started as pid %d", name, pid)
         return WorkerHandle(name, pid, Receiver(read_end), now)
 
-    def _be_worker(
-        self, name: str, read_end: int, write_end: int, mask: set[int | signal.Signals]
-    ) -> None:
-        """The child's side of the fork. Never returns: the parent's stack is not the child's."""
-        status = statuses.CRASHED
-        try:
-            os.close(read_end)
-            os.close(self._lifeline_held)
-            self._release()
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            status = self._run_worker(name, Sender(write_end), self._lifeline)
-        except BaseException:
-            logger.critical("%s crashed", name, exc_info=True)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            logging.shutdown()
-            # Nothing of the parent's may run in the child: no finally, no atexit.
-            os._exit(status)
+    def fork_helper(self, work: Callable[[], None]) -> None:
+        """Do *work* in a process of its own, which is not waited for. An error is logged."""
+
+        def run() -> int:
+            # The kernel's doing, not Python's: a query would keep a handler waiting.
+            signal.alarm(HELPER_TIMEOUT)
+            try:
+                work()
+            except Exception as error:
+                logger.warning("A helper process failed: %s", error, exc_info=True)
+                return statuses.FAILED
+            return statuses.OK
+
+        self._helpers.add(fork("a helper", run, self._leave_to_parent))
+
+    def reap_helpers(self) -> None:
+        """Collect those that have ended. Never blocks."""
+        for pid in list(self._helpers):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._helpers.discard(pid)
+                if status == signal.SIGALRM:
+                    logger.warning("A helper process did not end within %d s", HELPER_TIMEOUT)
+
+    def _leave_to_parent(self) -> None:
+        os.close(self._lifeline_held)
+        self._release()

@@ -19,7 +19,8 @@ from pooldaemon.conf import DaemonConfig
 from pooldaemon.workers import logfiles, statuses
 from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.crew import AT_ONCE, Crew
-from pooldaemon.workers.handle import WorkerDeath, WorkerHandle, WorkerState
+from pooldaemon.workers.guard import Guard
+from pooldaemon.workers.handle import WorkerDeath, WorkerHandle
 from pooldaemon.workers.nursery import Nursery
 from pooldaemon.workers.signals import SignalQueue
 
@@ -103,11 +104,12 @@ class Supervisor:
         self._signals = SignalQueue(HANDLED_SIGNALS)
         self._nursery = Nursery(self._run_worker, self._leave_to_parent)
         self._crew = Crew(self._config.processes, self._nursery.fork)
+        self._guard = Guard(self._config, self._nursery, self._cut_off)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         for worker in self._crew.workers.values():  # only after an error of our own
-            worker.kill()
+            worker.kill("the supervisor failed")
             os.waitpid(worker.pid, 0)
         self._nursery.close()
         self._signals.close()
@@ -124,15 +126,17 @@ class Supervisor:
         """Look at everything once and do what is due at *now*."""
         for number in self._signals.take():
             self._handle_signal(number, now)
+        self._nursery.reap_helpers()
         for worker in list(self._crew.workers.values()):
-            worker.read_messages()
-            if (death := worker.reap()) is not None:
+            worker.read_messages(now)
+            if self._phase is Phase.STARTING and worker.was_ready:
+                self._phase = Phase.RUNNING
+            if (death := worker.reap(now)) is not None:
                 self._bury(worker, death, now)
-        if self._phase is Phase.STARTING and self._crew.has(WorkerState.READY):
-            self._phase = Phase.RUNNING
+            else:
+                self._guard.judge(worker, now)
         if self._phase is Phase.RUNNING and self._crew.is_complete:
             self._look_at_the_whole(now)
-        self._kill_the_late(now)
         if self._phase is not Phase.DRAINING:
             # A broken set-up must not fork a storm: until one worker is ready, one tries.
             self._crew.fill(now, one_at_a_time=self._phase is Phase.STARTING)
@@ -209,13 +213,10 @@ class Supervisor:
         for worker in self._crew.workers.values():
             worker.drain(kill_at)
 
-    def _kill_the_late(self, now: float) -> None:
-        for worker in self._crew.workers.values():
-            if now >= worker.kill_at:
-                logger.error("%s: killed in the middle of its work", worker)
-                worker.kill()
-                if self._phase is Phase.DRAINING:
-                    self._status = statuses.KILLED
+    def _cut_off(self) -> None:
+        """Units of work were lost. If that happens at the end the exit status tells."""
+        if self._phase is Phase.DRAINING and self._status == statuses.OK:
+            self._status = statuses.KILLED
 
     def _look_at_the_whole(self, now: float) -> None:
         if not self._announced:
@@ -225,7 +226,7 @@ class Supervisor:
             # A worker tells before it takes work. What one has told while another's channel was
             # being read is read now.
             for worker in self._crew.workers.values():
-                worker.read_messages()
+                worker.read_messages(now)
             if self._all_idle():
                 logger.info("no work is left")
                 self._drain(now + self._config.graceful_timeout)
@@ -243,6 +244,8 @@ class Supervisor:
             self._on_death(death)
         except Exception:
             logger.exception("worker_died failed")
+        if death.status != statuses.OK:
+            self._guard.end_sessions(worker, self._crew.workers.values())
         if self._phase is Phase.DRAINING:
             self._bury_at_end(worker, death)
         elif self._phase is Phase.STARTING:
@@ -253,9 +256,9 @@ class Supervisor:
             self._replace(worker, death, now)
 
     def _bury_at_end(self, worker: WorkerHandle, death: WorkerDeath) -> None:
-        if worker.was_ready and death.status != statuses.OK and not worker.was_killed:
+        if worker.was_ready and death.status != statuses.OK and not worker.killed_for:
             logger.error("%s while it finished its work", death)
-            self._status = statuses.KILLED
+            self._cut_off()
 
     def _bury_at_start(self, death: WorkerDeath, now: float) -> None:
         delay = self._boot_backoff.next_delay()
@@ -269,10 +272,19 @@ class Supervisor:
         self._crew.postpone(now + delay)
 
     def _replace(self, worker: WorkerHandle, death: WorkerDeath, now: float) -> None:
-        if worker.retired and death.status == statuses.OK:
+        if worker.retired and (death.status == statuses.OK or worker.killed_for):
             self._crew.vacate(worker.name, AT_ONCE)
             return
         place = self._crew.places[worker.name]
-        delay = place.delay_after(now - worker.started)
+        delay = place.delay_after(worker, now)
+        limit = self._config.crash_limit
+        if limit is not None and place.crashes >= limit:
+            logger.critical(
+                "Giving up: %s died %d times, never after a good minute; the last one, %s",
+                *(worker.name, place.crashes, death),
+            )
+            self._status = statuses.CRASH_LOOP
+            self._drain(now + self._config.graceful_timeout)
+            return
         logger.error("%s; another one starts in %.1f s", death, delay)
         self._crew.vacate(worker.name, now + delay)

@@ -6,12 +6,15 @@ when the query returns; so the main thread waits for signals, and the others wor
 
 from __future__ import annotations
 
+import faulthandler
+import io
 import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -19,10 +22,12 @@ from django.db import connections
 
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.connections import auto_close_db, close_pool, limit_connections, peak_connections
+from pooldaemon.sessions import SessionLog
 from pooldaemon.workers import logfiles, memory, statuses
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.lifespan import Lifespan
 from pooldaemon.workers.report import Report
 from pooldaemon.workers.signals import SignalQueue
 from pooldaemon.workers.stacks import dump_stacks
@@ -79,8 +84,17 @@ class Worker:
             signal.signal(number, signal.SIG_IGN)
         self._signals = SignalQueue([signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
         signal.signal(signal.SIGQUIT, lambda *_: os._exit(statuses.KILLED))
+        # On SIGABRT, and on a fault in C code, the stacks go to stderr: also from a process in
+        # which no Python runs any more.
+        with suppress(AttributeError, io.UnsupportedOperation):  # stderr may be no file
+            faulthandler.enable()
+        self._sessions = SessionLog(
+            lambda alias, number: sender.send("session", alias=alias, number=number),
+            lambda alias, number: sender.send("session_over", alias=alias, number=number),
+        )
+        self._told_overdue: dict[str, float] = {}
         # At once, from the thread: who waits for the last unit must know before a unit begins.
-        on_change = self._report if config.until_idle else lambda: None
+        on_change: Callable[[], object] = self._report if config.until_idle else lambda: None
         self._activity = Activity(config.threads, on_change)
         threading.Thread(target=self._follow_supervisor, name="lifeline", daemon=True).start()
 
@@ -95,8 +109,10 @@ class Worker:
         if not self._boot():
             return statuses.BOOT_FAILED
         self._heed_signals()
-        threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
+        # Before the first unit: a worker that dies of it has died at work.
         self._sender.send("ready")
+        self._lifespan = Lifespan(self._config, time.monotonic())
+        threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
         self._watch(threads)
         self._report()
         self._call_hook(self._job.worker_exit)
@@ -127,9 +143,13 @@ class Worker:
         """The main loop, until every thread has ended."""
         while any(thread.is_alive() for thread in threads):
             # While draining, look often: the end of a thread wakes nobody.
-            self._signals.wait(HEARTBEAT if not self._stop.is_set() else 0.05)
+            usual = min(HEARTBEAT, self._config.unit_timeout or HEARTBEAT)
+            self._signals.wait(usual if not self._stop.is_set() else 0.05)
             self._heed_signals()
-            self._report()
+            report = self._report()
+            self._look_for_overdue_units(time.monotonic())
+            if reason := self._lifespan.is_over(report.units, report.rss, time.monotonic()):
+                self._leave(reason)
 
     def _heed_signals(self) -> None:
         for number in self._signals.take():
@@ -149,7 +169,29 @@ class Worker:
         time.sleep(ORPHAN_GRACE)
         os._exit(statuses.KILLED)
 
-    def _report(self) -> None:
+    def _look_for_overdue_units(self, now: float) -> None:
+        if (limit := self._config.unit_timeout) is None:
+            return
+        running = self._activity.running()
+        for thread, began in running.items():
+            if now - began < limit or self._told_overdue.get(thread) == began:
+                continue
+            self._told_overdue[thread] = began
+            logger.error(
+                "%s: a unit runs for %.1f s, longer than unit_timeout=%g\n%s",
+                *(thread, now - began, limit, dump_stacks(running, only=thread)),
+            )
+            sessions = self._sessions.held_by(thread)
+            self._sender.send("overdue", thread=thread, seconds=now - began, sessions=sessions)
+            self._leave(f"a unit hangs in {thread}")
+
+    def _leave(self, reason: str) -> None:
+        """Drain without having been told to; the supervisor starts another worker."""
+        if not self._stop.is_set():
+            self._sender.send("leaving", reason=reason)
+            self._stop.set()
+
+    def _report(self) -> Report:
         running = self._activity.running()
         longest = next(iter(running.items()), None)
         told = Report(
@@ -162,6 +204,7 @@ class Worker:
             rss=memory.resident(),
         )
         self._sender.send("heartbeat", **asdict(told))
+        return told
 
     def _call_hook(self, hook: Callable[[WorkerInfo], None]) -> None:
         try:

@@ -132,7 +132,7 @@ def test_an_unknown_setting_is_named_with_the_nearest(
     told = str(caught.value)
     assert told.startswith(f"settings.POOLDAEMON['{given}'] is not a setting.")
     assert f"Did you mean {meant!r}?" in told
-    assert "Valid: GRACEFUL_TIMEOUT, " in told
+    assert "Valid: BOOT_TIMEOUT, " in told
 
 
 @pytest.mark.parametrize("wrong", [None, "PROCESSES=2", 5, ["PROCESSES"]])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pooldaemon.workers import memory
 from pooldaemon.workers.channel import Receiver, Sender
 from pooldaemon.workers.handle import TRANSITIONS, WorkerDeath, WorkerHandle, WorkerState
 from pooldaemon.workers.report import Report
@@ -27,13 +28,13 @@ class Child:
         self.handle = WorkerHandle("worker-1", self.pid, Receiver(reading), started=0.0)
 
     def reap(self) -> WorkerDeath:
-        death = wait_until(self.handle.reap, DEADLINE, "the process did not end")
+        death = wait_until(lambda: self.handle.reap(0.0), DEADLINE, "the process did not end")
         assert death is not None
         return death
 
     def close(self) -> None:
         if self.handle.state is not WorkerState.DEAD:
-            self.handle.kill()
+            self.handle.kill("a test")
             self.reap()
         os.close(self.writing)
 
@@ -78,7 +79,7 @@ def test_messages_change_what_is_known_of_the_worker(sleeper: Child) -> None:
     sleeper.sender.send("ready")
     sleeper.sender.send("heartbeat", idle=True, units=5, failures=2, connections=3, later=1)
     sleeper.sender.send("some news of a later version", x=1)
-    handle.read_messages()
+    handle.read_messages(0.0)
     assert (handle.state, handle.was_ready) == (WorkerState.READY, True)
     assert handle.report == Report(idle=True, units=5, failures=2, connections=3)
     assert str(handle) == (
@@ -89,7 +90,7 @@ def test_messages_change_what_is_known_of_the_worker(sleeper: Child) -> None:
 def test_a_worker_that_gets_ready_while_it_drains_goes_on_draining(sleeper: Child) -> None:
     sleeper.handle.drain()
     sleeper.sender.send("ready")
-    sleeper.handle.read_messages()
+    sleeper.handle.read_messages(0.0)
     assert sleeper.handle.state is WorkerState.DRAINING
 
 
@@ -102,8 +103,8 @@ def test_draining_sends_term_once_and_killing_sends_kill(
         patched.setattr(os, "kill", lambda pid, number: sent.append(number))
         handle.drain()
         handle.drain()
-        handle.kill()
-        handle.kill()
+        handle.kill("a test")
+        handle.kill("a test")
         handle.drain()
     assert sent == [signal.SIGTERM, signal.SIGKILL]
     assert handle.state is WorkerState.KILLED
@@ -112,15 +113,18 @@ def test_draining_sends_term_once_and_killing_sends_kill(
 
 
 def test_a_process_that_runs_is_not_reaped(sleeper: Child) -> None:
-    assert sleeper.handle.reap() is None
+    assert sleeper.handle.reap(0.0) is None
     assert sleeper.handle.state is WorkerState.BOOTING
 
 
 def test_a_signal_that_ended_the_worker_is_named(sleeper: Child) -> None:
-    sleeper.handle.kill()
+    sleeper.handle.kill("a test")
     death = sleeper.reap()
     assert (death.status, death.signal) == (None, "SIGKILL")
-    assert str(death) == f"worker-1 (pid {sleeper.pid}) was ended by SIGKILL"
+    assert str(death) == (
+        f"worker-1 (pid {sleeper.pid}) was ended by SIGKILL, by the supervisor: a test, "
+        "before it was ready"
+    )
     assert sleeper.handle.state is WorkerState.DEAD
 
 
@@ -133,7 +137,7 @@ def test_an_exit_status_is_told() -> None:
     child = Child("import os; os._exit(70)")
     death = child.reap()
     assert (death.status, death.signal, death.error) == (70, None, None)
-    assert str(death) == f"worker-1 (pid {child.pid}) exited with status 70"
+    assert str(death) == f"worker-1 (pid {child.pid}) exited with status 70, before it was ready"
     child.close()
 
 
@@ -146,3 +150,44 @@ def test_a_worker_that_could_not_boot_says_why_with_its_last_words() -> None:
         f"worker-1 (pid {child.pid}) could not start: OperationalError: no route to host"
     )
     child.close()
+
+
+def test_a_worker_killed_by_nobody_we_know_may_have_been_killed_for_its_memory(
+    sleeper: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper.sender.send("ready")
+    sleeper.sender.send("heartbeat", longest=["worker-1/thread-2", 3.14])
+    sleeper.handle.read_messages(0.0)
+    kills = memory.oom_kills()
+    monkeypatch.setattr(memory, "oom_kills", lambda: kills + 1)
+    os.kill(sleeper.pid, signal.SIGKILL)
+    death = sleeper.reap()
+    assert death.oom
+    assert str(death) == (
+        f"worker-1 (pid {sleeper.pid}) was ended by SIGKILL, as it seems by the kernel, for want "
+        "of memory, its longest unit was in worker-1/thread-2 for 3.1 s"
+    )
+
+
+def test_a_worker_that_is_killed_by_us_was_not_killed_for_its_memory(
+    sleeper: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = memory.oom_kills()
+    monkeypatch.setattr(memory, "oom_kills", lambda: kills + 1)
+    sleeper.handle.kill("a test")
+    assert not sleeper.reap().oom
+
+
+def test_the_sessions_that_a_worker_has_open_are_known(sleeper: Child) -> None:
+    for number in (5, 6):
+        sleeper.sender.send("session", alias="default", number=number)
+    sleeper.sender.send("session_over", alias="default", number=5)
+    sleeper.handle.read_messages(0.0)
+    assert sleeper.handle.sessions == {("default", 6)}
+
+
+def test_a_worker_that_leaves_by_itself_drains_and_its_death_is_no_failure(sleeper: Child) -> None:
+    sleeper.sender.send("ready")
+    sleeper.sender.send("leaving", reason="1000 units done")
+    sleeper.handle.read_messages(0.0)
+    assert (sleeper.handle.state, sleeper.handle.retired) == (WorkerState.DRAINING, True)

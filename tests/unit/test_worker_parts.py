@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from pooldaemon.backoff import Backoff
+from pooldaemon.conf import DaemonConfig
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.crew import GOOD_LIFE, RESPAWN_DELAY, Place
+from pooldaemon.workers.lifespan import Lifespan
 from pooldaemon.workers.threads import LONGEST_PAUSE, WorkerThread
 
 # -- delays -----------------------------------------------------------------------------
@@ -205,3 +208,53 @@ def test_a_thread_runs_until_it_is_told_to_stop() -> None:
     thread.start()
     thread.join(5)
     assert rounds == ["worker-1/thread-1"] * 3
+
+
+# -- lives ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "used", "reason"),
+    [
+        (DaemonConfig(max_units=100), (100, 0, 0.0), "100 units done"),
+        (DaemonConfig(max_rss=100), (0, 100 * 2**20, 0.0), "100 MiB of memory in use"),
+        (DaemonConfig(max_age=100.0), (0, 0, 100.0), "100 s old"),
+    ],
+    ids=["units", "memory", "age"],
+)
+def test_a_life_is_over_at_its_limit_or_up_to_a_tenth_before(
+    config: DaemonConfig, used: tuple[int, int, float], reason: str
+) -> None:
+    for _ in range(20):
+        assert Lifespan(config, started=0.0).is_over(*used) == reason
+        early = [amount * 0.89 for amount in used]
+        assert Lifespan(config, started=0.0).is_over(*early) is None
+
+
+def test_workers_that_started_together_do_not_leave_together() -> None:
+    config = DaemonConfig(max_units=1000)
+    over = [Lifespan(config, started=0.0).is_over(950, 0, 0.0) for _ in range(100)]
+    assert None in over
+    assert "950 units done" in over
+
+
+def test_without_limits_a_life_is_never_over() -> None:
+    assert Lifespan(DaemonConfig(), started=0.0).is_over(10**9, 2**50, 1e9) is None
+
+
+class Dead:
+    """What a place looks at when its worker has died."""
+
+    def __init__(self, *, was_ready: bool) -> None:
+        self.started = 0.0
+        self.was_ready = was_ready
+
+
+def test_only_deaths_at_work_count_as_crashes_and_a_good_minute_forgives_them() -> None:
+    place: Any = Place()
+    for _ in range(3):
+        place.delay_after(Dead(was_ready=True), now=1.0)
+    place.delay_after(Dead(was_ready=False), now=1.0)
+    assert place.crashes == 3
+    assert place.delay_after(Dead(was_ready=True), now=GOOD_LIFE) <= RESPAWN_DELAY[0]
+    assert place.crashes == 1

@@ -1,8 +1,11 @@
 """Units of work, each with one habit."""
 
 import asyncio
+import ctypes
 import datetime
 import logging
+import os
+import signal
 import sys
 import time
 from typing import Any
@@ -94,6 +97,44 @@ def cancel(ctx: WorkContext) -> None:
     """What ``async_to_sync`` raises when its task is cancelled: not an ``Exception``."""
     journal().note("failing")
     raise asyncio.CancelledError("the unit's own")
+
+
+def die(ctx: WorkContext) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold_gil_once(ctx: WorkContext) -> None:
+    """Hang in C, so that no other thread gets on either."""
+    if journal().events("holding"):
+        idle(ctx)
+        return
+    journal().note("holding")
+    ctypes.PyDLL(None).sleep(60)
+
+
+def query_for_long_once(ctx: WorkContext) -> None:
+    """One thread waits for the server, once; the others have short units."""
+    notes = journal()
+    if ctx.name == "worker-1/thread-1" and not notes.events("asking"):
+        notes.note("asking")
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT SLEEP(60)")
+        finally:
+            notes.note("broken off")
+    else:
+        notes.note("started")
+        time.sleep(0.2)
+        notes.note("finished")
+
+
+def lock_and_query_for_long(ctx: WorkContext) -> None:
+    if journal().events("locked"):
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM entry FOR UPDATE")
+        journal().note("locked")
+        cursor.execute("SELECT SLEEP(60)")
 
 
 def take_job() -> tuple[int, str] | None:

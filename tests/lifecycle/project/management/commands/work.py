@@ -1,5 +1,6 @@
 """A daemon whose hooks tell when they run, and do on top what the test asks."""
 
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -39,8 +40,9 @@ class Command(BaseDaemonCommand):
         self._hook("worker_exit", worker=worker.name, told_pid=worker.pid)
 
     def worker_died(self, death: WorkerDeath) -> None:
-        told = {"status": death.status, "signal": death.signal, "error": death.error}
-        self._hook("worker_died", worker=death.name, told_pid=death.pid, **told)
+        told = asdict(death)
+        worker, pid = told.pop("name"), told.pop("pid")
+        self._hook("worker_died", worker=worker, told_pid=pid, **told)
 
     def _hook(self, name: str, **told: Any) -> None:
         journal().note(name, **told)

@@ -1,0 +1,67 @@
+"""Runs in the parent: whether workers keep to their times, and what is done if they do not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+
+from pooldaemon.conf import DaemonConfig
+from pooldaemon.sessions import Session, kill
+from pooldaemon.workers.handle import OverdueUnit, WorkerHandle, WorkerState
+from pooldaemon.workers.nursery import Nursery
+
+logger = logging.getLogger("pooldaemon.supervisor")
+
+
+class Guard:
+    """
+    :param cut_off: called when units of work are lost.
+    """
+
+    def __init__(self, config: DaemonConfig, nursery: Nursery, cut_off: Callable[[], None]) -> None:
+        self._config = config
+        self._nursery = nursery
+        self._cut_off = cut_off
+
+    def judge(self, worker: WorkerHandle, now: float) -> None:
+        """Kill *worker* if it is late; end the statement of a unit that is."""
+        while worker.overdue:
+            self._end_statement(worker, worker.overdue.pop())
+            worker.kill_at = min(worker.kill_at, now + self._config.graceful_timeout)
+        if now >= worker.kill_at:
+            logger.error("%s: killed in the middle of its work", worker)
+            worker.kill(worker.killed_for or "it took too long to drain")
+            self._cut_off()
+        elif reason := self._is_late(worker, now):
+            logger.error("%s (pid %d): %s", worker.name, worker.pid, reason)
+            worker.abort(reason, now)
+            self._cut_off()
+
+    def end_sessions(self, worker: WorkerHandle, living: Collection[WorkerHandle]) -> None:
+        """A dead worker's statements go on on the server, and hold their locks: end them."""
+        left = worker.sessions.difference(*(other.sessions for other in living))
+        if left:
+            self._nursery.fork_helper(lambda: _kill(worker.name, left))
+
+    def _is_late(self, worker: WorkerHandle, now: float) -> str | None:
+        config = self._config
+        if worker.state is WorkerState.BOOTING and now - worker.started >= config.boot_timeout:
+            return f"not ready after {config.boot_timeout:g} s"
+        silence = now - worker.last_heard
+        reports = worker.state in (WorkerState.READY, WorkerState.DRAINING)
+        if worker.was_ready and reports and silence >= config.heartbeat_timeout:
+            return f"no heartbeat for {config.heartbeat_timeout:g} s"
+        return None
+
+    def _end_statement(self, worker: WorkerHandle, unit: OverdueUnit) -> None:
+        sessions = unit.sessions
+        if sessions:
+            self._nursery.fork_helper(lambda: _kill(worker.name, sessions, statement_only=True))
+
+
+def _kill(worker: str, sessions: Collection[Session], *, statement_only: bool = False) -> None:
+    """In a helper."""
+    if killed := kill(sessions, statement_only=statement_only):
+        what = "the statements of the sessions" if statement_only else "the sessions"
+        numbers = ", ".join(f"{number} ({alias})" for alias, number in killed)
+        logger.warning("%s: ended %s %s on the server", worker, what, numbers)

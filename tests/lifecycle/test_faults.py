@@ -1,0 +1,171 @@
+"""Units that hang, workers that fall silent, crash again and again, or have lived long enough."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.lifecycle.conftest import StartDaemon
+from tests.lifecycle.databases import Database, MySQLDatabase, SQLiteDatabase
+from tests.support.freeze import freeze
+from tests.support.poll import wait_until
+
+CRASH_LOOP = 5
+LOCKS_GONE = 1.0  # seconds
+
+
+def test_a_worker_that_dies_again_and_again_ends_the_daemon_with_the_last_error(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_work(sqlite, "die", "--crash-limit", "2", "--pidfile", "pid")
+    daemon.ends_with(CRASH_LOOP)
+    assert len(daemon.journal.events("worker_died", signal="SIGKILL")) == 2
+    (last,) = daemon.log_lines("Giving up")
+    assert "worker-1 died 2 times" in last
+    assert "SIGKILL" in last
+
+
+def test_the_other_workers_finish_their_units_when_a_crash_loop_ends_the_daemon(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_work(sqlite, "hold", "--crash-limit", "1", "--processes", "2")
+    victim = daemon.wait_for("started", 2)[0]["pid"]
+    os.kill(victim, signal.SIGKILL)
+    daemon.wait_for_log("Giving up")
+    daemon.journal.open_gate()
+    daemon.ends_with(CRASH_LOOP)
+    assert len(daemon.journal.events("finished")) == 1
+
+
+@pytest.mark.mysql
+def test_the_statement_of_a_unit_that_hangs_is_ended_and_the_others_finish(
+    start_work: StartDaemon, mysql: MySQLDatabase
+) -> None:
+    options = ("--threads", "2", "--unit-timeout", "1")
+    daemon = start_work(mysql, "query_for_long_once", *options)
+    (hung,) = daemon.wait_for("asking")
+    (broken,) = daemon.wait_for("broken off")
+    assert 1 <= broken["time"] - hung["time"] < 4
+    assert daemon.log_lines("in query_for_long_once")  # the stack
+    (death,) = daemon.wait_for("worker_died")
+    assert (death["status"], death["reason"]) == (0, None)
+    assert daemon.log_lines("worker-1", "ended the statements of the sessions")
+    begun = daemon.journal.events("started", pid=hung["pid"])
+    assert 1 <= len(begun) == len(daemon.journal.events("finished", pid=hung["pid"]))
+    replacement = daemon.wait_for("worker_init", 2)[1]
+    assert replacement["time"] - death["time"] < 0.4
+    daemon.stop()
+
+
+def test_a_worker_whose_unit_cannot_be_ended_is_killed_after_the_graceful_timeout(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    options = ("--unit-timeout", "0.3", "--graceful-timeout", "0.5")
+    daemon = start_work(sqlite, "hold", *options)
+    (started,) = daemon.wait_for("started")
+    (death,) = daemon.wait_for("worker_died")
+    assert death["signal"] == "SIGKILL"
+    assert death["reason"] == "it took too long to drain"
+    assert death["time"] - started["time"] < 3
+    assert daemon.log_lines("in wait_for_gate")
+    daemon.wait_for("started", 2)
+    daemon.signal(signal.SIGQUIT)
+    daemon.process.wait(10)
+    daemon.leaves_nothing()
+
+
+def test_a_worker_in_which_no_python_runs_is_killed_with_its_stacks_shown(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_work(sqlite, "hold_gil_once", "--heartbeat-timeout", "3")
+    daemon.wait_for("holding")
+    (death,) = daemon.wait_for("worker_died")
+    assert (death["signal"], death["reason"]) == ("SIGABRT", "no heartbeat for 3 s")
+    assert daemon.log_lines("in hold_gil_once")
+    daemon.wait_for("unit")
+    daemon.stop()
+
+
+def test_a_frozen_worker_is_killed_and_replaced(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_work(sqlite, "idle", "--heartbeat-timeout", "3")
+    daemon.wait_for("unit")
+    (worker,) = daemon.workers
+    freeze(worker)
+    (death,) = daemon.wait_for("worker_died", told_pid=worker)
+    assert death["reason"] == "no heartbeat for 3 s"
+    assert not death["oom"]
+    daemon.wait_for("worker_init", 2)
+    daemon.stop()
+
+
+def test_a_worker_that_does_not_get_ready_in_time_is_killed_and_the_reason_told(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_work(sqlite, "idle", "--in-worker_init", "wait_for_gate", "--boot-timeout", "1")
+    (death,) = daemon.wait_for("worker_died")
+    assert (death["was_ready"], death["reason"]) == (False, "not ready after 1 s")
+    assert daemon.log_lines("before it was ready", "next attempt")
+    daemon.journal.open_gate()
+    daemon.wait_for("unit")
+    daemon.stop()
+
+
+def test_worker_died_is_told_the_last_unit(start_work: StartDaemon, sqlite: SQLiteDatabase) -> None:
+    daemon = start_work(sqlite, "hold")
+    (started,) = daemon.wait_for("started")
+    began = started["time"]
+    # Two heartbeats: the second one tells of the unit.
+    wait_until(lambda: time.monotonic() > began + 2.2, 5, "time to pass")
+    os.kill(started["pid"], signal.SIGKILL)
+    (death,) = daemon.wait_for("worker_died")
+    assert death["last_unit"].startswith("in worker-1/thread-1 for ")
+    assert death["was_ready"]
+    daemon.journal.open_gate()
+    daemon.stop()
+
+
+@pytest.mark.mysql
+def test_the_row_locks_of_a_worker_that_was_killed_in_a_statement_are_gone_within_a_second(
+    start_work: StartDaemon, mysql: MySQLDatabase
+) -> None:
+    mysql.query("CREATE TABLE entry (number INTEGER PRIMARY KEY) ENGINE=InnoDB")
+    mysql.query("INSERT INTO entry VALUES (1)")
+    mysql.query("SET SESSION innodb_lock_wait_timeout = 10")
+    daemon = start_work(mysql, "lock_and_query_for_long")
+    (locked,) = daemon.wait_for("locked")
+    wait_until(
+        lambda: any("SLEEP" in (s.statement or "") for s in mysql.sessions()), 5, "the statement"
+    )
+    os.kill(locked["pid"], signal.SIGKILL)
+    killed = time.monotonic()
+    mysql.query("UPDATE entry SET number = 2")
+    assert time.monotonic() - killed < LOCKS_GONE
+    daemon.wait_for_log("ended the sessions")
+    daemon.stop()
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        (("--max-units", "3"), "units done"),
+        (("--max-rss", "1"), "MiB of memory in use"),
+        (("--max-age", "1"), "s old"),
+    ],
+    ids=["units", "memory", "age"],
+)
+def test_a_worker_that_has_lived_long_enough_is_replaced_at_once_and_loses_no_unit(
+    start_work: StartDaemon, database: Database, limit: tuple[str, str], reason: str
+) -> None:
+    daemon = start_work(database, "use_connection", "--idle-interval", "0.2", *limit)
+    first = daemon.wait_for("worker_init")[0]["pid"]
+    replacement = daemon.wait_for("worker_init", 2)[1]
+    assert replacement["worker"] == "worker-1"
+    assert daemon.log_lines(f"worker-1 (pid {first}) drains and will be replaced:", reason)
+    (death,) = daemon.journal.events("worker_died", told_pid=first)
+    assert (death["status"], death["reason"]) == (0, None)
+    assert replacement["time"] - death["time"] < 0.4
+    assert len(daemon.journal.events("worker_exit")) >= 1
+    daemon.stop()
