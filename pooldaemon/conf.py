@@ -160,7 +160,9 @@ PROCESS_RULES = {
     "max_process_connections": Number(1, MAX_CONNECTIONS, whole=True, also=(None,)),
 }
 
-TEXT_SETTINGS = frozenset({"TARGET", "PIDFILE", "LOGFILE"})
+PATHS = ("pidfile", "logfile")
+SURROUNDINGS = ("user", "group", "umask", "directory")
+TEXT_SETTINGS = frozenset({"TARGET", *map(str.upper, PATHS + SURROUNDINGS)})
 RULES = {name.upper(): rule for name, rule in (DAEMON_RULES | PROCESS_RULES).items()}
 SETTINGS = frozenset(RULES) | TEXT_SETTINGS
 """All keys of ``settings.POOLDAEMON``."""

@@ -13,28 +13,30 @@ What happens when one is run:
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
 
-from pooldaemon.conf import DaemonConfig, check_settings, pooldaemon_settings
-from pooldaemon.connections import close_pool, unpooled_aliases
+from pooldaemon.conf import DaemonConfig, check_settings
+from pooldaemon.connections import unpooled_aliases
 from pooldaemon.exceptions import ImproperlyConfigured
-from pooldaemon.management.logs import open_log
-from pooldaemon.management.options import add_daemon_arguments, read_config
-from pooldaemon.workers.channel import Sender
+from pooldaemon.management.actions import Action, Operator, read_action
+from pooldaemon.management.launch import Launcher
+from pooldaemon.management.options import (
+    Option,
+    add_daemon_arguments,
+    config_of,
+    name_of,
+    read_options,
+)
+from pooldaemon.workers import statuses
 from pooldaemon.workers.context import WorkContext
-from pooldaemon.workers.detach import detach
 from pooldaemon.workers.handle import WorkerDeath
-from pooldaemon.workers.logfiles import open_descriptors
-from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
-from pooldaemon.workers.supervisor import Supervisor
-from pooldaemon.workers.worker import Worker, WorkerInfo
+from pooldaemon.workers.worker import WorkerInfo
 
 
 class BaseDaemonCommand(BaseCommand):
@@ -120,71 +122,43 @@ class BaseDaemonCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not hasattr(os, "fork"):
             raise CommandError("a daemon needs fork(), which this platform does not have")
-        config = read_config(self, options)
-        configured = pooldaemon_settings()
-        logfile: str | None = options["logfile"] or configured.get("LOGFILE")
-        pidfile = options["pidfile"] or configured.get("PIDFILE")
-        if options["detach"] and logfile is None:
-            raise CommandError("--detach needs --logfile: a daemon has no terminal to log to")
-        self._warn_of_unpooled(config)
-        open_log(logfile)
-        lock = self._lock(pidfile) if pidfile else None
-
-        def run(on_ready: Callable[[], None]) -> int:
-            try:
-                return self._run(config, lock, on_ready)
-            finally:
-                if lock:
-                    lock.release()
-
-        if options["detach"] and logfile is not None:
-            keep = open_descriptors() + ([lock.descriptor] if lock else [])
-            status = detach(run, logfile, keep)
-            if status:
-                self.stderr.write(self.style.ERROR(f"The daemon did not start; see {logfile}"))
-        else:
-            status = run(lambda: None)
+        action = read_action(options["daemon_action"])
+        found = read_options(self, options)
+        config = config_of(found, until_idle=options["until_idle"])
+        status = statuses.OK
+        if action.name != "run":
+            operator = self._operator(action, found)
+        match action.name:
+            case "stop":
+                operator.stop()
+            case "scale":
+                operator.scale(action.processes or 1)
+            case "status":
+                status = operator.status(as_json=options["json"])
+            case _:
+                detached = options["detach"] or action.name != "run"
+                self._check(config, found, detached=detached)
+                if action.name == "restart":
+                    operator.stop()
+                status = Launcher(self, config, found).launch(detached=detached)
         if status:
             sys.exit(status)
 
-    def _lock(self, path: str) -> PidFile:
-        lock = PidFile(path)
-        try:
-            lock.acquire()
-        except AlreadyRunningError as error:
-            raise CommandError(f"already running: {error}") from None
-        except OSError as error:
-            raise CommandError(f"--pidfile {path}: {error.strerror}") from None
-        return lock
+    def _operator(self, action: Action, options: Mapping[str, Option]) -> Operator:
+        pidfile = options["pidfile"].value
+        if pidfile is None:
+            raise CommandError(
+                f"{action.name} needs a pidfile, to find the daemon by: give --pidfile, "
+                "or set settings.POOLDAEMON['PIDFILE']"
+            )
+        grace = options["graceful_timeout"].value
+        return Operator(name_of(self), pidfile, grace, self.stdout)
 
-    def _run(self, config: DaemonConfig, lock: PidFile | None, on_ready: Callable[[], None]) -> int:
-        if lock:
-            lock.write_pid()  # detaching has changed it
-
-        def run_worker(name: str, sender: Sender, lifeline: int) -> int:
-            return Worker(name, config, self, sender, lifeline).run()
-
-        supervisor = Supervisor(
-            config,
-            run_worker,
-            on_ready=on_ready,
-            on_death=self.worker_died,
-            release=lock.close_descriptor if lock else lambda: None,
-        )
-        with supervisor:
-            self.setup()
-            close_pool()
-            # What is there now stays as it is: a collection in a worker would write to each
-            # object's header, and copy the pages that it shares with the others.
-            gc.collect()
-            gc.freeze()
-            status = supervisor.run()
-        for worker in sorted(supervisor.history, key=lambda worker: worker.name):
-            self.stdout.write(str(worker))
-        self.stdout.flush()
-        return status
-
-    def _warn_of_unpooled(self, config: DaemonConfig) -> None:
+    def _check(
+        self, config: DaemonConfig, options: Mapping[str, Option], *, detached: bool
+    ) -> None:
+        if detached and options["logfile"].value is None:
+            raise CommandError("--detach needs --logfile: a daemon has no terminal to log to")
         if config.max_connections is not None and (aliases := unpooled_aliases()):
             self.stderr.write(
                 self.style.WARNING(

@@ -1,14 +1,30 @@
-"""From command line, settings and class attributes to a :class:`DaemonConfig`."""
+"""From command line, environment, settings and class attributes to a :class:`DaemonConfig`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 
-from pooldaemon.conf import DAEMON_RULES, DaemonConfig, check_value, pooldaemon_settings
+from pooldaemon.conf import (
+    DAEMON_RULES,
+    PATHS,
+    SURROUNDINGS,
+    DaemonConfig,
+    check_value,
+    pooldaemon_settings,
+)
+
+PLACEHOLDER = "{command}"
+"""In a path it stands for the command's name: so one setting serves all commands of a project."""
+
+PREFIX = "POOLDAEMON_"
+"""Of environment variables."""
+
 
 ARGUMENTS: dict[str, tuple[type, str, str]] = {
     "processes": (int, "N", "worker processes"),
@@ -45,6 +61,13 @@ ARGUMENTS: dict[str, tuple[type, str, str]] = {
 
 def add_daemon_arguments(parser: CommandParser) -> None:
     """The options of every daemon command. What is not given is ``None``."""
+    parser.add_argument(
+        "daemon_action",
+        nargs="*",
+        metavar="action",
+        help="run (the default: in the foreground), start (in the background), stop, "
+        "restart, status, or scale N; all but run need a pidfile",
+    )
     for name, (kind, metavar, text) in ARGUMENTS.items():
         parser.add_argument(flag(name), type=kind, metavar=metavar, help=text)
     parser.add_argument(
@@ -57,28 +80,73 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         action="store_true",
         help="go into the background (needs --logfile); returns when the workers are ready",
     )
+    parser.add_argument("--user", metavar="NAME", help="with start: become this user")
+    parser.add_argument("--group", metavar="NAME", help="with start: become this group")
+    parser.add_argument(
+        "--umask", metavar="OCTAL", help="with start: for the files that it makes; default 022"
+    )
+    parser.add_argument("--directory", metavar="DIR", help="with start: work there")
+    parser.add_argument("--json", action="store_true", help="with status: for programs")
 
 
-def read_config(command: object, options: Mapping[str, Any]) -> DaemonConfig:
-    """The command line goes before ``settings.POOLDAEMON``, and that before class attributes.
+@dataclass(frozen=True)
+class Option:
+    """A value, and where it was given: ``"--threads"``, ``"Command.threads"``."""
 
+    value: Any
+    origin: str
+
+
+def read_options(command: object, given: Mapping[str, Any]) -> dict[str, Option]:
+    """Every option by name. The command line goes before the environment, that before
+    ``settings.POOLDAEMON``, and that before class attributes.
+
+    :param given: the options of the command line.
     :raises CommandError: a value is wrong; the message names where it was given.
     """
     configured = pooldaemon_settings()
-    values: dict[str, Any] = {}
+    options = {}
     for name, rule in DAEMON_RULES.items():
-        if options.get(name) is not None:
-            where, value = flag(name), options[name]
-        elif name.upper() in configured:
-            where, value = f"settings.POOLDAEMON[{name.upper()!r}]", configured[name.upper()]
-        else:
-            where, value = f"{type(command).__name__}.{name}", getattr(command, name)
+        option = _find(name, given, configured) or Option(
+            getattr(command, name), f"{type(command).__name__}.{name}"
+        )
         try:
-            check_value(where, rule, value)
+            check_value(option.origin, rule, option.value)
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
-        values[name] = value
-    return DaemonConfig(**values, until_idle=bool(options.get("until_idle")))
+        options[name] = option
+    for name in PATHS + SURROUNDINGS:
+        option = _find(name, given, configured) or Option(None, "default")
+        if option.value is not None:
+            path = str(option.value).replace(PLACEHOLDER, name_of(command))
+            option = replace(option, value=path)
+        options[name] = option
+    return options
+
+
+def _find(name: str, given: Mapping[str, Any], configured: Mapping[str, Any]) -> Option | None:
+    key = name.upper()
+    if given.get(name) is not None:
+        return Option(given[name], flag(name))
+    if variable := os.environ.get(f"{PREFIX}{key}"):
+        kind, origin = ARGUMENTS[name][0] if name in ARGUMENTS else str, f"{PREFIX}{key}"
+        try:
+            return Option(kind(variable), origin)
+        except ValueError:
+            return Option(variable, origin)  # to be refused by its rule
+    if key in configured:
+        return Option(configured[key], f"settings.POOLDAEMON[{key!r}]")
+    return None
+
+
+def config_of(options: Mapping[str, Option], *, until_idle: bool) -> DaemonConfig:
+    values = {name: options[name].value for name in DAEMON_RULES}
+    return DaemonConfig(**values, until_idle=until_idle)
+
+
+def name_of(command: object) -> str:
+    """What stands after ``manage.py``."""
+    return type(command).__module__.rpartition(".")[2]
 
 
 def flag(name: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import daemon
@@ -13,16 +15,32 @@ import daemon
 from pooldaemon.workers import logfiles
 
 UMASK = 0o022
-"""python-daemon's own default is 0, which makes files that everybody can write."""
+"""The default. python-daemon's own is 0, which makes files that everybody can write."""
 
 
-def detach(run: Callable[[Callable[[], None]], int], logfile: str, keep: Iterable[int]) -> int:
+@dataclass(frozen=True)
+class Surroundings:
+    """What the detached process is to run as, and where."""
+
+    uid: int
+    gid: int
+    umask: int
+    directory: str
+
+
+def detach(
+    run: Callable[[Callable[[], None]], int],
+    logfile: str,
+    keep: Iterable[int],
+    surroundings: Surroundings,
+) -> int:
     """Run in a detached process; return when it is ready, or has failed, with its status.
 
     :param run: the daemon's body; it is given a function to call when it is ready, and returns
         its exit status.
     :param logfile: where its standard output and error go.
     :param keep: descriptors that stay open in it.
+    :param surroundings: what it runs as, and where.
     :returns: 0 once it is ready, otherwise its exit status. Only in the launching process: the
         detached one does not return.
     """
@@ -32,7 +50,7 @@ def detach(run: Callable[[Callable[[], None]], int], logfile: str, keep: Iterabl
     launcher_child = os.fork()
     if launcher_child == 0:
         os.close(read_end)
-        _be_daemon(run, logfile, [*keep, write_end], write_end)
+        _be_daemon(run, logfile, [*keep, write_end], write_end, surroundings)
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
         answer = pipe.read(1)
@@ -42,7 +60,11 @@ def detach(run: Callable[[Callable[[], None]], int], logfile: str, keep: Iterabl
 
 
 def _be_daemon(
-    run: Callable[[Callable[[], None]], int], logfile: str, keep: list[int], write_end: int
+    run: Callable[[Callable[[], None]], int],
+    logfile: str,
+    keep: list[int],
+    write_end: int,
+    surroundings: Surroundings,
 ) -> None:
     def tell(status: int) -> None:
         with suppress(OSError):  # told before, or the shell is gone
@@ -58,16 +80,21 @@ def _be_daemon(
                 files_preserve=list(keep),
                 stdout=log,
                 stderr=log,
-                umask=UMASK,
-                working_directory=str(Path.cwd()),
+                umask=surroundings.umask,
+                working_directory=surroundings.directory,
+                uid=surroundings.uid,
+                gid=surroundings.gid,
                 # Not left to its guess, which is "no" under an init process.
                 detach_process=True,
                 # Signals and the pidfile are the supervisor's.
                 signal_map={},
                 pidfile=None,
             )
+            logfiles.note_output(logfile)  # before the working directory changes
+            if (surroundings.uid, surroundings.gid) != (os.geteuid(), os.getegid()):
+                # Its own option for this would leave the group itself as it is.
+                os.initgroups(pwd.getpwuid(surroundings.uid).pw_name, surroundings.gid)
             context.open()
-            logfiles.note_output(logfile)
         status = run(lambda: tell(0))
     except BaseException:  # noqa: BLE001 - the process ends here; nothing may escape
         sys.excepthook(*sys.exc_info())

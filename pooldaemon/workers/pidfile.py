@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
+
+LOCK_ATTEMPTS, LOCK_PAUSE = 3, 0.05
+"""Tries to take the lock, and seconds between them."""
 
 
 class AlreadyRunningError(Exception):
@@ -43,10 +47,8 @@ class PidFile:
             # Not through a symlink: it could make us overwrite somebody else's file.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
             self.descriptor = os.open(self.path, flags, 0o644)
-            try:
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pid = self._read()
+            if not _try_lock(self.descriptor):
+                pid = _read(self.descriptor)
                 self.close_descriptor()
                 raise AlreadyRunningError(self.path, pid) from None
             if self._is_current():
@@ -67,8 +69,11 @@ class PidFile:
 
     def release(self) -> None:
         """Remove the file, if it is still ours, then unlock: so nobody's new file is removed."""
-        if self._is_current():
-            self.path.unlink()
+        try:
+            if self._is_current():
+                self.path.unlink()
+        except PermissionError:  # the directory is root's, and we have become somebody else
+            os.ftruncate(self.descriptor, 0)
         self.close_descriptor()
 
     def _is_current(self) -> bool:
@@ -77,7 +82,37 @@ class PidFile:
         except FileNotFoundError:
             return False
 
-    def _read(self) -> int | None:
-        with suppress(ValueError):
-            return int(os.pread(self.descriptor, 32, 0))
+
+def lock_holder(path: Path) -> int | None:
+    """The pid of the daemon that holds *path* locked; 0 if it has not written it yet; ``None`` if
+    nobody does.
+
+    :raises OSError: the file is there, but can't be read, or is a symbolic link.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
         return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(descriptor) or 0
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock it, unless somebody holds it for longer than the look of :func:`lock_holder` takes."""
+    for _ in range(LOCK_ATTEMPTS):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(LOCK_PAUSE)
+    return False
+
+
+def _read(descriptor: int) -> int | None:
+    with suppress(ValueError):
+        return int(os.pread(descriptor, 32, 0))
+    return None

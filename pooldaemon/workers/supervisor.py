@@ -12,17 +12,21 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.workers import logfiles, statuses
 from pooldaemon.workers.channel import Sender
+from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.crew import AT_ONCE, Crew
 from pooldaemon.workers.guard import Guard
-from pooldaemon.workers.handle import WorkerDeath, WorkerHandle
+from pooldaemon.workers.handle import NEVER, WorkerDeath, WorkerHandle
 from pooldaemon.workers.nursery import Nursery
 from pooldaemon.workers.signals import SignalQueue
+from pooldaemon.workers.state import describe_crew
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -68,6 +72,8 @@ class Supervisor:
     :param on_ready: called once, when all workers are ready for the first time.
     :param on_death: told of every worker that died.
     :param release: called in each child after the fork, to close what is the parent's alone.
+    :param control: answered in the main loop; the caller's to open and to release.
+    :param about: what ``status`` tells beside the supervisor's own state.
     :param clock: monotonic seconds.
 
     A context manager: inside it signals are noted, and :meth:`run` heeds them, those included that
@@ -84,6 +90,8 @@ class Supervisor:
         on_ready: Callable[[], None] = lambda: None,
         on_death: Callable[[WorkerDeath], None] = lambda death: None,
         release: Callable[[], None] = lambda: None,
+        control: ControlSocket | None = None,
+        about: Mapping[str, Any] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -91,11 +99,17 @@ class Supervisor:
         self._on_ready = on_ready
         self._on_death = on_death
         self._release = release
+        self._control = control
+        self._about = about
         self._clock = clock
+        self._started = clock()
+        self._last_death: str | None = None
         self._phase = Phase.STARTING
         self._announced = False
         self._told_to_stop = False
         self._status = statuses.OK
+        self._kill_at = NEVER
+        """When those that drain at the end are killed."""
         self._boot_backoff = Backoff(*BOOT_DELAY)
         self.history: deque[WorkerHandle] = deque(maxlen=HISTORY)
         """The workers that have been ready and are dead, in order, with their last reports."""
@@ -126,6 +140,8 @@ class Supervisor:
         """Look at everything once and do what is due at *now*."""
         for number in self._signals.take():
             self._handle_signal(number, now)
+        if self._control:
+            self._control.serve(lambda request: self._answer(request, now), now)
         self._nursery.reap_helpers()
         for worker in list(self._crew.workers.values()):
             worker.read_messages(now)
@@ -143,7 +159,8 @@ class Supervisor:
 
     def _channels(self) -> list[int]:
         receivers = [worker.receiver for worker in self._crew.workers.values()]
-        return [receiver.descriptor for receiver in receivers if not receiver.ended]
+        channels = [receiver.descriptor for receiver in receivers if not receiver.ended]
+        return [*channels, *(self._control.descriptors() if self._control else ())]
 
     def _leave_to_parent(self) -> None:
         """In a forked child: let go of what is the supervisor's."""
@@ -153,7 +170,36 @@ class Supervisor:
         self._signals.close_descriptors()
         for sibling in self._crew.workers.values():
             sibling.receiver.close()
+        if self._control:
+            self._control.close_descriptors()
         self._release()
+
+    # -- being asked ------------------------------------------------------------------
+
+    def _answer(self, request: dict[str, Any], now: float) -> dict[str, Any]:
+        """What the control socket asks."""
+        match request:
+            case {"command": "status"}:
+                return self._describe(now)
+            case {"command": "stop"}:
+                self._stop("stop", now, hurry=False)
+                return {"seconds": max(0.0, self._kill_at - now)}
+            case {"command": "scale", "processes": int(size)} if size >= 1:
+                before = self._crew.size
+                self.scale(size)
+                return {"before": before, "processes": self._crew.size}
+        return {"error": f"not understood: {request}"}
+
+    def _describe(self, now: float) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "state": self._phase.value,
+            "uptime": round(now - self._started, 1),
+            "ready": self._crew.is_complete,
+            "last_death": self._last_death,
+            **self._about,
+            **describe_crew(self._crew, now),
+        }
 
     # -- deciding ---------------------------------------------------------------------
 
@@ -181,15 +227,16 @@ class Supervisor:
             case signal.SIGTTOU:
                 self.scale(max(1, self._crew.size - 1))
             case _:
-                self._stop(number, now)
+                hurry = number is signal.SIGQUIT or self._told_to_stop
+                self._stop(number.name, now, hurry=hurry)
 
-    def _stop(self, number: signal.Signals, now: float) -> None:
-        if number is signal.SIGQUIT or self._told_to_stop:
-            logger.warning("%s: killing the workers", number.name)
+    def _stop(self, who: str, now: float, *, hurry: bool) -> None:
+        if hurry:
+            logger.warning("%s: killing the workers", who)
             self._drain(now)
         else:
             seconds = self._config.graceful_timeout
-            logger.info("%s: draining, for up to %g s", number.name, seconds)
+            logger.info("%s: draining, for up to %g s", who, seconds)
             self._drain(now + seconds)
         self._told_to_stop = True
 
@@ -209,6 +256,7 @@ class Supervisor:
 
     def _drain(self, kill_at: float) -> None:
         self._phase = Phase.DRAINING
+        self._kill_at = min(self._kill_at, kill_at)
         self._crew.close_vacancies()
         for worker in self._crew.workers.values():
             worker.drain(kill_at)
@@ -240,6 +288,8 @@ class Supervisor:
         del self._crew.workers[worker.name]
         if worker.was_ready:
             self.history.append(worker)
+        if death.status != statuses.OK:
+            self._last_death = str(death)
         try:
             self._on_death(death)
         except Exception:

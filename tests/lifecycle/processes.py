@@ -66,5 +66,13 @@ def descriptors(pid: int) -> dict[int, str]:
 
 
 def umask(pid: int) -> int:
+    return int(_status(pid, "Umask"), 8)
+
+
+def group(pid: int) -> int:
+    return int(_status(pid, "Gid"))
+
+
+def _status(pid: int, name: str) -> str:
     lines = (PROC / str(pid) / "status").read_text().splitlines()
-    return next(int(line.split()[1], 8) for line in lines if line.startswith("Umask:"))
+    return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))

@@ -1,5 +1,7 @@
 """A user's mistake gets one line that names it, and no worker."""
 
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +179,102 @@ def test_a_pidfile_that_is_a_symlink_is_refused_and_what_it_points_to_left_alone
     assert "symbolic link" in line
     assert precious.read_text() == "data"
     assert link.is_symlink()
+
+
+USAGE = 2
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        (("strat",), ["'strat' is not an action.", "Did you mean 'start'?"]),
+        (("scale",), ["scale is given nothing", "from 1 to"]),
+        (("scale", "0"), ["scale is given 0", "from 1 to"]),
+        (("scale", "many"), ["scale is given many", "whole number"]),
+        (("stop", "now"), ["stop takes nothing more, not 'now'"]),
+    ],
+)
+def test_words_that_are_no_action_are_named_with_what_is_valid(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, words: tuple[str, ...], texts: list[str]
+) -> None:
+    daemon = start_command(sqlite, "work", *words, "idle", "--pidfile", "pid")
+    line = complaint(daemon, USAGE)
+    assert [text for text in texts if text not in line] == [], line
+
+
+def test_a_mistyped_action_of_rundaemon_is_taken_for_a_target_and_the_action_suggested(
+    start_command: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    line = complaint(start_command(sqlite, "rundaemon", "strat"))
+    assert "Did you mean 'start'?" in line
+
+
+@pytest.mark.parametrize(
+    "words", [("start",), ("stop",), ("status",), ("restart",), ("scale", "2")]
+)
+def test_an_action_needs_a_pidfile(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, words: tuple[str, ...]
+) -> None:
+    line = complaint(start_command(sqlite, "work", *words, "idle"))
+    assert f"{words[0]} needs a pidfile" in line
+    assert "POOLDAEMON['PIDFILE']" in line
+
+
+@pytest.mark.parametrize("action", ["run", "start"])
+def test_something_else_where_the_control_socket_belongs_is_named_and_left_alone(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, tmp_path: Path, action: str
+) -> None:
+    there = tmp_path / "pid.sock"
+    there.write_text("data")
+    options = (f"--pidfile={tmp_path / 'pid'}", "--logfile=log")
+    daemon = start_command(sqlite, "work", action, "idle", *options)
+    line = complaint(daemon)
+    assert line == f"CommandError: the control socket {there}: it exists, and is no socket"
+    assert there.read_text() == "data"
+    assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_control_socket_of_another_user_is_named_and_left_alone(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, tmp_path: Path
+) -> None:
+    there = tmp_path / "pid.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(there))
+    os.chown(there, 12345, 12345)
+    line = complaint(start_command(sqlite, "work", "idle", f"--pidfile={tmp_path / 'pid'}"))
+    assert line.startswith(f"CommandError: the control socket {there}: ")
+    assert "another user" in line
+    assert there.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--user=nobodi", "--user nobodi: no such user. Did you mean 'nobody'?"),
+        ("--group=zzz", "--group zzz: no such group."),
+        ("--umask=9", "--umask is 9; it must be octal, from 000 to 777."),
+        ("--directory=missing", "--directory missing: no such directory."),
+    ],
+)
+def test_surroundings_that_are_not_there_are_named(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, option: str, text: str
+) -> None:
+    files = ("--logfile=log", "--pidfile=pid")
+    daemon = start_command(sqlite, "work", "start", "idle", *files, option)
+    assert complaint(daemon) == f"CommandError: {text}"
+
+
+def test_a_user_in_the_foreground_is_refused(
+    start_command: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    line = complaint(start_command(sqlite, "work", "idle", "--user=nobody"))
+    assert "--user is for start" in line
+
+
+def test_a_variable_of_the_environment_that_is_wrong_is_named(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POOLDAEMON_PROCESSES", "many")
+    line = complaint(start_command(sqlite, "work", "idle"))
+    assert line.startswith("CommandError: POOLDAEMON_PROCESSES is 'many'; it must be a whole")

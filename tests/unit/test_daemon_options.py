@@ -1,6 +1,7 @@
 """Where a daemon's configuration comes from, and what a mistake gets to read."""
 
 import math
+import os
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from pytest_django import Settings
 
 from pooldaemon.conf import DaemonConfig, pooldaemon_settings
 from pooldaemon.management.base import BaseDaemonCommand
-from pooldaemon.management.options import read_config
+from pooldaemon.management.options import config_of, read_options
+from pooldaemon.management.surroundings import read_surroundings
 
 
 class Command(BaseDaemonCommand):
@@ -26,7 +28,8 @@ def parse(*arguments: str) -> dict[str, Any]:
 
 
 def read(*arguments: str) -> DaemonConfig:
-    return read_config(Command(), parse(*arguments))
+    given = parse(*arguments)
+    return config_of(read_options(Command(), given), until_idle=given["until_idle"])
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +52,23 @@ def test_settings_go_before_class_attributes(settings: Settings) -> None:
     settings.POOLDAEMON = {"PROCESSES": 3, "MAX_CONNECTIONS": 5}
     config = read()
     assert (config.processes, config.threads, config.max_connections) == (3, 16, 5)
+
+
+def test_the_environment_goes_before_the_settings_and_behind_the_command_line(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.POOLDAEMON = {"PROCESSES": 3, "THREADS": 9}
+    monkeypatch.setenv("POOLDAEMON_PROCESSES", "5")
+    monkeypatch.setenv("POOLDAEMON_THREADS", "6")
+    config = read("--threads=7")
+    assert (config.processes, config.threads) == (5, 7)
+
+
+def test_only_root_becomes_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    options = read_options(Command(), parse("--user=root"))
+    with pytest.raises(CommandError, match=r"--user root: only root can become somebody else\."):
+        read_surroundings(options)
 
 
 def test_the_command_line_goes_before_everything(settings: Settings) -> None:

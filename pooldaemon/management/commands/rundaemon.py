@@ -7,7 +7,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils.module_loading import import_string
 
-from pooldaemon.conf import pooldaemon_settings
+from pooldaemon.conf import nearest, pooldaemon_settings
+from pooldaemon.management.actions import ACTIONS, LAUNCHING, read_action
 from pooldaemon.management.base import BaseDaemonCommand
 from pooldaemon.workers.context import WorkContext
 
@@ -16,23 +17,31 @@ class Command(BaseDaemonCommand):
     help = "Run a function as a unit of work, again and again, in worker processes and threads."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "target",
-            nargs="?",
-            metavar="dotted.path.to.callable",
-            help="called with ctx; default: settings.POOLDAEMON['TARGET']",
-        )
         super().add_arguments(parser)
+        parser.epilog = (
+            "After run, start or restart, or instead of them: the dotted path of a callable, which "
+            "is called with ctx. Default: settings.POOLDAEMON['TARGET']."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        path = options["target"] or pooldaemon_settings().get("TARGET")
+        words = options["daemon_action"]
+        path = None
+        if words and words[0] not in ACTIONS:
+            path, *words = words
+        elif len(words) == 2 and words[0] in LAUNCHING:
+            *words, path = words
+        if read_action(words).name in LAUNCHING:
+            self.target = _load(path or self._configured())
+        super().handle(*args, **options | {"daemon_action": words})
+
+    def _configured(self) -> str:
+        path: str | None = pooldaemon_settings().get("TARGET")
         if not path:
             raise CommandError(
                 "rundaemon needs a target: give the dotted path of a callable, "
                 "or set settings.POOLDAEMON['TARGET']"
             )
-        self.target = _load(path)
-        super().handle(*args, **options)
+        return path
 
     def perform(self, ctx: WorkContext) -> Any:
         return self.target(ctx)
@@ -43,6 +52,8 @@ def _load(path: str) -> Any:
         target = import_string(path)
     except Exception as error:
         reason = str(error) or type(error).__name__
+        if hint := nearest(str(path), ACTIONS):
+            reason += f".{hint}"
         raise CommandError(f"the target {path!r} can't be imported: {reason}") from error
     if not callable(target):
         raise CommandError(f"the target {path!r} is not callable: it is {type(target).__name__}")

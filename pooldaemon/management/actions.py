@@ -1,0 +1,178 @@
+"""The subcommands of a daemon command: what may be asked, and how a running daemon is asked it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, OutputWrapper
+
+from pooldaemon.conf import DAEMON_RULES, nearest
+from pooldaemon.management.table import daemon_table
+from pooldaemon.workers.control import ask
+from pooldaemon.workers.pidfile import lock_holder
+
+LAUNCHING = ("run", "start", "restart")
+"""After which there is a daemon."""
+
+ACTIONS = (*LAUNCHING, "stop", "status", "scale")
+
+USAGE = 2
+"""Exit status of a command line that makes no sense, as argparse has it."""
+
+NOT_RUNNING = 7
+"""Exit status of an action that needs a running daemon (Linux Standard Base)."""
+
+STATUS_DEAD, STATUS_NOT_RUNNING, STATUS_UNKNOWN = 1, 3, 4
+"""Exit statuses of ``status`` (Linux Standard Base): a pidfile is left; nothing is there; the
+daemon runs, but does not answer."""
+
+POLL = 0.05
+"""Seconds between looks at a daemon that is about to end."""
+
+MARGIN = 15.0
+"""Seconds beyond ``graceful_timeout`` that a daemon gets to end, before ``stop`` gives up."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """What the words after the command's name ask for.
+
+    :ivar processes: how many, for ``scale``.
+    """
+
+    name: str = "run"
+    processes: int | None = None
+
+
+def read_action(words: Sequence[str]) -> Action:
+    """
+    :raises CommandError: there is no such action, or it is not complete.
+    """
+    if not words:
+        return Action()
+    name, *rest = words
+    if name not in ACTIONS:
+        raise CommandError(
+            f"{name!r} is not an action.{nearest(name, ACTIONS)} Valid: {', '.join(ACTIONS)}.",
+            returncode=USAGE,
+        )
+    if name == "scale":
+        return Action(name, _read_size(rest))
+    if rest:
+        raise CommandError(f"{name} takes nothing more, not {rest[0]!r}.", returncode=USAGE)
+    return Action(name)
+
+
+def _read_size(rest: Sequence[str]) -> int:
+    rule = DAEMON_RULES["processes"]
+    with suppress(ValueError):
+        if len(rest) == 1 and rule.accepts(size := int(rest[0])):
+            return size
+    given = " ".join(rest) or "nothing"
+    raise CommandError(f"scale is given {given}; it must be {rule}.", returncode=USAGE)
+
+
+class Operator:
+    """Asks the daemon that holds a pidfile.
+
+    :param name: the command's, for messages.
+    :param grace: seconds it gets to drain, if it does not tell itself.
+    :param out: where its answers go.
+    """
+
+    def __init__(self, name: str, pidfile: str, grace: float, out: OutputWrapper) -> None:
+        self._name = name
+        self._pidfile = Path(pidfile).absolute()
+        self._grace = grace
+        self._out = out
+
+    @property
+    def _socket(self) -> Path:
+        return socket_of(self._pidfile)
+
+    def stop(self) -> None:
+        """Let it drain, and wait for its end. One that does not run is no error (LSB).
+
+        :raises CommandError: it does not end in time.
+        """
+        if (pid := lock_holder(self._pidfile)) is None:
+            self._tell("not running")
+            return
+        try:
+            seconds = ask(self._socket, "stop")["seconds"]
+        except OSError:  # the socket is gone, or it does not answer
+            seconds = self._grace
+            self._signal(pid)
+        deadline = time.monotonic() + seconds + MARGIN
+        while lock_holder(self._pidfile) == pid:
+            if time.monotonic() >= deadline:
+                raise CommandError(f"{self._name} (pid {pid}) does not end")
+            time.sleep(POLL)
+        self._tell("stopped")
+
+    def scale(self, processes: int) -> None:
+        told = self._ask("scale", processes=processes)
+        self._tell(f"workers: {told['processes']}, were {told['before']}")
+
+    def status(self, *, as_json: bool) -> int:
+        """Print it; returns the exit status."""
+        pid = lock_holder(self._pidfile)
+        if pid is None:
+            left = self._pidfile.exists()
+            self._print(as_json, {"state": "not running"}, lambda _: "not running")
+            return STATUS_DEAD if left else STATUS_NOT_RUNNING
+        try:
+            told = ask(self._socket, "status")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            told = {"state": "unknown", "pid": pid, "error": reason}
+            self._print(as_json, told, lambda _: f"runs as pid {pid}, no answer: {reason}")
+            return STATUS_UNKNOWN
+        self._print(as_json, told, daemon_table)
+        return 0
+
+    def _ask(self, command: str, **values: Any) -> dict[str, Any]:
+        if lock_holder(self._pidfile) is None:
+            raise CommandError(f"{self._name} is not running", returncode=NOT_RUNNING)
+        try:
+            told = ask(self._socket, command, **values)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise CommandError(f"{self._name}: no answer on {self._socket}: {reason}") from None
+        if "error" in told:
+            raise CommandError(f"{self._name}: {told['error']}")
+        return told
+
+    def _signal(self, pid: int) -> None:
+        if pid == 0:
+            raise CommandError(f"{self._name} is about to start; try again")
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            raise CommandError(f"{self._name} (pid {pid}) belongs to another user") from None
+
+    def _print(
+        self, as_json: bool, told: dict[str, Any], table: Callable[[dict[str, Any]], str]
+    ) -> None:
+        if as_json:
+            self._out.write(json.dumps({"command": self._name, **told}))
+        else:
+            self._tell(table(told))
+
+    def _tell(self, text: str) -> None:
+        self._out.write(f"{self._name}: {text}")
+
+
+def socket_of(pidfile: Path) -> Path:
+    """The control socket is beside the pidfile."""
+    return pidfile.with_name(pidfile.name + ".sock")

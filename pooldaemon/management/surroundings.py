@@ -1,0 +1,79 @@
+"""What a detached daemon runs as, and where: user, group, umask, working directory."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Mapping
+from pathlib import Path
+
+from django.core.management.base import CommandError
+
+from pooldaemon.conf import SURROUNDINGS, nearest
+from pooldaemon.management.options import Option, flag
+from pooldaemon.workers.detach import UMASK, Surroundings
+
+
+def read_surroundings(options: Mapping[str, Option]) -> Surroundings:
+    """
+    :raises CommandError: there is no such user, group or directory, or we may not become it.
+    """
+    user, group = options["user"], options["group"]
+    uid, gid = os.geteuid(), os.getegid()
+    if user.value is not None:
+        uid, gid = _find_user(user)
+    if group.value is not None:
+        gid = _find_group(group)
+    if (uid, gid) != (os.geteuid(), os.getegid()) and os.geteuid() != 0:
+        wrong = user if user.value is not None else group
+        raise CommandError(f"{wrong.origin} {wrong.value}: only root can become somebody else.")
+    return Surroundings(uid, gid, _read_umask(options["umask"]), _find(options["directory"]))
+
+
+def refuse_surroundings(options: Mapping[str, Option]) -> None:
+    """In the foreground they are the shell's, or systemd's, to choose.
+
+    :raises CommandError: one of them was given on the command line.
+    """
+    for name in SURROUNDINGS:
+        if options[name].origin == flag(name):
+            raise CommandError(f"{flag(name)} is for start: in the foreground nothing is changed.")
+
+
+def _find_user(option: Option) -> tuple[int, int]:
+    try:
+        entry = pwd.getpwnam(option.value)
+    except KeyError:
+        hint = nearest(option.value, (user.pw_name for user in pwd.getpwall()))
+        raise CommandError(f"{option.origin} {option.value}: no such user.{hint}") from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def _find_group(option: Option) -> int:
+    try:
+        return grp.getgrnam(option.value).gr_gid
+    except KeyError:
+        hint = nearest(option.value, (group.gr_name for group in grp.getgrall()))
+        raise CommandError(f"{option.origin} {option.value}: no such group.{hint}") from None
+
+
+def _read_umask(option: Option) -> int:
+    if option.value is None:
+        return UMASK
+    try:
+        umask = int(option.value, 8)
+    except ValueError:
+        umask = -1
+    if not 0 <= umask <= 0o777:
+        raise CommandError(f"{option.origin} is {option.value}; it must be octal, from 000 to 777.")
+    return umask
+
+
+def _find(option: Option) -> str:
+    if option.value is None:
+        return str(Path.cwd())
+    path = Path(option.value).absolute()
+    if not path.is_dir():
+        raise CommandError(f"{option.origin} {option.value}: no such directory.")
+    return str(path)

@@ -1,0 +1,57 @@
+"""``status`` for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Worker = Mapping[str, Any]
+
+COLUMNS: dict[str, Callable[[Worker], str]] = {
+    "WORKER": lambda worker: worker["name"],
+    "PID": lambda worker: str(worker["pid"]),
+    "STATE": lambda worker: worker["state"],
+    "UP": lambda worker: duration(worker["age"]),
+    "UNITS": lambda worker: str(worker["units"]),
+    "FAILED": lambda worker: str(worker["failures"]),
+    "BUSY": lambda worker: str(worker["busy"]),
+    "LONGEST UNIT": lambda worker: duration(worker["longest"][1]) if worker["longest"] else "-",
+    "CONNECTIONS": lambda worker: str(worker["connections"]),
+    "MEMORY": lambda worker: f"{worker['rss'] / 2**20:.0f} MiB",
+    "CRASHES": lambda worker: str(worker["crashes"]),
+}
+
+
+def daemon_table(told: Mapping[str, Any]) -> str:
+    """What the daemon has *told* of itself, in lines: state, workers, options."""
+    workers = told["workers"]
+    ready = sum(worker["state"] == "ready" for worker in workers)
+    since = f"{told['state']} as pid {told['pid']} for {duration(told['uptime'])}"
+    lines = [f"{since}, {ready} of {told['processes']} workers ready"]
+    if told["last_death"]:
+        lines.append(f"last death: {told['last_death']}")
+    rows = [list(COLUMNS), *([show(worker) for show in COLUMNS.values()] for worker in workers)]
+    lines += ["", *_align(rows)]
+    options = told["options"].items()
+    rows = [["OPTION", "VALUE", "FROM"]]
+    rows += [[name, str(option["value"]), option["origin"]] for name, option in options]
+    lines += ["", *_align(rows)]
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """``"2.5 s"``, ``"3 min"``, ``"2 h 5 min"``, ``"3 d 4 h"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if hours == 0:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if days == 0 else f"{days} d {hours % 24} h"
+
+
+def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

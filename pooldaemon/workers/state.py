@@ -1,0 +1,39 @@
+"""Runs in the parent: what the daemon tells about itself, as JSON takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from pooldaemon.workers.crew import Crew
+from pooldaemon.workers.handle import WorkerHandle
+
+
+def describe_crew(crew: Crew, now: float) -> dict[str, Any]:
+    """The workers, by name.
+
+    Times are in seconds, memory is in bytes.
+    """
+    workers: Iterable[WorkerHandle] = sorted(crew.workers.values(), key=lambda w: _order(w.name))
+    return {
+        "processes": crew.size,
+        "workers": [_describe(worker, crew, now) for worker in workers],
+    }
+
+
+def _describe(worker: WorkerHandle, crew: Crew, now: float) -> dict[str, Any]:
+    place = crew.places.get(worker.name)
+    return {
+        "name": worker.name,
+        "pid": worker.pid,
+        "state": worker.state.value,
+        "age": round(now - worker.started, 1),
+        "silent": round(now - worker.last_heard, 1),
+        "crashes": place.crashes if place else 0,
+        **asdict(worker.report),
+    }
+
+
+def _order(name: str) -> int:
+    return int(name.rpartition("-")[2])
