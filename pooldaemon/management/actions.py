@@ -22,7 +22,7 @@ from pooldaemon.workers.pidfile import lock_holder
 LAUNCHING = ("run", "start", "restart")
 """After which there is a daemon."""
 
-ACTIONS = (*LAUNCHING, "stop", "status", "scale")
+ACTIONS = (*LAUNCHING, "stop", "reload", "status", "scale")
 
 USAGE = 2
 """Exit status of a command line that makes no sense, as argparse has it."""
@@ -98,6 +98,22 @@ class Operator:
     def _socket(self) -> Path:
         return socket_of(self._pidfile)
 
+    def ask(self, action: Action, *, as_json: bool) -> int:
+        """Do what needs no launch; returns the exit status.
+
+        :raises CommandError: it can't be done.
+        """
+        match action:
+            case Action("status"):
+                return self.status(as_json=as_json)
+            case Action("scale", int(processes)):
+                self.scale(processes)
+            case Action("reload"):
+                self.reload()
+            case Action("stop"):
+                self.stop()
+        return 0
+
     def stop(self) -> None:
         """Let it drain, and wait for its end. One that does not run is no error (LSB).
 
@@ -117,6 +133,25 @@ class Operator:
                 raise CommandError(f"{self._name} (pid {pid}) does not end")
             time.sleep(POLL)
         self._tell("stopped")
+
+    def reload(self) -> None:
+        """Let it reload, and wait until all its workers are new.
+
+        :raises CommandError: the new code can't run, and the old one stays.
+        """
+        number = self._ask("reload")["number"]
+        while True:
+            with suppress(OSError):  # it is being executed anew, and will answer
+                told = ask(self._socket, "status")["reload"]
+                if told["state"] in ("done", "failed") or told["number"] != number:
+                    break
+            if lock_holder(self._pidfile) is None:
+                raise CommandError(f"{self._name} has ended during the reload")
+            time.sleep(POLL)
+        if told["state"] == "failed":
+            why = told["reason"]
+            raise CommandError(f"{self._name}: the reload failed, the old workers stay: {why}")
+        self._tell("reloaded")
 
     def scale(self, processes: int) -> None:
         told = self._ask("scale", processes=processes)

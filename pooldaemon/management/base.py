@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
@@ -24,7 +25,7 @@ from django.db import DEFAULT_DB_ALIAS
 from pooldaemon.conf import DaemonConfig, check_settings
 from pooldaemon.connections import unpooled_aliases
 from pooldaemon.exceptions import ImproperlyConfigured
-from pooldaemon.management.actions import Action, Operator, read_action
+from pooldaemon.management.actions import LAUNCHING, Action, Operator, read_action
 from pooldaemon.management.launch import Launcher
 from pooldaemon.management.options import (
     Option,
@@ -36,7 +37,8 @@ from pooldaemon.management.options import (
 from pooldaemon.workers import statuses
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.handle import WorkerDeath
-from pooldaemon.workers.worker import WorkerInfo
+from pooldaemon.workers.reload import is_trial, take_over
+from pooldaemon.workers.worker import WorkerInfo, in_a_line
 
 
 class BaseDaemonCommand(BaseCommand):
@@ -125,24 +127,33 @@ class BaseDaemonCommand(BaseCommand):
         action = read_action(options["daemon_action"])
         found = read_options(self, options)
         config = config_of(found, until_idle=options["until_idle"])
-        status = statuses.OK
-        if action.name != "run":
-            operator = self._operator(action, found)
-        match action.name:
-            case "stop":
-                operator.stop()
-            case "scale":
-                operator.scale(action.processes or 1)
-            case "status":
-                status = operator.status(as_json=options["json"])
-            case _:
-                detached = options["detach"] or action.name != "run"
-                self._check(config, found, detached=detached)
+        if is_trial():
+            self._try_out(Launcher(self, config, found))
+        if (told := take_over()) is not None:
+            status = Launcher(self, config, found).take_over(told)
+        elif action.name in LAUNCHING:
+            detached = options["detach"] or action.name != "run"
+            self._check(config, found, detached=detached)
+            if action.name != "run":
+                operator = self._operator(action, found)
                 if action.name == "restart":
                     operator.stop()
-                status = Launcher(self, config, found).launch(detached=detached)
+            status = Launcher(self, config, found).launch(detached=detached)
+        else:
+            status = self._operator(action, found).ask(action, as_json=options["json"])
         if status:
             sys.exit(status)
+
+    def _try_out(self, launcher: Launcher) -> NoReturn:
+        status = statuses.OK
+        try:
+            launcher.try_out()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is told
+            self.stderr.write(f"{traceback.format_exc()}\n{in_a_line(error)}")
+            status = statuses.FAILED
+        self.stderr.flush()
+        # Threads that worker_init() has started must not keep it.
+        os._exit(status)
 
     def _operator(self, action: Action, options: Mapping[str, Option]) -> Operator:
         pidfile = options["pidfile"].value

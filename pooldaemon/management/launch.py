@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,14 +19,16 @@ from pooldaemon.management.actions import socket_of
 from pooldaemon.management.logs import open_log
 from pooldaemon.management.options import Option, name_of
 from pooldaemon.management.surroundings import read_surroundings, refuse_surroundings
+from pooldaemon.workers import logfiles
 from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.detach import Surroundings, detach
 from pooldaemon.workers.handle import WorkerDeath
-from pooldaemon.workers.logfiles import open_descriptors
+from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
+from pooldaemon.workers.reload import Handover
 from pooldaemon.workers.supervisor import Supervisor
-from pooldaemon.workers.worker import Job, Worker
+from pooldaemon.workers.worker import Job, Worker, WorkerInfo, boot
 
 
 class DaemonCommand(Job, Protocol):
@@ -52,6 +55,7 @@ class Launcher:
         self._options = options
         self._lock: PidFile | None = None
         self._control: ControlSocket | None = None
+        self._directory = str(Path.cwd())
 
     def launch(self, *, detached: bool) -> int:
         """Run the daemon, or start it detached; returns its exit status.
@@ -68,7 +72,7 @@ class Launcher:
                 return self._run(lambda: None)
             surroundings = read_surroundings(self._options)
             self._give_files_to(surroundings)
-            keep = open_descriptors()
+            keep = logfiles.open_descriptors()
             keep += [self._lock.descriptor] if self._lock else []
             keep += [self._control.descriptor] if self._control else []
 
@@ -102,6 +106,51 @@ class Launcher:
             raise CommandError(f"the control socket {path}: {error.strerror}") from None
         claims.callback(self._control.release)
 
+    def try_out(self) -> None:
+        """Do what a supervisor and its first worker do before the first unit, and undo it.
+
+        With one connection per database: those of the daemon's budget are in use.
+
+        :raises Exception: what the new code, the settings or the databases have against it.
+        """
+        open_log(None)
+        info = WorkerInfo("canary", os.getpid())
+        self._command.setup()
+        close_pool()
+        boot(replace(self._config, max_connections=1), self._command, info)
+        self._command.worker_exit(info)
+        close_pool()
+
+    def take_over(self, told: Mapping[str, Any]) -> int:
+        """Go on with what the last supervisor, in this same process, has handed over."""
+        open_log(self._options["logfile"].value)
+        if told["output"]:
+            logfiles.note_output(told["output"])
+        with ExitStack() as claims:
+            if told["pidfile"]:
+                self._lock = PidFile(told["pidfile"])
+                self._lock.descriptor = told["lock"]
+                claims.callback(self._lock.release)
+                self._control = ControlSocket(socket_of(self._lock.path))
+                self._control.take_over(told["control"])
+                claims.callback(self._control.release)
+            os.chdir(told["directory"])
+            return self._run(lambda: None, told)
+
+    def _hand_over(self, handover: Handover) -> None:
+        lock, control = self._lock, self._control
+        state = {
+            **handover.state,
+            "pidfile": str(lock.path) if lock else None,
+            "lock": lock.descriptor if lock else None,
+            "control": control.descriptor if control else None,
+            "output": logfiles.output(),
+            "directory": str(Path.cwd()),
+        }
+        own = [lock.descriptor] if lock else []
+        own += [control.descriptor] if control else []
+        Handover(state, [*handover.descriptors, *own]).execute(self._directory)
+
     def _give_files_to(self, owner: Surroundings) -> None:
         """What was opened in our own name is to be its own."""
         if os.geteuid() == 0:
@@ -109,18 +158,20 @@ class Launcher:
             if self._control:
                 os.chown(self._control.path, owner.uid, owner.gid)
 
-    def _run(self, on_ready: Callable[[], None]) -> int:
+    def _run(self, on_ready: Callable[[], None], told: Mapping[str, Any] | None = None) -> int:
         if self._lock:
             self._lock.write_pid()  # detaching has changed it
-        supervisor = Supervisor(
-            self._config,
-            self._run_worker,
+        owner = Owner(
+            run_worker=self._run_worker,
             on_ready=on_ready,
             on_death=self._command.worker_died,
             release=self._lock.close_descriptor if self._lock else lambda: None,
+            hand_over=self._hand_over,
             control=self._control,
+            directory=self._directory,
             about=self._describe(),
         )
+        supervisor = Supervisor(self._config, owner, told)
         with supervisor:
             self._command.setup()
             close_pool()
@@ -129,8 +180,8 @@ class Launcher:
             gc.collect()
             gc.freeze()
             status = supervisor.run()
-        for worker in sorted(supervisor.history, key=lambda worker: worker.name):
-            self._command.stdout.write(str(worker))
+        for line in sorted(supervisor.history):
+            self._command.stdout.write(line)
         self._command.stdout.flush()
         return status
 

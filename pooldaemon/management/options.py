@@ -66,7 +66,7 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         nargs="*",
         metavar="action",
         help="run (the default: in the foreground), start (in the background), stop, "
-        "restart, status, or scale N; all but run need a pidfile",
+        "restart, reload, status, or scale N; all but run need a pidfile",
     )
     for name, (kind, metavar, text) in ARGUMENTS.items():
         parser.add_argument(flag(name), type=kind, metavar=metavar, help=text)

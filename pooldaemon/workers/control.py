@@ -55,6 +55,11 @@ class ControlSocket:
         self._listener.listen()
         self._listener.setblocking(False)
 
+    def take_over(self, descriptor: int) -> None:
+        """Go on with the socket that another process has opened."""
+        self._listener = socket.socket(fileno=descriptor)
+        self._listener.setblocking(False)
+
     @property
     def descriptor(self) -> int:
         return self._listener.fileno()

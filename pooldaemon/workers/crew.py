@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.workers.handle import NEVER, WorkerHandle, WorkerState
@@ -62,7 +62,7 @@ class Crew:
         for name in [*self.places][size:]:
             del self.places[name]
             self._vacancies.pop(name, None)
-        return [worker for name, worker in self.workers.items() if name not in self.places]
+        return self._without_place()
 
     @property
     def is_complete(self) -> bool:
@@ -70,6 +70,17 @@ class Crew:
         return self.workers.keys() == self.places.keys() and all(
             worker.state is WorkerState.READY for worker in self.workers.values()
         )
+
+    def adopt(self, workers: Iterable[WorkerHandle]) -> list[WorkerHandle]:
+        """Take in those of the last supervisor; returns the ones that have no place any more."""
+        for worker in workers:
+            self.workers[worker.name] = worker
+            self._vacancies.pop(worker.name, None)
+        return self._without_place()
+
+    def outdated(self) -> list[WorkerHandle]:
+        """Those that run the code from before a reload."""
+        return [worker for worker in self.workers.values() if worker.outdated]
 
     def next_start(self) -> float:
         """When the next vacancy is to be filled."""
@@ -82,6 +93,9 @@ class Crew:
     def postpone(self, when: float) -> None:
         """Fill no vacancy before *when*."""
         self._vacancies = dict.fromkeys(self._vacancies, when)
+
+    def _without_place(self) -> list[WorkerHandle]:
+        return [worker for name, worker in self.workers.items() if name not in self.places]
 
     def close_vacancies(self) -> None:
         """Start nobody any more."""

@@ -6,8 +6,10 @@ import enum
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from pooldaemon.sessions import Session
 from pooldaemon.workers import memory
@@ -125,7 +127,40 @@ class WorkerHandle:
         """What it has open on servers."""
         self.overdue: list[OverdueUnit] = []
         """Reported, and not yet looked at."""
+        self.outdated = False
+        """It runs the code from before a reload."""
         self._oom_kills = memory.oom_kills()
+
+    def hand_over(self) -> dict[str, Any]:
+        """What the next supervisor has to know, as JSON takes it. See :meth:`taken_over`."""
+        return {
+            "name": self.name,
+            "pid": self.pid,
+            "descriptor": self.receiver.descriptor,
+            "started": self.started,
+            "state": self.state.value,
+            "was_ready": self.was_ready,
+            "retired": self.retired,
+            "killed_for": self.killed_for,
+            "kill_at": None if self.kill_at == NEVER else self.kill_at,
+            "sessions": sorted(self.sessions),
+            "report": asdict(self.report),
+        }
+
+    @classmethod
+    def taken_over(cls, told: Mapping[str, Any], now: float) -> WorkerHandle:
+        """One that the last supervisor has handed over."""
+        receiver = Receiver(told["descriptor"])
+        worker = cls(told["name"], told["pid"], receiver, told["started"])
+        worker.outdated = True
+        worker.state = WorkerState(told["state"])
+        worker.was_ready, worker.retired = told["was_ready"], told["retired"]
+        worker.killed_for = told["killed_for"]
+        worker.kill_at = NEVER if told["kill_at"] is None else told["kill_at"]
+        worker.sessions = {(alias, number) for alias, number in told["sessions"]}
+        worker.report = Report.of(told["report"])
+        worker.last_heard = now
+        return worker
 
     def become(self, state: WorkerState) -> None:
         """Change the state. :raises RuntimeError: there is no such transition."""

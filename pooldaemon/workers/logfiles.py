@@ -22,6 +22,11 @@ def note_output(path: str) -> None:
     _Output.path = Path(path).absolute()
 
 
+def output() -> str | None:
+    """The file that :func:`note_output` was told."""
+    return str(_Output.path) if _Output.path else None
+
+
 def reopen() -> None:
     """Open every log file anew, for instance after logrotate has moved it away.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from pooldaemon.workers import statuses
 from pooldaemon.workers.channel import Receiver, Sender
@@ -26,23 +27,32 @@ class Nursery:
     :param run_worker: runs in the child, with the worker's name, the end of its channel and the
         descriptor of its lifeline; returns its exit status.
     :param release: called in each child after the fork, to close what is the parent's alone.
+    :param taken_over: what :meth:`hand_over` of the last supervisor's told.
     """
 
     def __init__(
-        self, run_worker: Callable[[str, Sender, int], int], release: Callable[[], None]
+        self,
+        run_worker: Callable[[str, Sender, int], int],
+        release: Callable[[], None],
+        taken_over: Mapping[str, Any] | None = None,
     ) -> None:
         self._run_worker = run_worker
         self._release = release
-        self._helpers: set[int] = set()
         # Workers hold the other end; whatever way this process dies, they see its end.
-        self._lifeline, self._lifeline_held = os.pipe()
+        self.lifeline: tuple[int, int] = taken_over["lifeline"] if taken_over else os.pipe()
+        """Its reading end, for the workers, and its writing end, for the supervisor alone."""
+        self._helpers: set[int] = set(taken_over["helpers"] if taken_over else ())
+
+    def hand_over(self) -> dict[str, Any]:
+        """What the next supervisor has to know, as JSON takes it. The lifeline goes with it."""
+        return {"lifeline": self.lifeline, "helpers": sorted(self._helpers)}
 
     def close(self) -> None:
         """Wait for the helpers, and let go of the workers."""
         for pid in self._helpers:
             os.waitpid(pid, 0)
-        os.close(self._lifeline)
-        os.close(self._lifeline_held)
+        for descriptor in self.lifeline:
+            os.close(descriptor)
 
     def fork(self, name: str, now: float) -> WorkerHandle:
         read_end, write_end = os.pipe()
@@ -52,7 +62,7 @@ class Nursery:
             self._leave_to_parent()
 
         def run() -> int:
-            return self._run_worker(name, Sender(write_end), self._lifeline)
+            return self._run_worker(name, Sender(write_end), self.lifeline[0])
 
         pid = fork(name, run, release)
         os.close(write_end)
@@ -84,5 +94,5 @@ class Nursery:
                     logger.warning("A helper process did not end within %d s", HELPER_TIMEOUT)
 
     def _leave_to_parent(self) -> None:
-        os.close(self._lifeline_held)
+        os.close(self.lifeline[1])
         self._release()

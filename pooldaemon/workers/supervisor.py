@@ -10,21 +10,21 @@ import enum
 import logging
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.workers import logfiles, statuses
-from pooldaemon.workers.channel import Sender
-from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.crew import AT_ONCE, Crew
 from pooldaemon.workers.guard import Guard
 from pooldaemon.workers.handle import NEVER, WorkerDeath, WorkerHandle
 from pooldaemon.workers.nursery import Nursery
+from pooldaemon.workers.owner import Owner
+from pooldaemon.workers.reload import Handover, Reload, ReloadState
 from pooldaemon.workers.signals import SignalQueue
 from pooldaemon.workers.state import describe_crew
 
@@ -67,61 +67,68 @@ class Supervisor:
     """Keeps ``config.processes`` workers alive until told to stop.
 
     :param config: how many of what, and how long.
-    :param run_worker: runs in the child, with the worker's name, the end of its channel and the
-        descriptor of its lifeline; returns its exit status.
-    :param on_ready: called once, when all workers are ready for the first time.
-    :param on_death: told of every worker that died.
-    :param release: called in each child after the fork, to close what is the parent's alone.
-    :param control: answered in the main loop; the caller's to open and to release.
-    :param about: what ``status`` tells beside the supervisor's own state.
+    :param owner: what it calls.
+    :param taken_over: what the last supervisor handed over.
     :param clock: monotonic seconds.
 
     A context manager: inside it signals are noted, and :meth:`run` heeds them, those included that
-    came before it. TERM, INT and HUP (the terminal is gone) drain; a second one, or QUIT, kills.
-    USR1 opens the log files anew, USR2 logs every thread's stack, TTIN and TTOU add and remove a
-    worker. Main thread only.
+    came before it. TERM and INT drain; a second one, or QUIT, kills. HUP reloads, or drains if it
+    means that the terminal is gone. USR1 opens the log files anew, USR2 logs every thread's stack,
+    TTIN and TTOU add and remove a worker. Main thread only.
     """
 
     def __init__(
         self,
         config: DaemonConfig,
-        run_worker: Callable[[str, Sender, int], int],
-        *,
-        on_ready: Callable[[], None] = lambda: None,
-        on_death: Callable[[WorkerDeath], None] = lambda death: None,
-        release: Callable[[], None] = lambda: None,
-        control: ControlSocket | None = None,
-        about: Mapping[str, Any] = MappingProxyType({}),
+        owner: Owner,
+        taken_over: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
-        self._run_worker = run_worker
-        self._on_ready = on_ready
-        self._on_death = on_death
-        self._release = release
-        self._control = control
-        self._about = about
+        self._owner = owner
+        self._taken_over = taken_over
         self._clock = clock
-        self._started = clock()
-        self._last_death: str | None = None
         self._phase = Phase.STARTING
         self._announced = False
         self._told_to_stop = False
+        self._started = clock()
+        self._last_death: str | None = None
+        self._reload = Reload()
+        self._had_terminal = os.isatty(0)
         self._status = statuses.OK
         self._kill_at = NEVER
         """When those that drain at the end are killed."""
         self._boot_backoff = Backoff(*BOOT_DELAY)
-        self.history: deque[WorkerHandle] = deque(maxlen=HISTORY)
-        """The workers that have been ready and are dead, in order, with their last reports."""
+        self.history: deque[str] = deque(maxlen=HISTORY)
+        """A line for each worker that has been ready and is dead, with its last report."""
 
     def __enter__(self) -> Supervisor:
         self._signals = SignalQueue(HANDLED_SIGNALS)
-        self._nursery = Nursery(self._run_worker, self._leave_to_parent)
+        told = self._taken_over
+        self._nursery = Nursery(
+            self._owner.run_worker, self._leave_to_parent, told and told["nursery"]
+        )
         self._crew = Crew(self._config.processes, self._nursery.fork)
         self._guard = Guard(self._config, self._nursery, self._cut_off)
+        if told:
+            self._take_over(told, self._clock())
         return self
 
+    def _take_over(self, told: Mapping[str, Any], now: float) -> None:
+        """Go on where the last supervisor, in this same process, has stopped."""
+        self._phase = Phase.RUNNING
+        self._announced = True
+        self._started = told["started"]
+        self._last_death = told["last_death"]
+        self._reload = Reload(told["reload"], ReloadState.ROLLING)
+        self.history.extend(told["history"])
+        for worker in self._crew.adopt(WorkerHandle.taken_over(w, now) for w in told["workers"]):
+            worker.drain()
+        # They were blocked before this process was executed.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
     def __exit__(self, *exc_info: object) -> None:
+        self._reload.cancel()
         for worker in self._crew.workers.values():  # only after an error of our own
             worker.kill("the supervisor failed")
             os.waitpid(worker.pid, 0)
@@ -140,8 +147,8 @@ class Supervisor:
         """Look at everything once and do what is due at *now*."""
         for number in self._signals.take():
             self._handle_signal(number, now)
-        if self._control:
-            self._control.serve(lambda request: self._answer(request, now), now)
+        if self._owner.control:
+            self._owner.control.serve(lambda request: self._answer(request, now), now)
         self._nursery.reap_helpers()
         for worker in list(self._crew.workers.values()):
             worker.read_messages(now)
@@ -153,6 +160,8 @@ class Supervisor:
                 self._guard.judge(worker, now)
         if self._phase is Phase.RUNNING and self._crew.is_complete:
             self._look_at_the_whole(now)
+        if self._reload.has_passed(now):
+            self._hand_over()
         if self._phase is not Phase.DRAINING:
             # A broken set-up must not fork a storm: until one worker is ready, one tries.
             self._crew.fill(now, one_at_a_time=self._phase is Phase.STARTING)
@@ -160,7 +169,7 @@ class Supervisor:
     def _channels(self) -> list[int]:
         receivers = [worker.receiver for worker in self._crew.workers.values()]
         channels = [receiver.descriptor for receiver in receivers if not receiver.ended]
-        return [*channels, *(self._control.descriptors() if self._control else ())]
+        return [*channels, *(self._owner.control.descriptors() if self._owner.control else ())]
 
     def _leave_to_parent(self) -> None:
         """In a forked child: let go of what is the supervisor's."""
@@ -170,9 +179,9 @@ class Supervisor:
         self._signals.close_descriptors()
         for sibling in self._crew.workers.values():
             sibling.receiver.close()
-        if self._control:
-            self._control.close_descriptors()
-        self._release()
+        if self._owner.control:
+            self._owner.control.close_descriptors()
+        self._owner.release()
 
     # -- being asked ------------------------------------------------------------------
 
@@ -184,6 +193,9 @@ class Supervisor:
             case {"command": "stop"}:
                 self._stop("stop", now, hurry=False)
                 return {"seconds": max(0.0, self._kill_at - now)}
+            case {"command": "reload"}:
+                error = self._begin_reload(now)
+                return {"error": error} if error else self._reload.describe()
             case {"command": "scale", "processes": int(size)} if size >= 1:
                 before = self._crew.size
                 self.scale(size)
@@ -197,7 +209,8 @@ class Supervisor:
             "uptime": round(now - self._started, 1),
             "ready": self._crew.is_complete,
             "last_death": self._last_death,
-            **self._about,
+            "reload": self._reload.describe(),
+            **self._owner.about,
             **describe_crew(self._crew, now),
         }
 
@@ -216,6 +229,9 @@ class Supervisor:
         match number:
             case signal.SIGCHLD:
                 pass  # its coming has ended the wait
+            case signal.SIGHUP if not self._lost_terminal():
+                if error := self._begin_reload(now):
+                    logger.warning("SIGHUP: %s", error)
             case signal.SIGUSR1:
                 logfiles.reopen()
                 self._tell_workers(number)
@@ -269,7 +285,13 @@ class Supervisor:
     def _look_at_the_whole(self, now: float) -> None:
         if not self._announced:
             self._announced = True
-            self._on_ready()
+            self._owner.on_ready()
+        if self._reload.state is ReloadState.ROLLING:
+            # One at a time, so that there are never more workers than places.
+            if outdated := self._crew.outdated():
+                outdated[0].drain()
+            else:
+                self._reload.finish()
         if self._config.until_idle and self._all_idle():
             # A worker tells before it takes work. What one has told while another's channel was
             # being read is read now.
@@ -282,16 +304,50 @@ class Supervisor:
     def _all_idle(self) -> bool:
         return all(worker.report.idle for worker in self._crew.workers.values())
 
+    # -- reloading --------------------------------------------------------------------
+
+    def _begin_reload(self, now: float) -> str | None:
+        """Returns why not."""
+        if self._owner.hand_over is None or self._phase is not Phase.RUNNING:
+            return f"can't reload while {self._phase.value}"
+        if self._reload.is_under_way:
+            return f"a reload is {self._reload.state.value} already"
+        self._reload.begin(now, self._config.boot_timeout, self._owner.directory)
+        return None
+
+    def _hand_over(self) -> None:
+        """The trial has passed: execute the new code in this process."""
+        if self._owner.hand_over is None or self._phase is not Phase.RUNNING:
+            return
+        workers = self._crew.workers.values()
+        state = {
+            "started": self._started,
+            "last_death": self._last_death,
+            "reload": self._reload.number,
+            "history": list(self.history),
+            "nursery": self._nursery.hand_over(),
+            "workers": [worker.hand_over() for worker in workers],
+        }
+        descriptors = [*self._nursery.lifeline, *(w.receiver.descriptor for w in workers)]
+        try:
+            self._owner.hand_over(Handover(state, descriptors))
+        except OSError as error:
+            self._reload.fail(f"{sys.executable}: {error.strerror}")
+
+    def _lost_terminal(self) -> bool:
+        """Whether it was started from a terminal that is gone: then HUP is the kernel's."""
+        return self._had_terminal and not os.isatty(0)
+
     # -- deaths -----------------------------------------------------------------------
 
     def _bury(self, worker: WorkerHandle, death: WorkerDeath, now: float) -> None:
         del self._crew.workers[worker.name]
         if worker.was_ready:
-            self.history.append(worker)
+            self.history.append(str(worker))
         if death.status != statuses.OK:
             self._last_death = str(death)
         try:
-            self._on_death(death)
+            self._owner.on_death(death)
         except Exception:
             logger.exception("worker_died failed")
         if death.status != statuses.OK:

@@ -64,6 +64,22 @@ class WorkerInfo:
     pid: int
 
 
+def boot(config: DaemonConfig, job: Job, info: WorkerInfo) -> None:
+    """What makes a worker ready: its hook has run, and its databases have answered."""
+    if config.max_connections is not None:
+        limit_connections(config.max_connections)
+    job.worker_init(info)
+    with auto_close_db():
+        for alias in job.databases:
+            connections[alias].ensure_connection()
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error's class and text."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"{type(error).__name__}: {reason}"
+
+
 class Worker:
     """One worker process.
 
@@ -121,16 +137,10 @@ class Worker:
 
     def _boot(self) -> bool:
         try:
-            if self._config.max_connections is not None:
-                limit_connections(self._config.max_connections)
-            self._job.worker_init(self.info)
-            with auto_close_db():
-                for alias in self._job.databases:
-                    connections[alias].ensure_connection()
+            boot(self._config, self._job, self.info)
         except (Exception, SystemExit) as error:
             logger.debug("%s could not boot", self.info.name, exc_info=True)
-            reason = " ".join(str(error).split()) or type(error).__name__
-            self._sender.send("boot_failed", error=f"{type(error).__name__}: {reason}")
+            self._sender.send("boot_failed", error=in_a_line(error))
             return False
         return True
 

@@ -28,6 +28,8 @@ class Daemon:
     even when their parents are gone.
     """
 
+    stdin = subprocess.DEVNULL
+
     def __init__(
         self, directory: Path, database: Database, arguments: Sequence[str], **settings: Any
     ) -> None:
@@ -47,7 +49,7 @@ class Daemon:
                 [sys.executable, "-m", "django", *self._arguments],
                 env=self._environment(),
                 cwd=self.directory,
-                stdin=subprocess.DEVNULL,
+                stdin=self.stdin,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,

@@ -1,4 +1,4 @@
-"""TERM, INT and HUP drain, a second one and QUIT kill, and the exit status tells."""
+"""TERM and INT drain, a second one and QUIT kill, and the exit status tells."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ from tests.support.freeze import freeze
 KILLED = 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_term_int_and_hup_let_running_units_finish(
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_term_and_int_let_running_units_finish(
     start_daemon: StartDaemon, database: Database, number: signal.Signals
 ) -> None:
     daemon = start_daemon(database, "hold", "--processes", "2", "--threads", "2")
@@ -27,7 +27,7 @@ def test_term_int_and_hup_let_running_units_finish(
     assert len(daemon.journal.events("started")) == 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_whole_group_as_from_a_terminal_drains_as_well(
     start_daemon: StartDaemon, sqlite: SQLiteDatabase, number: signal.Signals
 ) -> None:

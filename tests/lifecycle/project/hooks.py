@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.db import connection, transaction
 
+from tests.lifecycle.project import code
 from tests.lifecycle.project.journal import journal
 
 
@@ -34,6 +35,11 @@ def start_thread() -> None:
 
 def fail() -> None:
     raise LookupError("the hook's own mistake")
+
+
+def fail_if_told() -> None:
+    if code.version == "failing":
+        fail()
 
 
 def leave() -> None:

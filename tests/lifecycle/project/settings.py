@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 SECRET_KEY = "of the tests"
@@ -10,3 +11,8 @@ USE_TZ = True
 DATABASES: dict[str, Any] = {}
 
 globals().update(json.loads(os.environ["LIFECYCLE_SETTINGS"]))
+
+# What the test writes while the daemon runs, for a reload to find.
+_changed = Path(os.environ["LIFECYCLE_DIRECTORY"], "settings.json")
+if _changed.exists():
+    globals().update(json.loads(_changed.read_text()))

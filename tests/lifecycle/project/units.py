@@ -13,6 +13,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from pooldaemon.workers.context import WorkContext
+from tests.lifecycle.project import code
 from tests.lifecycle.project.journal import journal
 
 not_callable = 42
@@ -97,6 +98,12 @@ def cancel(ctx: WorkContext) -> None:
     """What ``async_to_sync`` raises when its task is cancelled: not an ``Exception``."""
     journal().note("failing")
     raise asyncio.CancelledError("the unit's own")
+
+
+def tell_version(ctx: WorkContext) -> None:
+    journal().note("began", version=code.version)
+    time.sleep(0.02)
+    journal().note("ended", version=code.version)
 
 
 def die(ctx: WorkContext) -> None:

@@ -1,0 +1,42 @@
+"""Runs in the parent: what a supervisor calls, and does not do itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pooldaemon.workers.channel import Sender
+from pooldaemon.workers.control import ControlSocket
+from pooldaemon.workers.handle import WorkerDeath
+from pooldaemon.workers.reload import Handover
+
+
+def _nothing(*args: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whoever runs a supervisor.
+
+    :ivar run_worker: runs in the child, with the worker's name, the end of its channel and the
+        descriptor of its lifeline; returns its exit status.
+    :ivar on_ready: called once, when all workers are ready for the first time.
+    :ivar on_death: told of every worker that died.
+    :ivar release: called in each child after the fork, to close what is the parent's alone.
+    :ivar hand_over: executes the command afresh in this process, and gives it what it is told;
+        raises ``OSError`` if that is not possible. Without it there are no reloads.
+    :ivar control: answered in the main loop; the owner's to open and to release.
+    :ivar directory: where the command was started: paths on its command line may be relative.
+    :ivar about: what ``status`` tells beside the supervisor's own state.
+    """
+
+    run_worker: Callable[[str, Sender, int], int]
+    on_ready: Callable[[], None] = _nothing
+    on_death: Callable[[WorkerDeath], None] = _nothing
+    release: Callable[[], None] = _nothing
+    hand_over: Callable[[Handover], None] | None = None
+    control: ControlSocket | None = None
+    directory: str = "."
+    about: Mapping[str, Any] = field(default_factory=dict)
