@@ -98,6 +98,9 @@ class DaemonConfig:
     :param threads: threads in each of them.
     :param max_connections: cap of every pool in each worker; ``None``: what the pools' settings
         say.
+    :param total_connections: of the whole daemon per database, divided among the workers;
+        ``None``: no such limit.
+    :param strict: refuse to start if the server allows fewer connections than the workers may open.
     :param idle_interval: seconds a thread waits after it found no work.
     :param graceful_timeout: seconds that running units get to end before they are killed.
     :param boot_timeout: seconds a worker gets to be ready before it is killed.
@@ -124,12 +127,16 @@ class DaemonConfig:
     max_rss: int | None = None
     max_age: float | None = None
     until_idle: bool = False
+    total_connections: int | None = None
+    strict: bool = False
 
 
 DAEMON_RULES = {
     "processes": Number(1, 1000, whole=True),
     "threads": Number(1, 10_000, whole=True),
     "max_connections": Number(1, MAX_CONNECTIONS, whole=True, also=(None,)),
+    # One for each worker, and one beside.
+    "total_connections": Number(2, MAX_CONNECTIONS, whole=True, also=(None,)),
     "idle_interval": Number(0.01, MAX_SECONDS),
     "graceful_timeout": Number(0, MAX_SECONDS),
     "boot_timeout": Number(0.1, MAX_SECONDS),

@@ -103,3 +103,21 @@ def _kill(alias: str, numbers: Collection[int], what: str) -> list[int]:
 def _owner(row: Mapping[str, Any]) -> tuple[str, str]:
     host, _, port = row["Host"].rpartition(":")
     return row["User"], host or port
+
+
+def server_limits(alias: str, maximum: int | None) -> tuple[str, int | None, str, int]:
+    """What a MySQL server allows beside what this process' pool may open, if limited to *maximum*.
+
+    :returns: the alias, the pool's cap (``None``: it has none), the server variable that is the
+        tightest, and its value.
+    :raises django.db.DatabaseError: the server can't be asked.
+    """
+    limit_connections(maximum)
+    with auto_close_db(), connections[alias].cursor() as cursor:
+        cursor.execute("SELECT @@max_connections, @@max_user_connections")
+        of_server, of_account = cursor.fetchone()
+    pool = getattr(connections[alias], "pool", None)
+    cap = pool.stats().cap if pool else None
+    if 0 < of_account < of_server:  # 0: no limit
+        return alias, cap, "max_user_connections", of_account
+    return alias, cap, "max_connections", of_server

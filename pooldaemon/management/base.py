@@ -27,6 +27,7 @@ from pooldaemon.connections import unpooled_aliases
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.management.actions import LAUNCHING, Action, Operator, read_action
 from pooldaemon.management.launch import Launcher
+from pooldaemon.management.limits import excesses
 from pooldaemon.management.options import (
     Option,
     add_daemon_arguments,
@@ -59,6 +60,8 @@ class BaseDaemonCommand(BaseCommand):
     or for a slow service cost little."""
     max_connections: int | None = None
     """Cap of every pool in each worker, 1 or more. ``None``: the pools' own settings."""
+    total_connections: int | None = None
+    """Connections of the whole daemon per database, divided among its workers."""
     idle_interval: float = 1.0
     """Seconds a thread waits after it found no work."""
     graceful_timeout: float = 30.0
@@ -126,7 +129,8 @@ class BaseDaemonCommand(BaseCommand):
             raise CommandError("a daemon needs fork(), which this platform does not have")
         action = read_action(options["daemon_action"])
         found = read_options(self, options)
-        config = config_of(found, until_idle=options["until_idle"])
+        given = {name: options[name] for name in ("until_idle", "strict")}
+        config = config_of(found, **given)
         if is_trial():
             self._try_out(Launcher(self, config, found))
         if (told := take_over()) is not None:
@@ -170,10 +174,16 @@ class BaseDaemonCommand(BaseCommand):
     ) -> None:
         if detached and options["logfile"].value is None:
             raise CommandError("--detach needs --logfile: a daemon has no terminal to log to")
-        if config.max_connections is not None and (aliases := unpooled_aliases()):
-            self.stderr.write(
-                self.style.WARNING(
-                    f"max_connections={config.max_connections} does not hold for "
-                    f"{', '.join(aliases)}: these databases are not pooled"
+        for excess in excesses(config, self.databases):
+            if config.strict:
+                raise CommandError(f"--strict: {excess}")
+            self.stderr.write(self.style.WARNING(excess))
+        for name in ("max_connections", "total_connections"):
+            value = options[name].value
+            if value is not None and (aliases := unpooled_aliases()):
+                self.stderr.write(
+                    self.style.WARNING(
+                        f"{name}={value} does not hold for {', '.join(aliases)}: "
+                        "these databases are not pooled"
+                    )
                 )
-            )

@@ -185,8 +185,9 @@ class Launcher:
         self._command.stdout.flush()
         return status
 
-    def _run_worker(self, name: str, sender: Sender, lifeline: int) -> int:
-        return Worker(name, self._config, self._command, sender, lifeline).run()
+    def _run_worker(self, name: str, cap: int | None, sender: Sender, lifeline: int) -> int:
+        config = replace(self._config, max_connections=cap)
+        return Worker(name, config, self._command, sender, lifeline).run()
 
     def _describe(self) -> dict[str, Any]:
         options = {

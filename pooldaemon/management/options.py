@@ -18,6 +18,7 @@ from pooldaemon.conf import (
     check_value,
     pooldaemon_settings,
 )
+from pooldaemon.workers.budget import RESERVE
 
 PLACEHOLDER = "{command}"
 """In a path it stands for the command's name: so one setting serves all commands of a project."""
@@ -33,6 +34,11 @@ ARGUMENTS: dict[str, tuple[type, str, str]] = {
         int,
         "N",
         "most database connections per worker process and database, whatever settings say",
+    ),
+    "total_connections": (
+        int,
+        "N",
+        "most connections of the whole daemon per database, divided among the workers",
     ),
     "idle_interval": (float, "SECONDS", "how long a thread waits after it found no work"),
     "graceful_timeout": (
@@ -72,6 +78,11 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         parser.add_argument(flag(name), type=kind, metavar=metavar, help=text)
     parser.add_argument(
         "--until-idle", action="store_true", help="end when no thread finds work any more"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse to start if the server allows fewer connections than the workers may open",
     )
     parser.add_argument("--pidfile", metavar="FILE", help="refuse to start a second time")
     parser.add_argument("--logfile", metavar="FILE", help="log to this file instead of stderr")
@@ -139,9 +150,19 @@ def _find(name: str, given: Mapping[str, Any], configured: Mapping[str, Any]) ->
     return None
 
 
-def config_of(options: Mapping[str, Option], *, until_idle: bool) -> DaemonConfig:
+def config_of(options: Mapping[str, Option], *, until_idle: bool, strict: bool) -> DaemonConfig:
+    """
+    :raises CommandError: two options contradict each other.
+    """
     values = {name: options[name].value for name in DAEMON_RULES}
-    return DaemonConfig(**values, until_idle=until_idle)
+    config = DaemonConfig(**values, until_idle=until_idle, strict=strict)
+    total = config.total_connections
+    if total is not None and config.processes + RESERVE > total:
+        raise CommandError(
+            f"{options['total_connections'].origin} is {total}; for {config.processes} processes "
+            f"it must be {config.processes + RESERVE} or more: one for each, and one for helpers."
+        )
+    return config
 
 
 def name_of(command: object) -> str:

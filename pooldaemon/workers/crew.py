@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from pooldaemon.backoff import Backoff
+from pooldaemon.workers.budget import Budget
 from pooldaemon.workers.handle import NEVER, WorkerHandle, WorkerState
 
 RESPAWN_DELAY = 1.0, 30.0
@@ -37,11 +38,18 @@ class Crew:
     """So many places, and the processes in them.
 
     :param size: how many, 1 or more.
-    :param fork: starts the process of that name.
+    :param fork: starts the process of that name, with that cap of connections.
+    :param budget: it has to be enough for them.
     """
 
-    def __init__(self, size: int, fork: Callable[[str, float], WorkerHandle]) -> None:
+    def __init__(
+        self,
+        size: int,
+        fork: Callable[[str, int | None, float], WorkerHandle],
+        budget: Budget,
+    ) -> None:
         self._fork = fork
+        self._budget = budget
         self.workers: dict[str, WorkerHandle] = {}
         self.places: dict[str, Place] = {}
         self._vacancies: dict[str, float] = {}  # name -> when to start it
@@ -50,6 +58,11 @@ class Crew:
     @property
     def size(self) -> int:
         return len(self.places)
+
+    @property
+    def most(self) -> float:
+        """How many there may be."""
+        return self._budget.most_workers
 
     def resize(self, size: int) -> list[WorkerHandle]:
         """Have *size* places from now on; returns the workers that have none any more."""
@@ -62,7 +75,24 @@ class Crew:
         for name in [*self.places][size:]:
             del self.places[name]
             self._vacancies.pop(name, None)
+        self._rebalance()
         return self._without_place()
+
+    def _rebalance(self) -> None:
+        """Let those be replaced whose share of the budget is not what it should be."""
+        share = self._budget.share(self.size)
+        for worker in self.workers.values():
+            worker.outdated = worker.outdated or worker.cap != share
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all who are there are ready, and nobody can be added."""
+        ready = all(worker.state is WorkerState.READY for worker in self.workers.values())
+        return ready and not (self._vacancies and self._has_room())
+
+    def _has_room(self) -> bool:
+        in_use = sum(worker.cap or 0 for worker in self.workers.values())
+        return self._budget.has_room(in_use, self._budget.share(self.size) or 0)
 
     @property
     def is_complete(self) -> bool:
@@ -76,6 +106,7 @@ class Crew:
         for worker in workers:
             self.workers[worker.name] = worker
             self._vacancies.pop(worker.name, None)
+        self._rebalance()
         return self._without_place()
 
     def outdated(self) -> list[WorkerHandle]:
@@ -83,8 +114,8 @@ class Crew:
         return [worker for worker in self.workers.values() if worker.outdated]
 
     def next_start(self) -> float:
-        """When the next vacancy is to be filled."""
-        return min(self._vacancies.values(), default=NEVER)
+        """When the next vacancy is to be filled; one that waits for room is not waited for."""
+        return min(self._vacancies.values(), default=NEVER) if self._has_room() else NEVER
 
     def vacate(self, name: str, when: float) -> None:
         """The worker of this place is to be replaced at *when*."""
@@ -106,6 +137,6 @@ class Crew:
         for name, not_before in list(self._vacancies.items()):
             if one_at_a_time and self.workers:
                 return
-            if not_before <= now:
+            if not_before <= now and self._has_room():
                 del self._vacancies[name]
-                self.workers[name] = self._fork(name, now)
+                self.workers[name] = self._fork(name, self._budget.share(self.size), now)

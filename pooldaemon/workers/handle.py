@@ -106,12 +106,16 @@ class WorkerHandle:
     """One process, from its fork until it is reaped.
 
     :param started: when it was forked (monotonic clock, as all times here).
+    :param cap: the most connections it may have, per database; ``None``: as the settings say.
     """
 
-    def __init__(self, name: str, pid: int, receiver: Receiver, started: float) -> None:
+    def __init__(
+        self, name: str, pid: int, receiver: Receiver, started: float, cap: int | None = None
+    ) -> None:
         self.name = name
         self.pid = pid
         self.started = started
+        self.cap = cap
         self.state = WorkerState.BOOTING
         self.receiver = receiver
         self.boot_error: str | None = None
@@ -128,7 +132,7 @@ class WorkerHandle:
         self.overdue: list[OverdueUnit] = []
         """Reported, and not yet looked at."""
         self.outdated = False
-        """It runs the code from before a reload."""
+        """To be replaced: it runs the code from before a reload, or has another cap by now."""
         self._oom_kills = memory.oom_kills()
 
     def hand_over(self) -> dict[str, Any]:
@@ -138,6 +142,7 @@ class WorkerHandle:
             "pid": self.pid,
             "descriptor": self.receiver.descriptor,
             "started": self.started,
+            "cap": self.cap,
             "state": self.state.value,
             "was_ready": self.was_ready,
             "retired": self.retired,
@@ -151,7 +156,7 @@ class WorkerHandle:
     def taken_over(cls, told: Mapping[str, Any], now: float) -> WorkerHandle:
         """One that the last supervisor has handed over."""
         receiver = Receiver(told["descriptor"])
-        worker = cls(told["name"], told["pid"], receiver, told["started"])
+        worker = cls(told["name"], told["pid"], receiver, told["started"], told["cap"])
         worker.outdated = True
         worker.state = WorkerState(told["state"])
         worker.was_ready, worker.retired = told["was_ready"], told["retired"]

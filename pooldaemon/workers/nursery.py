@@ -19,20 +19,22 @@ HELPER_TIMEOUT = 5
 """Seconds after which a helper is ended by the kernel: its server may not answer."""
 
 
+RunWorker = Callable[[str, int | None, Sender, int], int]
+
+
 class Nursery:
     """Forks workers, and helpers: short-lived processes for what a supervisor must not do itself.
 
     Main thread only.
 
-    :param run_worker: runs in the child, with the worker's name, the end of its channel and the
-        descriptor of its lifeline; returns its exit status.
+    :param run_worker: see :class:`pooldaemon.workers.owner.Owner`.
     :param release: called in each child after the fork, to close what is the parent's alone.
     :param taken_over: what :meth:`hand_over` of the last supervisor's told.
     """
 
     def __init__(
         self,
-        run_worker: Callable[[str, Sender, int], int],
+        run_worker: RunWorker,
         release: Callable[[], None],
         taken_over: Mapping[str, Any] | None = None,
     ) -> None:
@@ -54,7 +56,7 @@ class Nursery:
         for descriptor in self.lifeline:
             os.close(descriptor)
 
-    def fork(self, name: str, now: float) -> WorkerHandle:
+    def fork(self, name: str, cap: int | None, now: float) -> WorkerHandle:
         read_end, write_end = os.pipe()
 
         def release() -> None:
@@ -62,12 +64,12 @@ class Nursery:
             self._leave_to_parent()
 
         def run() -> int:
-            return self._run_worker(name, Sender(write_end), self.lifeline[0])
+            return self._run_worker(name, cap, Sender(write_end), self.lifeline[0])
 
         pid = fork(name, run, release)
         os.close(write_end)
         logger.info("%s: started as pid %d", name, pid)
-        return WorkerHandle(name, pid, Receiver(read_end), now)
+        return WorkerHandle(name, pid, Receiver(read_end), now, cap)
 
     def fork_helper(self, work: Callable[[], None]) -> None:
         """Do *work* in a process of its own, which is not waited for. An error is logged."""

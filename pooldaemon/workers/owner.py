@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.handle import WorkerDeath
+from pooldaemon.workers.nursery import RunWorker
 from pooldaemon.workers.reload import Handover
 
 
@@ -20,8 +20,8 @@ def _nothing(*args: object) -> None:
 class Owner:
     """Whoever runs a supervisor.
 
-    :ivar run_worker: runs in the child, with the worker's name, the end of its channel and the
-        descriptor of its lifeline; returns its exit status.
+    :ivar run_worker: runs in the child, with the worker's name, its cap of connections, the end of
+        its channel and the descriptor of its lifeline; returns its exit status.
     :ivar on_ready: called once, when all workers are ready for the first time.
     :ivar on_death: told of every worker that died.
     :ivar release: called in each child after the fork, to close what is the parent's alone.
@@ -32,7 +32,7 @@ class Owner:
     :ivar about: what ``status`` tells beside the supervisor's own state.
     """
 
-    run_worker: Callable[[str, Sender, int], int]
+    run_worker: RunWorker
     on_ready: Callable[[], None] = _nothing
     on_death: Callable[[WorkerDeath], None] = _nothing
     release: Callable[[], None] = _nothing

@@ -6,7 +6,6 @@ given the time; :meth:`Supervisor.run` only waits and calls it.
 
 from __future__ import annotations
 
-import enum
 import logging
 import os
 import signal
@@ -19,11 +18,13 @@ from typing import Any
 from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.workers import logfiles, statuses
+from pooldaemon.workers.budget import Budget
 from pooldaemon.workers.crew import AT_ONCE, Crew
 from pooldaemon.workers.guard import Guard
 from pooldaemon.workers.handle import NEVER, WorkerDeath, WorkerHandle
 from pooldaemon.workers.nursery import Nursery
 from pooldaemon.workers.owner import Owner
+from pooldaemon.workers.phase import Phase
 from pooldaemon.workers.reload import Handover, Reload, ReloadState
 from pooldaemon.workers.signals import SignalQueue
 from pooldaemon.workers.state import describe_crew
@@ -53,14 +54,6 @@ BOOT_DELAY = 0.5, 8.0
 
 HISTORY = 1000
 """Workers of which the daemon gives an account at its end."""
-
-
-class Phase(enum.Enum):
-    """Where the daemon is in its life."""
-
-    STARTING = "starting"  # one worker tries; the others start when it is ready
-    RUNNING = "running"
-    DRAINING = "draining"
 
 
 class Supervisor:
@@ -108,7 +101,8 @@ class Supervisor:
         self._nursery = Nursery(
             self._owner.run_worker, self._leave_to_parent, told and told["nursery"]
         )
-        self._crew = Crew(self._config.processes, self._nursery.fork)
+        budget = Budget(self._config.total_connections, self._config.max_connections)
+        self._crew = Crew(self._config.processes, self._nursery.fork, budget)
         self._guard = Guard(self._config, self._nursery, self._cut_off)
         if told:
             self._take_over(told, self._clock())
@@ -158,7 +152,7 @@ class Supervisor:
                 self._bury(worker, death, now)
             else:
                 self._guard.judge(worker, now)
-        if self._phase is Phase.RUNNING and self._crew.is_complete:
+        if self._phase is Phase.RUNNING:
             self._look_at_the_whole(now)
         if self._reload.has_passed(now):
             self._hand_over()
@@ -198,8 +192,8 @@ class Supervisor:
                 return {"error": error} if error else self._reload.describe()
             case {"command": "scale", "processes": int(size)} if size >= 1:
                 before = self._crew.size
-                self.scale(size)
-                return {"before": before, "processes": self._crew.size}
+                error = self.scale(size)
+                return {"error": error} if error else {"before": before, "processes": size}
         return {"error": f"not understood: {request}"}
 
     def _describe(self, now: float) -> dict[str, Any]:
@@ -226,25 +220,27 @@ class Supervisor:
         return max(0.0, min(due) - now)
 
     def _handle_signal(self, number: signal.Signals, now: float) -> None:
+        error = None
         match number:
             case signal.SIGCHLD:
                 pass  # its coming has ended the wait
             case signal.SIGHUP if not self._lost_terminal():
-                if error := self._begin_reload(now):
-                    logger.warning("SIGHUP: %s", error)
+                error = self._begin_reload(now)
+            case signal.SIGTTIN:
+                error = self.scale(self._crew.size + 1)
+            case signal.SIGTTOU:
+                error = self.scale(max(1, self._crew.size - 1))
             case signal.SIGUSR1:
                 logfiles.reopen()
                 self._tell_workers(number)
             case signal.SIGUSR2:
                 logger.warning("SIGUSR2: the workers log their stacks")
                 self._tell_workers(number)
-            case signal.SIGTTIN:
-                self.scale(self._crew.size + 1)
-            case signal.SIGTTOU:
-                self.scale(max(1, self._crew.size - 1))
             case _:
                 hurry = number is signal.SIGQUIT or self._told_to_stop
                 self._stop(number.name, now, hurry=hurry)
+        if error:
+            logger.warning("%s: %s", number.name, error)
 
     def _stop(self, who: str, now: float, *, hurry: bool) -> None:
         if hurry:
@@ -262,13 +258,16 @@ class Supervisor:
             if worker.was_ready:
                 worker.signal(number)
 
-    def scale(self, size: int) -> None:
-        """Have *size* workers from now on; those that are too many drain."""
+    def scale(self, size: int) -> str | None:
+        """Have *size* workers from now on; those that are too many drain. Returns why not."""
         if self._phase is Phase.DRAINING:
-            return
+            return "the daemon is draining"
+        if size > self._crew.most:
+            return f"its connections are enough for {self._crew.most} workers"
         logger.info("workers: %d, were %d", size, self._crew.size)
         for worker in self._crew.resize(size):
             worker.drain()
+        return None
 
     def _drain(self, kill_at: float) -> None:
         self._phase = Phase.DRAINING
@@ -283,15 +282,17 @@ class Supervisor:
             self._status = statuses.KILLED
 
     def _look_at_the_whole(self, now: float) -> None:
+        if self._crew.is_settled:
+            # One at a time, so that there are never more workers than places.
+            for worker in self._crew.outdated()[:1]:
+                worker.drain()
+        if not self._crew.is_complete:
+            return
         if not self._announced:
             self._announced = True
             self._owner.on_ready()
-        if self._reload.state is ReloadState.ROLLING:
-            # One at a time, so that there are never more workers than places.
-            if outdated := self._crew.outdated():
-                outdated[0].drain()
-            else:
-                self._reload.finish()
+        if self._reload.state is ReloadState.ROLLING and not self._crew.outdated():
+            self._reload.finish()
         if self._config.until_idle and self._all_idle():
             # A worker tells before it takes work. What one has told while another's channel was
             # being read is read now.

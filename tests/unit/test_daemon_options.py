@@ -29,7 +29,9 @@ def parse(*arguments: str) -> dict[str, Any]:
 
 def read(*arguments: str) -> DaemonConfig:
     given = parse(*arguments)
-    return config_of(read_options(Command(), given), until_idle=given["until_idle"])
+    return config_of(
+        read_options(Command(), given), until_idle=given["until_idle"], strict=given["strict"]
+    )
 
 
 @pytest.fixture(autouse=True)

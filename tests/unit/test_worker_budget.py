@@ -1,0 +1,81 @@
+"""Connections divided among workers, and kept to while their number changes."""
+
+import random
+from typing import Any
+
+import pytest
+
+from pooldaemon.workers.budget import RESERVE, Budget
+from pooldaemon.workers.crew import Crew
+from pooldaemon.workers.handle import WorkerHandle, WorkerState
+
+
+@pytest.mark.parametrize(
+    ("budget", "workers", "share"),
+    [
+        (Budget(), 3, None),
+        (Budget(each=5), 3, 5),
+        (Budget(total=13), 3, 4),
+        (Budget(total=13), 5, 2),
+        (Budget(total=13, each=3), 2, 3),
+        (Budget(total=3), 2, 1),
+    ],
+)
+def test_the_total_without_the_reserve_is_divided(
+    budget: Budget, workers: int, share: int | None
+) -> None:
+    assert budget.share(workers) == share
+
+
+def test_a_budget_is_enough_for_as_many_workers_as_it_has_connections_beside_the_reserve() -> None:
+    assert Budget(total=5).most_workers == 5 - RESERVE
+    assert Budget(total=5).share(4) == 1
+    assert Budget().most_workers == float("inf")
+
+
+def fork(name: str, cap: int | None, now: float) -> WorkerHandle:
+    """A worker that is ready at once; nobody tells it anything."""
+    receiver: Any = None
+    worker = WorkerHandle(name, 0, receiver, now, cap)
+    worker.become(WorkerState.READY)
+    return worker
+
+
+class Life:
+    """What the supervisor's loop does with a crew, one step at a time."""
+
+    def __init__(self, size: int, total: int) -> None:
+        self.total = total
+        self.crew = Crew(size, fork, Budget(total=total))
+
+    def step(self) -> None:
+        self.crew.fill(0.0, one_at_a_time=False)
+        assert sum(worker.cap or 0 for worker in self.crew.workers.values()) <= self.total - RESERVE
+        if self.crew.is_settled:
+            for worker in self.crew.outdated()[:1]:
+                self.die(worker)
+
+    def die(self, worker: WorkerHandle) -> None:
+        del self.crew.workers[worker.name]
+        if worker.name in self.crew.places:
+            self.crew.vacate(worker.name, 0.0)
+
+    def resize(self, size: int) -> None:
+        for worker in self.crew.resize(size):
+            self.die(worker)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_budget_holds_at_every_step_and_all_get_their_share_in_the_end(seed: int) -> None:
+    chance = random.Random(seed)
+    total = chance.randint(10, 40)
+    life = Life(2, total)
+    for _ in range(5):
+        size = chance.randint(1, total - RESERVE)
+        life.resize(size)
+        for _ in range(chance.randint(0, 3)):  # the next change may come in the middle
+            life.step()
+    for _ in range(2 * total):
+        life.step()
+    assert life.crew.is_complete
+    assert {worker.cap for worker in life.crew.workers.values()} == {(total - RESERVE) // size}
