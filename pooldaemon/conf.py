@@ -167,7 +167,7 @@ PROCESS_RULES = {
     "max_process_connections": Number(1, MAX_CONNECTIONS, whole=True, also=(None,)),
 }
 
-PATHS = ("pidfile", "logfile")
+PATHS = ("pidfile", "logfile", "health_file")
 SURROUNDINGS = ("user", "group", "umask", "directory")
 TEXT_SETTINGS = frozenset({"TARGET", *map(str.upper, PATHS + SURROUNDINGS)})
 RULES = {name.upper(): rule for name, rule in (DAEMON_RULES | PROCESS_RULES).items()}

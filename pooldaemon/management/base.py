@@ -35,6 +35,7 @@ from pooldaemon.management.options import (
     name_of,
     read_options,
 )
+from pooldaemon.management.systemd import unit_file
 from pooldaemon.workers import statuses
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.handle import WorkerDeath
@@ -131,17 +132,19 @@ class BaseDaemonCommand(BaseCommand):
         found = read_options(self, options)
         given = {name: options[name] for name in ("until_idle", "strict")}
         config = config_of(found, **given)
+        if options["print_systemd"]:
+            self.stdout.write(unit_file(name_of(self), self.help, config), ending="")
+            return
         if is_trial():
             self._try_out(Launcher(self, config, found))
         if (told := take_over()) is not None:
             status = Launcher(self, config, found).take_over(told)
         elif action.name in LAUNCHING:
-            detached = options["detach"] or action.name != "run"
+            operator = self._operator(action, found) if action.name != "run" else None
+            detached = options["detach"] or operator is not None
             self._check(config, found, detached=detached)
-            if action.name != "run":
-                operator = self._operator(action, found)
-                if action.name == "restart":
-                    operator.stop()
+            if operator is not None and action.name == "restart":
+                operator.stop()
             status = Launcher(self, config, found).launch(detached=detached)
         else:
             status = self._operator(action, found).ask(action, as_json=options["json"])

@@ -28,6 +28,7 @@ from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
 from pooldaemon.workers.reload import Handover
 from pooldaemon.workers.supervisor import Supervisor
+from pooldaemon.workers.vitals import Vitals
 from pooldaemon.workers.worker import Job, Worker, WorkerInfo, boot
 
 
@@ -165,9 +166,10 @@ class Launcher:
             run_worker=self._run_worker,
             on_ready=on_ready,
             on_death=self._command.worker_died,
-            release=self._lock.close_descriptor if self._lock else lambda: None,
+            release=self._release,
             hand_over=self._hand_over,
             control=self._control,
+            vitals=Vitals(os.environ, self._options["health_file"].value),
             directory=self._directory,
             about=self._describe(),
         )
@@ -184,6 +186,13 @@ class Launcher:
             self._command.stdout.write(line)
         self._command.stdout.flush()
         return status
+
+    def _release(self) -> None:
+        """In a forked child."""
+        if self._lock:
+            self._lock.close_descriptor()
+        if self._control:
+            self._control.close_descriptors()
 
     def _run_worker(self, name: str, cap: int | None, sender: Sender, lifeline: int) -> int:
         config = replace(self._config, max_connections=cap)

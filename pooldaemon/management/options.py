@@ -91,6 +91,12 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         action="store_true",
         help="go into the background (needs --logfile); returns when the workers are ready",
     )
+    parser.add_argument(
+        "--health-file", metavar="FILE", help="touch it once a second while workers live"
+    )
+    parser.add_argument(
+        "--print-systemd", action="store_true", help="print a unit for this command line, and end"
+    )
     parser.add_argument("--user", metavar="NAME", help="with start: become this user")
     parser.add_argument("--group", metavar="NAME", help="with start: become this group")
     parser.add_argument(

@@ -17,6 +17,10 @@ GOOD_LIFE = 60.0
 AT_ONCE = float("-inf")
 
 
+LIVELY = 10.0
+"""Seconds since its last report for which a worker counts as living. It reports once a second."""
+
+
 class Place:
     """``worker-1``: filled by one process at a time."""
 
@@ -112,6 +116,17 @@ class Crew:
     def outdated(self) -> list[WorkerHandle]:
         """Those that run the code from before a reload."""
         return [worker for worker in self.workers.values() if worker.outdated]
+
+    @property
+    def ready(self) -> int:
+        return sum(worker.state is WorkerState.READY for worker in self.workers.values())
+
+    def is_alive(self, now: float) -> bool:
+        """Whether anybody works, and tells so."""
+        return any(
+            worker.was_ready and now - worker.last_heard < LIVELY
+            for worker in self.workers.values()
+        )
 
     def next_start(self) -> float:
         """When the next vacancy is to be filled; one that waits for room is not waited for."""

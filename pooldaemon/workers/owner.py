@@ -10,6 +10,7 @@ from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.handle import WorkerDeath
 from pooldaemon.workers.nursery import RunWorker
 from pooldaemon.workers.reload import Handover
+from pooldaemon.workers.vitals import Vitals
 
 
 def _nothing(*args: object) -> None:
@@ -28,6 +29,7 @@ class Owner:
     :ivar hand_over: executes the command afresh in this process, and gives it what it is told;
         raises ``OSError`` if that is not possible. Without it there are no reloads.
     :ivar control: answered in the main loop; the owner's to open and to release.
+    :ivar vitals: given signs of life.
     :ivar directory: where the command was started: paths on its command line may be relative.
     :ivar about: what ``status`` tells beside the supervisor's own state.
     """
@@ -38,5 +40,6 @@ class Owner:
     release: Callable[[], None] = _nothing
     hand_over: Callable[[Handover], None] | None = None
     control: ControlSocket | None = None
+    vitals: Vitals = field(default_factory=lambda: Vitals({}))
     directory: str = "."
     about: Mapping[str, Any] = field(default_factory=dict)

@@ -53,7 +53,13 @@ class SignalQueue:
         signal.set_wakeup_fd(self._previous_wakeup)
         self.close_descriptors()
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: the defaults again, instead of the parent's handlers."""
+        for number in self._previous:
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        self.close_descriptors()
+
     def close_descriptors(self) -> None:
-        """For a forked child, in which the handlers are the parent's."""
         os.close(self._read_end)
         os.close(self._write_end)

@@ -65,9 +65,7 @@ class Supervisor:
     :param clock: monotonic seconds.
 
     A context manager: inside it signals are noted, and :meth:`run` heeds them, those included that
-    came before it. TERM and INT drain; a second one, or QUIT, kills. HUP reloads, or drains if it
-    means that the terminal is gone. USR1 opens the log files anew, USR2 logs every thread's stack,
-    TTIN and TTOU add and remove a worker. Main thread only.
+    came before it. Main thread only.
     """
 
     def __init__(
@@ -123,6 +121,7 @@ class Supervisor:
 
     def __exit__(self, *exc_info: object) -> None:
         self._reload.cancel()
+        self._owner.vitals.end()
         for worker in self._crew.workers.values():  # only after an error of our own
             worker.kill("the supervisor failed")
             os.waitpid(worker.pid, 0)
@@ -159,6 +158,8 @@ class Supervisor:
         if self._phase is not Phase.DRAINING:
             # A broken set-up must not fork a storm: until one worker is ready, one tries.
             self._crew.fill(now, one_at_a_time=self._phase is Phase.STARTING)
+        status = f"{self._phase.value}, {self._crew.ready} of {self._crew.size} workers ready"
+        self._owner.vitals.beat(status, alive=self._crew.is_alive(now))
 
     def _channels(self) -> list[int]:
         receivers = [worker.receiver for worker in self._crew.workers.values()]
@@ -167,14 +168,9 @@ class Supervisor:
 
     def _leave_to_parent(self) -> None:
         """In a forked child: let go of what is the supervisor's."""
-        for number in HANDLED_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
-        self._signals.close_descriptors()
+        self._signals.leave_to_parent()
         for sibling in self._crew.workers.values():
             sibling.receiver.close()
-        if self._owner.control:
-            self._owner.control.close_descriptors()
         self._owner.release()
 
     # -- being asked ------------------------------------------------------------------
@@ -270,6 +266,8 @@ class Supervisor:
         return None
 
     def _drain(self, kill_at: float) -> None:
+        if self._phase is not Phase.DRAINING:
+            self._owner.vitals.stopping()
         self._phase = Phase.DRAINING
         self._kill_at = min(self._kill_at, kill_at)
         self._crew.close_vacancies()
@@ -290,9 +288,11 @@ class Supervisor:
             return
         if not self._announced:
             self._announced = True
+            self._owner.vitals.ready()
             self._owner.on_ready()
         if self._reload.state is ReloadState.ROLLING and not self._crew.outdated():
             self._reload.finish()
+            self._owner.vitals.ready()
         if self._config.until_idle and self._all_idle():
             # A worker tells before it takes work. What one has told while another's channel was
             # being read is read now.
@@ -330,10 +330,12 @@ class Supervisor:
             "workers": [worker.hand_over() for worker in workers],
         }
         descriptors = [*self._nursery.lifeline, *(w.receiver.descriptor for w in workers)]
+        self._owner.vitals.reloading()
         try:
             self._owner.hand_over(Handover(state, descriptors))
         except OSError as error:
             self._reload.fail(f"{sys.executable}: {error.strerror}")
+            self._owner.vitals.ready()
 
     def _lost_terminal(self) -> bool:
         """Whether it was started from a terminal that is gone: then HUP is the kernel's."""

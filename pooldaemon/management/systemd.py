@@ -1,0 +1,69 @@
+"""A unit file for systemd, for the command line that asks for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pooldaemon.conf import DaemonConfig
+
+FLAG = "--print-systemd"
+
+STOP_MARGIN = 15
+"""Seconds beyond ``graceful_timeout``: for the last hooks, and for what is ended on the server."""
+
+TEMPLATE = """\
+# Written by {written_by}
+[Unit]
+Description={description}
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=notify
+NotifyAccess=main
+WorkingDirectory={directory}
+{environment}ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+KillMode=mixed
+TimeoutStartSec={start}
+TimeoutStopSec={stop}
+WatchdogSec=30
+Restart=on-failure
+RestartSec=5
+RestartPreventExitStatus=1 2
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit_file(name: str, description: str, config: DaemonConfig) -> str:
+    """The unit, for the working directory and the settings module of this process."""
+    arguments = [word for word in sys.orig_argv[1:] if word != FLAG]
+    settings = os.environ.get("DJANGO_SETTINGS_MODULE")
+    return TEMPLATE.format(
+        written_by=f"manage.py {name} {FLAG}",
+        description=_escape(description or name),
+        directory=_escape(str(Path.cwd())),
+        environment=f'Environment="DJANGO_SETTINGS_MODULE={settings}"\n' if settings else "",
+        command=_quote([sys.executable, *arguments]),
+        start=round(config.boot_timeout) + STOP_MARGIN,
+        stop=round(config.graceful_timeout) + STOP_MARGIN,
+    )
+
+
+def _quote(words: Sequence[str]) -> str:
+    """As systemd splits a command line: in double quotes where needed, nothing expanded."""
+    quoted = []
+    for word in words:
+        text = _escape(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+        plain = word and all(letter.isalnum() or letter in "-_./=:,@+" for letter in word)
+        quoted.append(text if plain else f'"{text}"')
+    return " ".join(quoted)
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")

@@ -1,0 +1,76 @@
+"""Runs in the parent: signs of life for those who watch the daemon, systemd and Kubernetes.
+
+They are given from the main loop only, and only while workers live: a supervisor that hangs, or
+that has nobody to supervise, must not look healthy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+logger = logging.getLogger("pooldaemon.supervisor")
+
+
+class Vitals:
+    """
+    :param variables: the environment: systemd says there where to send its messages
+        (``NOTIFY_SOCKET``), and how often it wants to hear (``WATCHDOG_USEC``).
+    :param health_file: its modification time is set at every sign of life; ``None``: no file.
+    """
+
+    def __init__(self, variables: Mapping[str, str], health_file: str | None = None) -> None:
+        address = variables.get("NOTIFY_SOCKET", "")
+        # "@" stands for the zero byte of an abstract address.
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._health_file = Path(health_file).absolute() if health_file else None
+        self._watchdog = variables.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self._status = ""
+
+    def ready(self) -> None:
+        """All workers are ready, at the start or after a reload."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
+
+    def stopping(self) -> None:
+        self._send("STOPPING=1")
+
+    def beat(self, status: str, *, alive: bool) -> None:
+        """Called in every round of the main loop.
+
+        :param status: one line for ``systemctl status``; sent when it has changed.
+        :param alive: whether there is a worker that lives.
+        """
+        if status != self._status:
+            self._status = status
+            self._send(f"STATUS={status}")
+        if not alive:
+            return
+        if self._watchdog:
+            self._send("WATCHDOG=1")
+        if self._health_file:
+            try:
+                self._health_file.touch()
+            except OSError as error:
+                logger.warning("--health-file %s: %s", self._health_file, error.strerror)
+
+    def end(self) -> None:
+        """The daemon has ended: no file is left to look healthy for a while."""
+        if self._health_file:
+            with suppress(OSError):
+                self._health_file.unlink()
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)  # the main loop waits for nobody
+            sender.sendto(message.encode(), self._address)
