@@ -5,19 +5,39 @@ Only MySQL and MariaDB have such numbers; other databases are passed over.
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 import weakref
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connections
 from django.db.backends.signals import connection_created
 
-from pooldaemon.connections import auto_close_db, limit_connections, physical, pool_stats
+from pooldaemon.connections import (
+    auto_close_db,
+    close_pool,
+    limit_connections,
+    physical,
+    pool_stats,
+)
 
 NO_SUCH_SESSION = 1094
 
-Session = tuple[str, int]
-"""The alias of its database, and the number that the server gave it."""
+
+class Session(NamedTuple):
+    """One session of a server.
+
+    :ivar alias: of its database.
+    :ivar number: that the server gave it.
+    :ivar port: of our end of it; 0 if it has none.
+    """
+
+    alias: str
+    number: int
+    port: int
 
 
 class SessionLog:
@@ -28,7 +48,7 @@ class SessionLog:
     """
 
     def __init__(
-        self, opened: Callable[[str, int], None], closed: Callable[[str, int], None]
+        self, opened: Callable[[Session], None], closed: Callable[[Session], None]
     ) -> None:
         self._opened = opened
         self._closed = closed
@@ -43,66 +63,104 @@ class SessionLog:
             for holder in pool.holders
             if holder.thread == thread
         }
-        return [session for session in list(self._open) if session[1] in held]
+        return [session for session in list(self._open) if session.number in held]
 
     def _note(self, connection: Any, **kwargs: Any) -> None:
         if connection.vendor != "mysql":
             return
-        session = connection.alias, connection.connection.thread_id()
+        raw = connection.connection
+        session = Session(connection.alias, raw.thread_id(), _port(raw.fileno()))
 
         def forget(_: object) -> None:
             self._open.pop(session, None)
-            self._closed(*session)
+            self._closed(session)
 
         self._open[session] = weakref.ref(physical(connection), forget)
-        self._opened(*session)
+        self._opened(session)
 
 
-def kill(sessions: Collection[Session], *, statement_only: bool = False) -> list[Session]:
+def _port(descriptor: int) -> int:
+    with socket.socket(fileno=os.dup(descriptor)) as duplicate:
+        address = duplicate.getsockname()
+    return address[1] if isinstance(address, tuple) else 0
+
+
+def kill(
+    sessions: Collection[Session], *, statement_only: bool = False, noted: float | None = None
+) -> list[Session]:
     """End the *sessions*, as far as they are there and this account's from this host.
 
     For a process of its own, with no pool open: it opens one connection per database.
 
     :param statement_only: end what they run just now, not the sessions.
+    :param noted: when they were noted, in seconds since 1970, if that was not just now. Those of a
+        server that has been started since are passed over.
     :returns: those that were there.
     :raises django.db.DatabaseError: the server can't be asked.
     """
-    by_alias: dict[str, set[int]] = {}
-    for alias, number in sessions:
-        by_alias.setdefault(alias, set()).add(number)
-    limit_connections(1)
-    with auto_close_db():
+    what = "QUERY" if statement_only else "CONNECTION"
+    with _briefly(1):
         return [
-            (alias, number)
-            for alias, numbers in by_alias.items()
-            for number in _kill(alias, numbers, "QUERY" if statement_only else "CONNECTION")
+            session
+            for alias in sorted({session.alias for session in sessions})
+            for session in _kill(alias, [s for s in sessions if s.alias == alias], what, noted)
         ]
 
 
-def _kill(alias: str, numbers: Collection[int], what: str) -> list[int]:
+@contextmanager
+def _briefly(maximum: int | None) -> Iterator[None]:
+    """Open pools, with this limit, and take leave of their servers."""
+    limit_connections(maximum)
+    try:
+        with auto_close_db():
+            yield
+    finally:
+        close_pool()
+
+
+def _kill(
+    alias: str, sessions: Collection[Session], what: str, noted: float | None
+) -> list[Session]:
     killed = []
     with connections[alias].cursor() as cursor:
+        if noted is not None and noted < _server_start(cursor):
+            return []
         # Not from information_schema, which MySQL means to take away.
         cursor.execute("SHOW PROCESSLIST")
         names = [column[0] for column in cursor.description]
         rows = {row["Id"]: row for row in (dict(zip(names, r, strict=True)) for r in cursor)}
         cursor.execute("SELECT CONNECTION_ID()")
-        owner = _owner(rows[cursor.fetchone()[0]])
-        for number in sorted(numbers):
+        own = rows[cursor.fetchone()[0]]
+        for session in sorted(sessions):
             # After a restart of the server the number may be somebody else's.
-            if number in rows and _owner(rows[number]) == owner:
+            if _is_ours(session, rows.get(session.number), own):
                 try:
-                    cursor.execute(f"KILL {what} {number:d}")
+                    cursor.execute(f"KILL {what} {session.number:d}")
                 except DatabaseError as error:  # it has just ended by itself
                     if error.args[0] != NO_SUCH_SESSION:
                         raise
-                killed.append(number)
+                killed.append(session)
     return killed
 
 
-def _owner(row: Mapping[str, Any]) -> tuple[str, str]:
-    host, _, port = row["Host"].rpartition(":")
-    return row["User"], host or port
+def _is_ours(session: Session, row: Mapping[str, Any] | None, own: Mapping[str, Any]) -> bool:
+    """Whether a row of the processlist is this session: same account, host and port as we know."""
+    if row is None or row["User"] != own["User"]:
+        return False
+    (host, port), (own_host, _) = _address(row["Host"]), _address(own["Host"])
+    return host == own_host and port == session.port
+
+
+def _address(text: str) -> tuple[str, int]:
+    """``"10.0.0.5:40312"``, or ``"localhost"`` for a local socket."""
+    host, _, port = text.rpartition(":")
+    return (host, int(port)) if host else (port, 0)
+
+
+def _server_start(cursor: Any) -> float:
+    """In seconds since 1970, a second too late rather than too early."""
+    cursor.execute("SHOW GLOBAL STATUS LIKE 'Uptime'")
+    return time.time() - int(cursor.fetchone()[1])
 
 
 def server_limits(alias: str, maximum: int | None) -> tuple[str, int | None, str, int]:
@@ -112,12 +170,11 @@ def server_limits(alias: str, maximum: int | None) -> tuple[str, int | None, str
         tightest, and its value.
     :raises django.db.DatabaseError: the server can't be asked.
     """
-    limit_connections(maximum)
-    with auto_close_db(), connections[alias].cursor() as cursor:
+    with _briefly(maximum), connections[alias].cursor() as cursor:
         cursor.execute("SELECT @@max_connections, @@max_user_connections")
         of_server, of_account = cursor.fetchone()
-    pool = getattr(connections[alias], "pool", None)
-    cap = pool.stats().cap if pool else None
+        pool = getattr(connections[alias], "pool", None)
+        cap = pool.stats().cap if pool else None
     if 0 < of_account < of_server:  # 0: no limit
         return alias, cap, "max_user_connections", of_account
     return alias, cap, "max_connections", of_server

@@ -24,6 +24,7 @@ from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.detach import Surroundings, detach
 from pooldaemon.workers.handle import WorkerDeath
+from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
 from pooldaemon.workers.reload import Handover
@@ -162,6 +163,8 @@ class Launcher:
     def _run(self, on_ready: Callable[[], None], told: Mapping[str, Any] | None = None) -> int:
         if self._lock:
             self._lock.write_pid()  # detaching has changed it
+        path = self._lock and self._lock.path
+        ledger = Ledger(path.with_name(path.name + ".sessions")) if path else None
         owner = Owner(
             run_worker=self._run_worker,
             on_ready=on_ready,
@@ -169,6 +172,7 @@ class Launcher:
             release=self._release,
             hand_over=self._hand_over,
             control=self._control,
+            ledger=ledger,
             vitals=Vitals(os.environ, self._options["health_file"].value),
             directory=self._directory,
             about=self._describe(),
@@ -182,6 +186,8 @@ class Launcher:
             gc.collect()
             gc.freeze()
             status = supervisor.run()
+        if ledger:
+            ledger.clear()
         for line in sorted(supervisor.history):
             self._command.stdout.write(line)
         self._command.stdout.flush()
@@ -203,4 +209,4 @@ class Launcher:
             name: {"value": option.value, "origin": option.origin}
             for name, option in self._options.items()
         }
-        return {"command": name_of(self._command), "options": options}
+        return {"command": name_of(self._command), "pid": os.getpid(), "options": options}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from pooldaemon.backoff import Backoff
+from pooldaemon.sessions import Session
 from pooldaemon.workers.budget import Budget
 from pooldaemon.workers.handle import NEVER, WorkerHandle, WorkerState
 
@@ -116,6 +117,11 @@ class Crew:
     def outdated(self) -> list[WorkerHandle]:
         """Those that run the code from before a reload."""
         return [worker for worker in self.workers.values() if worker.outdated]
+
+    @property
+    def sessions(self) -> set[Session]:
+        """What they have open on servers."""
+        return set().union(*(worker.sessions for worker in self.workers.values()))
 
     @property
     def ready(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.sessions import Session, kill
 from pooldaemon.workers.handle import OverdueUnit, WorkerHandle, WorkerState
+from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.nursery import Nursery
 
 logger = logging.getLogger("pooldaemon.supervisor")
@@ -43,6 +44,12 @@ class Guard:
         if left:
             self._nursery.fork_helper(lambda: _kill(worker.name, left))
 
+    def end_left_over(self, ledger: Ledger) -> None:
+        """The same for what a daemon has left that was killed with all its workers."""
+        sessions, noted = ledger.left_over()
+        if sessions:
+            self._nursery.fork_helper(lambda: _kill("the last daemon", sessions, noted=noted))
+
     def _is_late(self, worker: WorkerHandle, now: float) -> str | None:
         config = self._config
         if worker.state is WorkerState.BOOTING and now - worker.started >= config.boot_timeout:
@@ -59,9 +66,15 @@ class Guard:
             self._nursery.fork_helper(lambda: _kill(worker.name, sessions, statement_only=True))
 
 
-def _kill(worker: str, sessions: Collection[Session], *, statement_only: bool = False) -> None:
+def _kill(
+    worker: str,
+    sessions: Collection[Session],
+    *,
+    statement_only: bool = False,
+    noted: float | None = None,
+) -> None:
     """In a helper."""
-    if killed := kill(sessions, statement_only=statement_only):
+    if killed := kill(sessions, statement_only=statement_only, noted=noted):
         what = "the statements of the sessions" if statement_only else "the sessions"
-        numbers = ", ".join(f"{number} ({alias})" for alias, number in killed)
+        numbers = ", ".join(f"{session.number} ({session.alias})" for session in killed)
         logger.warning("%s: ended %s %s on the server", worker, what, numbers)

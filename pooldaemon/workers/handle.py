@@ -162,7 +162,7 @@ class WorkerHandle:
         worker.was_ready, worker.retired = told["was_ready"], told["retired"]
         worker.killed_for = told["killed_for"]
         worker.kill_at = NEVER if told["kill_at"] is None else told["kill_at"]
-        worker.sessions = {(alias, number) for alias, number in told["sessions"]}
+        worker.sessions = {Session(*session) for session in told["sessions"]}
         worker.report = Report.of(told["report"])
         worker.last_heard = now
         return worker
@@ -186,14 +186,14 @@ class WorkerHandle:
                 case {"kind": "heartbeat"}:
                     self.report = Report.of(message)
                     self._oom_kills = memory.oom_kills()
-                case {"kind": "session", "alias": alias, "number": number}:
-                    self.sessions.add((alias, number))
-                case {"kind": "session_over", "alias": alias, "number": number}:
-                    self.sessions.discard((alias, number))
+                case {"kind": "session", "alias": alias, "number": number, "port": port}:
+                    self.sessions.add(Session(alias, number, port))
+                case {"kind": "session_over", "alias": alias, "number": number, "port": port}:
+                    self.sessions.discard(Session(alias, number, port))
                 case {"kind": "leaving", "reason": reason}:
                     self._take_leave(reason)
                 case {"kind": "overdue", "thread": thread, "seconds": seconds, "sessions": given}:
-                    sessions = tuple((alias, number) for alias, number in given)
+                    sessions = tuple(Session(*session) for session in given)
                     self.overdue.append(OverdueUnit(thread, seconds, sessions))
 
     def _take_leave(self, reason: str) -> None:

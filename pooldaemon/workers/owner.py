@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pooldaemon.workers.control import ControlSocket
+from pooldaemon.workers.crew import Crew
 from pooldaemon.workers.handle import WorkerDeath
+from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.nursery import RunWorker
+from pooldaemon.workers.phase import Phase
 from pooldaemon.workers.reload import Handover
 from pooldaemon.workers.vitals import Vitals
 
@@ -29,6 +32,7 @@ class Owner:
     :ivar hand_over: executes the command afresh in this process, and gives it what it is told;
         raises ``OSError`` if that is not possible. Without it there are no reloads.
     :ivar control: answered in the main loop; the owner's to open and to release.
+    :ivar ledger: where the workers' sessions are written down.
     :ivar vitals: given signs of life.
     :ivar directory: where the command was started: paths on its command line may be relative.
     :ivar about: what ``status`` tells beside the supervisor's own state.
@@ -40,6 +44,14 @@ class Owner:
     release: Callable[[], None] = _nothing
     hand_over: Callable[[Handover], None] | None = None
     control: ControlSocket | None = None
+    ledger: Ledger | None = None
     vitals: Vitals = field(default_factory=lambda: Vitals({}))
     directory: str = "."
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def look(self, crew: Crew, phase: Phase, now: float) -> None:
+        """Called at the end of every round of the main loop."""
+        if self.ledger:
+            self.ledger.write(crew.sessions)
+        status = f"{phase.value}, {crew.ready} of {crew.size} workers ready"
+        self.vitals.beat(status, alive=crew.is_alive(now))

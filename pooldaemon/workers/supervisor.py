@@ -104,6 +104,8 @@ class Supervisor:
         self._guard = Guard(self._config, self._nursery, self._cut_off)
         if told:
             self._take_over(told, self._clock())
+        elif self._owner.ledger:
+            self._guard.end_left_over(self._owner.ledger)
         return self
 
     def _take_over(self, told: Mapping[str, Any], now: float) -> None:
@@ -158,8 +160,7 @@ class Supervisor:
         if self._phase is not Phase.DRAINING:
             # A broken set-up must not fork a storm: until one worker is ready, one tries.
             self._crew.fill(now, one_at_a_time=self._phase is Phase.STARTING)
-        status = f"{self._phase.value}, {self._crew.ready} of {self._crew.size} workers ready"
-        self._owner.vitals.beat(status, alive=self._crew.is_alive(now))
+        self._owner.look(self._crew, self._phase, now)
 
     def _channels(self) -> list[int]:
         receivers = [worker.receiver for worker in self._crew.workers.values()]
@@ -194,7 +195,6 @@ class Supervisor:
 
     def _describe(self, now: float) -> dict[str, Any]:
         return {
-            "pid": os.getpid(),
             "state": self._phase.value,
             "uptime": round(now - self._started, 1),
             "ready": self._crew.is_complete,

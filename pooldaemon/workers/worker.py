@@ -105,8 +105,8 @@ class Worker:
         with suppress(AttributeError, io.UnsupportedOperation):  # stderr may be no file
             faulthandler.enable()
         self._sessions = SessionLog(
-            lambda alias, number: sender.send("session", alias=alias, number=number),
-            lambda alias, number: sender.send("session_over", alias=alias, number=number),
+            lambda session: sender.send("session", **session._asdict()),
+            lambda session: sender.send("session_over", **session._asdict()),
         )
         self._told_overdue: dict[str, float] = {}
         # At once, from the thread: who waits for the last unit must know before a unit begins.

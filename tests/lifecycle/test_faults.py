@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -145,6 +146,35 @@ def test_the_row_locks_of_a_worker_that_was_killed_in_a_statement_are_gone_withi
     assert time.monotonic() - killed < LOCKS_GONE
     daemon.wait_for_log("ended the sessions")
     daemon.stop()
+
+
+@pytest.mark.mysql
+def test_a_new_start_ends_what_a_daemon_left_that_was_killed_with_its_workers(
+    start_work: StartDaemon, mysql: MySQLDatabase, tmp_path: Path
+) -> None:
+    mysql.query("CREATE TABLE entry (number INTEGER PRIMARY KEY) ENGINE=InnoDB")
+    mysql.query("INSERT INTO entry VALUES (1)")
+    mysql.query("SET SESSION innodb_lock_wait_timeout = 10")
+    pidfile = tmp_path / "daemon.pid"
+    killed = start_work(mysql, "lock_and_query_for_long", f"--pidfile={pidfile}")
+    killed.wait_for("locked")
+    wait_until(
+        lambda: any("SLEEP" in (s.statement or "") for s in mysql.sessions()), 5, "the statement"
+    )
+    noted = pidfile.with_name("daemon.pid.sessions")
+    wait_until(noted.exists, 5, "the session written down")
+    for pid in (killed.process.pid, *killed.workers):
+        os.kill(pid, signal.SIGKILL)
+    killed.process.wait()
+    started = time.monotonic()
+    daemon = start_work(mysql, "idle", f"--pidfile={pidfile}")
+    mysql.query("UPDATE entry SET number = 2")
+    # A server that is left alone notices after four seconds, if the statement is over then.
+    assert time.monotonic() - started < 4
+    daemon.wait_for_log("the last daemon: ended the sessions")
+    daemon.wait_for("unit")
+    daemon.stop()
+    assert not noted.exists()
 
 
 @pytest.mark.parametrize(

@@ -180,10 +180,10 @@ def test_a_worker_that_is_killed_by_us_was_not_killed_for_its_memory(
 
 def test_the_sessions_that_a_worker_has_open_are_known(sleeper: Child) -> None:
     for number in (5, 6):
-        sleeper.sender.send("session", alias="default", number=number)
-    sleeper.sender.send("session_over", alias="default", number=5)
+        sleeper.sender.send("session", alias="default", number=number, port=40000)
+    sleeper.sender.send("session_over", alias="default", number=5, port=40000)
     sleeper.handle.read_messages(0.0)
-    assert sleeper.handle.sessions == {("default", 6)}
+    assert sleeper.handle.sessions == {("default", 6, 40000)}
 
 
 def test_a_worker_that_leaves_by_itself_drains_and_its_death_is_no_failure(sleeper: Child) -> None:

@@ -1,0 +1,52 @@
+"""The file that outlives a daemon which was killed with all its workers."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from pooldaemon.sessions import Session
+from pooldaemon.workers.ledger import Ledger
+
+ONE, OTHER = Session("default", 5, 40000), Session("replica", 6, 0)
+
+
+def test_what_was_written_last_is_left_over_for_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "sessions"
+    ledger = Ledger(path)
+    ledger.write([ONE])
+    ledger.write([ONE, OTHER])
+    sessions, written = Ledger(path).left_over()
+    assert sessions == {ONE, OTHER}
+    assert written == path.stat().st_mtime
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["sessions"]
+
+
+def test_a_daemon_that_ends_in_order_leaves_nothing(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "sessions")
+    ledger.write([ONE])
+    ledger.clear()
+    ledger.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "[", "5", "[5]", '[["default"]]', "\\udc80"])
+def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "sessions"
+    path.write_text(text)
+    assert Ledger(path).left_over() == (frozenset(), 0.0)
+
+
+def test_a_link_in_its_place_is_replaced_and_what_it_points_to_left_alone(tmp_path: Path) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "sessions"
+    precious.write_text("data")
+    for name in ("sessions", "sessions.new"):
+        (tmp_path / name).symlink_to(precious)
+    Ledger(path).write([ONE])
+    assert precious.read_text() == "data"
+    assert Ledger(path).left_over()[0] == {ONE}
+
+
+def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
+    Ledger(tmp_path / "missing" / "sessions").write([ONE])
