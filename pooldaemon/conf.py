@@ -111,6 +111,7 @@ class DaemonConfig:
     :param max_units: units after which a worker is replaced; ``None``: never.
     :param max_rss: memory in MiB, likewise.
     :param max_age: seconds of life, likewise.
+    :param retries: further tries of a unit that failed with a deadlock or lock wait timeout.
     :param until_idle: end when no thread finds work any more.
     """
 
@@ -126,6 +127,7 @@ class DaemonConfig:
     max_units: int | None = None
     max_rss: int | None = None
     max_age: float | None = None
+    retries: int = 0
     until_idle: bool = False
     total_connections: int | None = None
     strict: bool = False
@@ -146,6 +148,7 @@ DAEMON_RULES = {
     "crash_limit": Number(1, 1000, whole=True, also=(None,)),
     "max_units": Number(1, 10**12, whole=True, also=(None,)),
     "max_rss": Number(1, 10**7, whole=True, also=(None,)),
+    "retries": Number(0, 20, whole=True),
     "max_age": Number(1, 52 * MAX_SECONDS, also=(None,)),
 }
 

@@ -75,6 +75,9 @@ class BaseDaemonCommand(BaseCommand):
     """Seconds after which a unit is taken to hang. ``None``: it may take as long as it likes."""
     crash_limit: int | None = 10
     """Deaths of a worker, each within a minute, after which the daemon gives up."""
+    retries: int = 0
+    """Further tries of a unit that failed with a deadlock (1213) or lock wait timeout (1205). Only
+    for units that can be done again from their beginning."""
     max_units: int | None = None
     """Units after which a worker is replaced. This limit and the next two are lowered at random
     by up to a tenth, so that workers do not leave together."""

@@ -58,6 +58,7 @@ ARGUMENTS: dict[str, tuple[type, str, str]] = {
         "a unit of work that takes longer hangs: its statement is ended, its worker replaced",
     ),
     "crash_limit": (int, "N", "deaths of a worker in a row after which the daemon gives up"),
+    "retries": (int, "N", "further tries of a unit after a deadlock or lock wait timeout"),
     "max_units": (int, "N", "replace a worker after so many units of work"),
     "max_rss": (int, "MIB", "replace a worker that uses more memory"),
     "max_age": (float, "SECONDS", "replace a worker after so long a time"),

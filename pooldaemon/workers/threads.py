@@ -12,6 +12,7 @@ from pooldaemon.backoff import Backoff
 from pooldaemon.connections import auto_close_db
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.retry import with_retries
 
 logger = logging.getLogger("pooldaemon.workers")
 
@@ -28,6 +29,7 @@ class WorkerThread(threading.Thread):
 
     :param perform: one unit of work; see ``BaseDaemonCommand.perform`` for what it returns.
     :param idle_interval: seconds between looks for work when there was none.
+    :param retries: further tries after a deadlock or lock wait timeout.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class WorkerThread(threading.Thread):
         perform: Callable[[WorkContext], Any],
         idle_interval: float,
         activity: Activity,
+        retries: int = 0,
     ) -> None:
         # A daemon thread: one that hangs must not keep a worker that is told to go.
         super().__init__(name=ctx.name, daemon=True)
         self._ctx = ctx
-        self._perform = auto_close_db(perform)
+        # Between two tries the connections are given back: each begins like the first.
+        self._perform = with_retries(auto_close_db(perform), retries)
         self._idle_interval = idle_interval
         self._activity = activity
         self._backoff = Backoff(min(idle_interval, LONGEST_PAUSE), LONGEST_PAUSE)

@@ -146,7 +146,10 @@ class Worker:
 
     def _start_thread(self, number: int) -> WorkerThread:
         ctx = WorkContext(f"{self.info.name}/thread-{number}", self._stop)
-        thread = WorkerThread(ctx, self._job.perform, self._config.idle_interval, self._activity)
+        config = self._config
+        thread = WorkerThread(
+            ctx, self._job.perform, config.idle_interval, self._activity, config.retries
+        )
         thread.start()
         return thread
 

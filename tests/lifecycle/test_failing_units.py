@@ -6,7 +6,7 @@ import math
 import pytest
 
 from tests.lifecycle.conftest import StartDaemon
-from tests.lifecycle.databases import Database, SQLiteDatabase
+from tests.lifecycle.databases import Database, MySQLDatabase, SQLiteDatabase
 from tests.support.poll import wait_until
 
 
@@ -84,3 +84,18 @@ def test_a_unit_that_fails_waits_no_longer_than_the_drain(
     wait_until(lambda: daemon.log_lines("failed; next in"), 5, "the failure in the log")
     daemon.stop()
     assert len(daemon.journal.events("failing")) == 1
+
+
+@pytest.mark.mysql
+def test_a_unit_that_lost_in_a_deadlock_is_tried_again_if_the_command_says_so(
+    start_daemon: StartDaemon, mysql: MySQLDatabase
+) -> None:
+    mysql.query("CREATE TABLE entry (number INTEGER PRIMARY KEY, times INTEGER) ENGINE=InnoDB")
+    mysql.query("INSERT INTO entry VALUES (1, 0), (2, 0)")
+    daemon = start_daemon(mysql, "update_both_rows", "--threads", "2", "--retries", "3")
+    daemon.wait_for("updated", 2)
+    assert mysql.query("SELECT number, times FROM entry ORDER BY number") == [(1, 2), (2, 2)]
+    assert daemon.log_lines("tried again after", "1213")
+    assert not daemon.log_lines("a unit of work failed")
+    daemon.stop()
+    assert "2 units, 0 failed" in daemon.out

@@ -135,6 +135,20 @@ def query_for_long_once(ctx: WorkContext) -> None:
         notes.note("finished")
 
 
+def update_both_rows(ctx: WorkContext) -> bool:
+    """Two threads that begin at different ends meet in a deadlock."""
+    if journal().events("updated", thread=ctx.name):
+        return False
+    order = (1, 2) if ctx.name.endswith("1") else (2, 1)
+    with transaction.atomic(), connection.cursor() as cursor:
+        for number in order:
+            cursor.execute("UPDATE entry SET times = times + 1 WHERE number = %s", [number])
+            journal().note("holding", row=number)
+            _wait_for(lambda: len({e["thread"] for e in journal().events("holding")}) == 2, ctx)
+    journal().note("updated")
+    return True
+
+
 def lock_and_query_for_long(ctx: WorkContext) -> None:
     if journal().events("locked"):
         return
