@@ -21,6 +21,9 @@ COLUMNS: dict[str, Callable[[Worker], str]] = {
     "CRASHES": lambda worker: str(worker["crashes"]),
 }
 
+BAR = 20
+"""Characters in a bar."""
+
 
 def daemon_table(told: Mapping[str, Any]) -> str:
     """What the daemon has *told* of itself, in lines: state, workers, options."""
@@ -32,11 +35,24 @@ def daemon_table(told: Mapping[str, Any]) -> str:
         lines.append(f"last death: {told['last_death']}")
     rows = [list(COLUMNS), *([show(worker) for show in COLUMNS.values()] for worker in workers)]
     lines += ["", *_align(rows)]
+    units = [unit for worker in workers for unit in worker["progress"]]
+    if units:
+        rows = [["UNIT IN", "PROGRESS"], *([unit["thread"], _progress(unit)] for unit in units)]
+        lines += ["", *_align(rows)]
     options = told["options"].items()
     rows = [["OPTION", "VALUE", "FROM"]]
     rows += [[name, str(option["value"]), option["origin"]] for name, option in options]
     lines += ["", *_align(rows)]
     return "\n".join(lines)
+
+
+def _progress(unit: Mapping[str, Any]) -> str:
+    done, total = unit["done"], unit["total"]
+    if not total:
+        return f"{done:g}"
+    share = min(1.0, max(0.0, done / total))
+    bar = "#" * round(share * BAR)
+    return f"[{bar:.<{BAR}}] {share:4.0%}  {done:g} of {total:g}"
 
 
 def duration(seconds: float) -> str:

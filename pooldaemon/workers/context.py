@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+
+PROGRESS_INTERVAL = 0.5
+"""Seconds between a unit's reports of progress that are passed on."""
+
+TellProgress = Callable[[str, float | None, float | None], None]
+"""Takes the thread's name, how much is done and of how much; no number at the end of the unit."""
 
 
 class WorkContext:
@@ -11,9 +19,13 @@ class WorkContext:
     :ivar name: ``"worker-1/thread-3"``.
     """
 
-    def __init__(self, name: str, stop: threading.Event) -> None:
+    def __init__(
+        self, name: str, stop: threading.Event, tell: TellProgress = lambda *progress: None
+    ) -> None:
         self.name = name
         self._stop = stop
+        self._tell = tell
+        self._told_at: float | None = None
 
     @property
     def stopping(self) -> bool:
@@ -26,3 +38,20 @@ class WorkContext:
         :returns: whether the worker is stopping.
         """
         return self._stop.wait(seconds)
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Say how far the unit is; ``status`` shows it. Cheap: call it as often as you like.
+
+        :param done: in whatever unit.
+        :param total: of how much, if that is known.
+        """
+        now = time.monotonic()
+        if self._told_at is None or now - self._told_at >= PROGRESS_INTERVAL:
+            self._told_at = now
+            self._tell(self.name, done, total)
+
+    def end_unit(self) -> None:
+        """The unit is over, and its progress with it. Called by the worker."""
+        if self._told_at is not None:
+            self._told_at = None
+            self._tell(self.name, None, None)

@@ -129,6 +129,8 @@ class WorkerHandle:
         self.last_heard = started
         self.sessions: set[Session] = set()
         """What it has open on servers."""
+        self.progress: dict[str, tuple[float, float | None]] = {}
+        """How far the units are that tell: by thread, what is done, and of how much."""
         self.overdue: list[OverdueUnit] = []
         """Reported, and not yet looked at."""
         self.outdated = False
@@ -177,24 +179,37 @@ class WorkerHandle:
         """Take in what the worker has told. What a later version may tell on top is passed over."""
         for message in self.receiver.receive():
             self.last_heard = now
-            match message:
-                case {"kind": "boot_failed", "error": error}:
-                    self.boot_error = error
-                case {"kind": "ready"} if self.state is WorkerState.BOOTING:
-                    self.become(WorkerState.READY)
-                    self.was_ready = True
-                case {"kind": "heartbeat"}:
-                    self.report = Report.of(message)
-                    self._oom_kills = memory.oom_kills()
-                case {"kind": "session", "alias": alias, "number": number, "port": port}:
-                    self.sessions.add(Session(alias, number, port))
-                case {"kind": "session_over", "alias": alias, "number": number, "port": port}:
-                    self.sessions.discard(Session(alias, number, port))
-                case {"kind": "leaving", "reason": reason}:
-                    self._take_leave(reason)
-                case {"kind": "overdue", "thread": thread, "seconds": seconds, "sessions": given}:
-                    sessions = tuple(Session(*session) for session in given)
-                    self.overdue.append(OverdueUnit(thread, seconds, sessions))
+            self._take(message)
+            self._take_of_units(message)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        """What is about the process."""
+        match message:
+            case {"kind": "boot_failed", "error": error}:
+                self.boot_error = error
+            case {"kind": "ready"} if self.state is WorkerState.BOOTING:
+                self.become(WorkerState.READY)
+                self.was_ready = True
+            case {"kind": "heartbeat"}:
+                self.report = Report.of(message)
+                self._oom_kills = memory.oom_kills()
+            case {"kind": "session", "alias": alias, "number": number, "port": port}:
+                self.sessions.add(Session(alias, number, port))
+            case {"kind": "session_over", "alias": alias, "number": number, "port": port}:
+                self.sessions.discard(Session(alias, number, port))
+            case {"kind": "leaving", "reason": reason}:
+                self._take_leave(reason)
+
+    def _take_of_units(self, message: dict[str, Any]) -> None:
+        """What is about one of its threads."""
+        match message:
+            case {"kind": "progress", "thread": thread, "done": None}:
+                self.progress.pop(thread, None)
+            case {"kind": "progress", "thread": thread, "done": done, "total": total}:
+                self.progress[thread] = done, total
+            case {"kind": "overdue", "thread": thread, "seconds": seconds, "sessions": given}:
+                sessions = tuple(Session(*session) for session in given)
+                self.overdue.append(OverdueUnit(thread, seconds, sessions))
 
     def _take_leave(self, reason: str) -> None:
         if self.state is WorkerState.READY:

@@ -32,6 +32,10 @@ def _describe(worker: WorkerHandle, crew: Crew, now: float) -> dict[str, Any]:
         "silent": round(now - worker.last_heard, 1),
         "crashes": place.crashes if place else 0,
         **asdict(worker.report),
+        "progress": [
+            {"thread": thread, "done": done, "total": total}
+            for thread, (done, total) in sorted(worker.progress.items())
+        ],
     }
 
 

@@ -65,6 +65,7 @@ class WorkerThread(threading.Thread):
             return pause
         finally:
             self._activity.ended(self.name)
+            self._ctx.end_unit()
         self._backoff.reset()
         if isinstance(result, datetime.timedelta):
             self._activity.waiting()

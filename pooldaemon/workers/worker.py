@@ -145,7 +145,7 @@ class Worker:
         return True
 
     def _start_thread(self, number: int) -> WorkerThread:
-        ctx = WorkContext(f"{self.info.name}/thread-{number}", self._stop)
+        ctx = WorkContext(f"{self.info.name}/thread-{number}", self._stop, self._tell_progress)
         config = self._config
         thread = WorkerThread(
             ctx, self._job.perform, config.idle_interval, self._activity, config.retries
@@ -198,6 +198,9 @@ class Worker:
             sessions = self._sessions.held_by(thread)
             self._sender.send("overdue", thread=thread, seconds=now - began, sessions=sessions)
             self._leave(f"a unit hangs in {thread}")
+
+    def _tell_progress(self, thread: str, done: float | None, total: float | None) -> None:
+        self._sender.send("progress", thread=thread, done=done, total=total)
 
     def _leave(self, reason: str) -> None:
         """Drain without having been told to; the supervisor starts another worker."""

@@ -17,6 +17,7 @@ from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import SQLiteDatabase
 from tests.lifecycle.test_worker_deaths import kill_supervisor
 from tests.support.freeze import freeze
+from tests.support.poll import wait_until
 
 NOT_RUNNING = 7
 STATUS_DEAD, STATUS_NOT_RUNNING, STATUS_UNKNOWN = 1, 3, 4
@@ -181,6 +182,20 @@ def test_status_tells_where_each_option_was_given(
     assert told["max_units"] == (10**6, "settings.POOLDAEMON['MAX_UNITS']")
     assert told["processes"] == (1, "Command.processes")
     act("stop")
+
+
+def test_status_shows_the_progress_of_units_until_their_end(
+    act: Act, start_work: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path
+) -> None:
+    options = ("--idle-interval", "600", f"--pidfile={pidfile}")
+    daemon = start_work(sqlite, "tell_progress", *options)
+    daemon.wait_for("started")
+    (worker,) = status_of(act)["workers"]
+    assert worker["progress"] == [{"thread": "worker-1/thread-1", "done": 0, "total": 120}]
+    assert "[....................]   0%  0 of 120" in act("status").out
+    daemon.journal.open_gate()
+    wait_until(lambda: status_of(act)["workers"][0]["progress"] == [], TIMEOUT, "the unit's end")
+    daemon.stop()
 
 
 def test_a_pidfile_in_the_settings_may_hold_the_commands_name(

@@ -4,6 +4,7 @@ import datetime
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,9 @@ from django.db import OperationalError
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
+from pooldaemon.management.table import _progress, duration
 from pooldaemon.workers.activity import Activity
-from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.context import PROGRESS_INTERVAL, WorkContext
 from pooldaemon.workers.crew import GOOD_LIFE, RESPAWN_DELAY, Place
 from pooldaemon.workers.lifespan import Lifespan
 from pooldaemon.workers.retry import with_retries
@@ -321,3 +323,50 @@ def test_a_worker_that_drains_tries_nothing_again() -> None:
     with pytest.raises(OperationalError):
         with_retries(unit, 5)(WorkContext("worker-1/thread-1", stop))
     assert unit.tries == 1
+
+
+# -- progress ---------------------------------------------------------------------------
+
+
+def test_progress_is_passed_on_now_and_then_and_ends_with_the_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    told: list[Any] = []
+    ctx = WorkContext("worker-1/thread-1", threading.Event(), lambda *args: told.append(args[1:]))
+    ctx.end_unit()
+    assert told == [], "it had told nothing"
+    for done in range(10):
+        ctx.progress(done, 10)
+    now += PROGRESS_INTERVAL
+    ctx.progress(10)
+    ctx.end_unit()
+    ctx.end_unit()
+    assert told == [(0, 10), (10, None), (None, None)]
+    ctx.progress(1)
+    assert told[-1] == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown"),
+    [
+        ({"done": 30, "total": 120}, "[#####...............]  25%  30 of 120"),
+        ({"done": 120, "total": 120}, "[####################] 100%  120 of 120"),
+        ({"done": 130, "total": 120}, "[####################] 100%  130 of 120"),
+        ({"done": 7.5, "total": None}, "7.5"),
+        ({"done": 0, "total": 0}, "0"),
+    ],
+)
+def test_progress_is_shown_as_a_bar_where_the_total_is_known(
+    unit: dict[str, Any], shown: str
+) -> None:
+    assert _progress(unit) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(2.54, "2.5 s"), (200, "3 min"), (7500, "2 h 5 min"), (3 * 86400 + 4 * 3600, "3 d 4 h")],
+)
+def test_durations_are_shown_in_two_units_at_most(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

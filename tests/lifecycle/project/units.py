@@ -106,6 +106,13 @@ def tell_version(ctx: WorkContext) -> None:
     journal().note("ended", version=code.version)
 
 
+def tell_progress(ctx: WorkContext) -> None:
+    for done in range(31):
+        ctx.progress(done, 120)
+    journal().note("started")
+    journal().wait_for_gate()
+
+
 def die(ctx: WorkContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
