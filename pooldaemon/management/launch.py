@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from django.core.management.base import CommandError, OutputWrapper
 from django.core.management.color import Style
+from django.db import connections
 
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.connections import close_pool
@@ -31,6 +33,8 @@ from pooldaemon.workers.reload import Handover
 from pooldaemon.workers.supervisor import Supervisor
 from pooldaemon.workers.vitals import Vitals
 from pooldaemon.workers.worker import Job, Worker, WorkerInfo, boot
+
+logger = logging.getLogger("pooldaemon.supervisor")
 
 
 class DaemonCommand(Job, Protocol):
@@ -180,7 +184,7 @@ class Launcher:
         supervisor = Supervisor(self._config, owner, told)
         with supervisor:
             self._command.setup()
-            close_pool()
+            self._close_what_setup_opened()
             # What is there now stays as it is: a collection in a worker would write to each
             # object's header, and copy the pages that it shares with the others.
             gc.collect()
@@ -192,6 +196,16 @@ class Launcher:
             self._command.stdout.write(line)
         self._command.stdout.flush()
         return status
+
+    def _close_what_setup_opened(self) -> None:
+        opened = connections.all(initialized_only=True)
+        if aliases := [one.alias for one in opened if one.connection is not None]:
+            logger.warning(
+                "setup() has left connections open, which are closed now: %s", ", ".join(aliases)
+            )
+        # Also those inside an atomic(), which close_pool() leaves to whoever began it.
+        connections.close_all()
+        close_pool()
 
     def _release(self) -> None:
         """In a forked child."""

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from pooldaemon.connections import close_pool
 from pooldaemon.workers import statuses
@@ -29,8 +30,7 @@ def fork(name: str, run: Callable[[], int], release: Callable[[], None]) -> int:
             "in the worker for ever; start threads in worker_init().",
             ", ".join(strays),
         )
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     # Until the child has handlers of its own a signal would run the parent's in it.
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -57,8 +57,15 @@ def _be_child(
     except BaseException:
         logger.critical("%s crashed", name, exc_info=True)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        logging.shutdown()
-        # Nothing of the parent's may run in the child: no finally, no atexit.
-        os._exit(status)
+        try:
+            _flush()
+            logging.shutdown()
+        finally:
+            # Nothing of the parent's may run in the child: no finally, no atexit.
+            os._exit(status)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the disk is full, the stream closed
+            stream.flush()

@@ -1,6 +1,7 @@
 """A user's mistake gets one line that names it, and no worker."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -278,3 +279,27 @@ def test_a_variable_of_the_environment_that_is_wrong_is_named(
     monkeypatch.setenv("POOLDAEMON_PROCESSES", "many")
     line = complaint(start_command(sqlite, "work", "idle"))
     assert line.startswith("CommandError: POOLDAEMON_PROCESSES is 'many'; it must be a whole")
+
+
+def test_a_connection_that_setup_leaves_open_is_closed_with_a_warning(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_work(sqlite, "idle", "--in-setup", "connect")
+    daemon.wait_for("unit")
+    assert daemon.log_lines("setup() has left connections open", "default")
+    daemon.stop()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_log_stops_nothing_and_leaves_nobody(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_work(sqlite, "idle", "--logfile", "/dev/full")
+    daemon.wait_for("unit")
+    (worker,) = daemon.workers
+    os.kill(worker, signal.SIGKILL)
+    daemon.wait_for("worker_init", 2)
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for("worker_init", 4)  # the canary, and the new worker
+    daemon.stop()
+    assert "No space left on device" in daemon.err

@@ -65,4 +65,4 @@ def test_without_stray_threads_there_is_no_warning(
     daemon = start_work(sqlite, "idle", "--in-setup", "connect")
     daemon.wait_for("unit")
     daemon.stop()
-    assert daemon.log_lines("WARNING") == []
+    assert daemon.log_lines("WARNING", "threads") == []
