@@ -8,7 +8,8 @@ What happens when one is run:
    before every fork.
 4. In a worker, ``worker_init(worker)`` runs, and the databases are tried.
 5. In each thread, ``perform(ctx)`` is called again and again.
-6. On TERM or INT the workers drain; ``worker_exit(worker)`` runs at their end.
+6. On TERM or INT the workers drain; ``worker_exit(worker)`` runs at their end. On HUP the command
+   is executed afresh in the supervisor's place, which goes on with step 2, and with new workers.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -119,6 +121,8 @@ class Launcher:
 
         :raises Exception: what the new code, the settings or the databases have against it.
         """
+        # The supervisor ends a trial that takes longer; if it has been killed, the kernel does.
+        signal.alarm(math.ceil(self._config.boot_timeout) + 1)
         open_log(None)
         info = WorkerInfo("canary", os.getpid())
         self._command.setup()

@@ -44,7 +44,6 @@ TRANSITIONS = {
 
 NEVER = float("inf")
 
-
 ABORT_GRACE = 1.0
 """Seconds that a worker which is aborted gets to write its stacks before it is killed."""
 

@@ -213,6 +213,20 @@ def test_workers_are_gone_when_the_supervisor_is_killed_after_a_reload(
     daemon.leaves_nothing()
 
 
+def test_a_trial_that_hangs_ends_although_its_supervisor_was_killed(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    options = ("--in-worker_exit", "wait_for_gate", "--boot-timeout", "3")
+    daemon = start_work(sqlite, "idle", *options)
+    daemon.wait_for("unit")
+    daemon.signal(signal.SIGHUP)
+    (canary,) = daemon.wait_for("worker_exit", worker="canary")
+    daemon.process.kill()
+    daemon.process.wait()
+    wait_until(lambda: not processes.is_alive(canary["pid"]), 8, "the trial goes on")
+    daemon.leaves_nothing()
+
+
 def test_hup_from_a_terminal_that_is_gone_drains(
     start_work: StartDaemon, sqlite: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
