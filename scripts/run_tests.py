@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Run the tests as `make test` does, and close with one line that counts them all.
 
-With DATABASE_URL at a MySQL or MariaDB server: all tests there, then those that use a database
-once more on SQLite, the embedded default. Without: all tests on SQLite.
+With DATABASE_URL at a MySQL or MariaDB server: all tests there, then the example's once more on
+SQLite, the embedded default. Without: all tests on SQLite.
 
     run_tests.py              as above
     run_tests.py --database   only the tests that use a database, on DATABASE_URL
@@ -59,7 +59,7 @@ def plan(database_url: str, *, database_only: bool) -> list[Run]:
         Run(f"{server}, one by one", database_url, ONE_BY_ONE),
     ]
     if not database_only:
-        on_sqlite = (*SEVERAL_AT_A_TIME, *NO_DATABASE, "-m", "not mysql")
+        on_sqlite = ("--numprocesses=4", "-m", "not mysql", "tests/example")
         runs.append(Run("SQLite, several tests at a time", "", on_sqlite))
     return runs
 

@@ -136,7 +136,8 @@ def test_nothing_grows(
     assert trouble.abandoned
     before, after = quarter(samples, 1), quarter(samples, 3)
     assert typical(after, "memory") <= typical(before, "memory") * GROWTH + MARGIN, samples
-    assert typical(after, "descriptors") <= typical(before, "descriptors") + 2, samples
+    # Each connection has two, and how many are open depends on the resizes of the moment.
+    assert typical(after, "descriptors") <= typical(before, "descriptors") + 2 * CAP, samples
     assert max(sample.sessions for sample in samples) <= CAP
     stats = connections[alias].pool.stats()  # type: ignore[attr-defined]
     assert (stats.in_use, stats.waiting, stats.timeouts) == (0, 0, 0)
