@@ -25,15 +25,20 @@ def check_pooldaemon_settings(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_pool_settings(**kwargs: Any) -> list[checks.CheckMessage]:
-    """E001: a database's pool settings are wrong. W001: a historic setting has no effect."""
+    """Without connecting.
+
+    E001: a database's pool settings are wrong. W001: a historic setting has no effect. W002: a
+    setting keeps transaction mode from having any.
+    """
     messages: list[checks.CheckMessage] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeprecationWarning)
         for alias in connections:
             try:
                 check = getattr(connections[alias], "check_pool_settings", None)
-                if check is not None:
-                    check()
+                config = check() if check is not None else None
+                if config is not None and config.mode == "transaction":
+                    messages.extend(_check_autocommit(alias))
             except ImproperlyConfigured as error:
                 messages.append(
                     checks.Error(
@@ -47,3 +52,17 @@ def check_pool_settings(**kwargs: Any) -> list[checks.CheckMessage]:
         if "MYSQLPOOL" in text
     )
     return messages
+
+
+def _check_autocommit(alias: str) -> list[checks.CheckMessage]:
+    if connections[alias].settings_dict["AUTOCOMMIT"]:
+        return []
+    return [
+        checks.Warning(
+            f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: every statement is in a transaction, so "
+            "that 'mode': 'transaction' gives nothing back before the unit of work ends.",
+            hint=f"{DOCS} check-ids.",
+            obj=alias,
+            id="pooldaemon.W002",
+        )
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django.core import exceptions
 from django.core.management.base import CommandError
-from django.db.utils import OperationalError
+from django.db.utils import OperationalError, ProgrammingError
 
 from pooldaemon.stats import PoolStats
 
@@ -51,6 +51,13 @@ class PoolDeadlock(PoolTimeout):
 
 class TooManyWaiters(PoolError):
     """The pool's queue already holds ``max_waiting`` threads: shed the load now."""
+
+
+class EarlierStatementError(ProgrammingError):
+    """Transaction mode: a statement asks about an earlier one that may have run on another session.
+
+    It was not sent. Run both inside ``atomic()`` or ``connection.pinned()``.
+    """
 
 
 class PasswordProviderError(PoolError):

@@ -5,7 +5,9 @@ MySQL that is done: combine :class:`pooldaemon.backends.mysql.base.DatabaseWrapp
 that adds to Django's, such as GeoDjango's, or with a wrapper that collects metrics.
 
 In session mode a thread keeps what it borrowed until ``close()``, which Django calls at the end
-of every request and :func:`pooldaemon.auto_close_db` at the end of every unit of work.
+of every request and :func:`pooldaemon.auto_close_db` at the end of every unit of work. In
+transaction mode Django finds a handle that borrows for itself: see
+:mod:`pooldaemon.pool.transaction`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from django.dispatch import receiver
 
 from pooldaemon.backends.chosen import check_thread, chosen
 from pooldaemon.backends.greenlets import check_patches
-from pooldaemon.exceptions import ImproperlyConfigured, PoolRetired
+from pooldaemon.exceptions import ImproperlyConfigured, PoolError, PoolRetired
 from pooldaemon.pool import forks, handle
 from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import PoolConfig, read_pool_config
@@ -35,6 +37,8 @@ from pooldaemon.pool.registry import ManagedPool, PoolKey, registry
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from pooldaemon.pool.transaction import Turns
 else:
     BaseDatabaseWrapper = object
 
@@ -67,9 +71,16 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     Database: Any
 
+    has_transaction_mode = False
+    """Whether the backend's dialect has ``begin_turns()``."""
+
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
         self._borrowed: BorrowedConnection | None = None
+        self._turns: Turns | None = None
+        """In transaction mode, instead of one borrow."""
+        self._lender: ManagedPool
+        self._lender_epoch: int
         self._is_shared = False
         """Django lets several threads use this wrapper (``allow_thread_sharing``)."""
         _wrappers.add(self)
@@ -131,6 +142,12 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         if config is None or not self.is_poolable():
             return None
         check_patches()
+        if config.mode == "transaction" and not self.has_transaction_mode:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['OPTIONS']['pool']['mode'] is 'transaction', which "
+                f"{type(self).__module__} does not have: it can't tell what is left on a session. "
+                "Valid: 'session'."
+            )
         if (max_age := self.settings_dict["CONN_MAX_AGE"]) != 0:
             raise ImproperlyConfigured(
                 f"DATABASES[{self.alias!r}]['CONN_MAX_AGE'] is {max_age!r}; with a pool it must be "
@@ -220,33 +237,90 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             check_thread(self)
         if (pool := self.pool) is None:
             super().connect()
-            return
-        try:
-            self._borrowed = borrowed = pool.borrow()
-        except PoolRetired:
-            self._known_pool = None
-            self.connect()
-            return
-        try:
+        elif pool.config.mode == "transaction":
+            self._find_lender()
+            self._turns = pool.dialect.begin_turns(self._borrow_set_up)
+            self._take_over(self._turns.handle)
+        else:
+            try:
+                borrowed = pool.borrow()
+            except PoolRetired:
+                self._known_pool = None
+                self.connect()
+                return
             if "is_set_up" in handle.notes(borrowed):
+                self._borrowed = borrowed
                 self._take_over(borrowed)
             else:
-                super().connect()
-                pool.dialect.session_is_set_up(handle.physical(borrowed))
-                handle.notes(borrowed)["is_set_up"] = True
-                self._warm_up(pool)
+                self._set_up(borrowed, pool)
+        if self._is_shared:
+            self._share()
+
+    def _set_up(self, borrowed: BorrowedConnection, pool: ManagedPool) -> None:
+        """Do for a new session what Django does."""
+        self._borrowed = borrowed
+        try:
+            super().connect()
+            pool.dialect.session_is_set_up(handle.physical(borrowed))
+            handle.notes(borrowed)["is_set_up"] = True
+            self._warm_up(pool)
         except BaseException:
             # Half set up, it is of no use to anybody.
             self._borrowed = self.connection = None
             handle.discard(borrowed)
             raise
-        if self._is_shared:
-            handle.share(borrowed)
+
+    def _borrow_set_up(self) -> BorrowedConnection:
+        """For transaction mode."""
+        forks.check()
+        if self._lender_epoch != registry.epoch:
+            self._find_lender()
+        try:
+            borrowed = self._lender.borrow()
+        except PoolRetired:
+            self._known_pool = None
+            self._find_lender()
+            return self._borrow_set_up()
+        if "is_set_up" not in handle.notes(borrowed):
+            # By a wrapper of its own: this one may be in the middle of something.
+            other = type(self)(self.settings_dict, self.alias)
+            other._set_up(borrowed, self._lender)
+            other._borrowed = other.connection = None
+        return borrowed
+
+    def _find_lender(self) -> None:
+        # Once per unit of work, unless the pool is gone: new settings are for the next one.
+        if (pool := self.pool) is None:
+            raise PoolError(f"the pool of {self.alias!r} was switched off in a unit of work")
+        self._lender, self._lender_epoch = pool, registry.epoch
+
+    @contextmanager
+    def pinned(self) -> Iterator[None]:
+        """In transaction mode, keep to one session inside the block, for ``with``.
+
+        What is on it by the end of the block is treated as always: what a later statement could
+        miss stays with the thread until the end of its unit of work. ``close()`` ends it. In
+        session mode, and without a pool, there is nothing to do.
+        """
+        self.ensure_connection()
+        if (turns := self._turns) is None:
+            yield
+            return
+        turns.hold()
+        try:
+            yield
+        finally:
+            turns.let_go()
 
     def inc_thread_sharing(self) -> None:
         super().inc_thread_sharing()
         self._is_shared = True
-        if self._borrowed is not None:
+        self._share()
+
+    def _share(self) -> None:
+        if self._turns is not None:
+            self._turns.share()
+        elif self._borrowed is not None:
             handle.share(self._borrowed)
 
     def dec_thread_sharing(self) -> None:
@@ -270,7 +344,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             for other in others:
                 other.close()
 
-    def _take_over(self, borrowed: BorrowedConnection) -> None:
+    def _take_over(self, borrowed: Any) -> None:
         """What Django's ``connect()`` does, without what was done for this session before."""
         self.in_atomic_block = False
         self.savepoint_ids = []
@@ -289,18 +363,30 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def leave_to_parent(self) -> None:
         """In a forked child: what this wrapper had borrowed is the parent's."""
         borrowed, self._borrowed = self._borrowed, None
-        if borrowed is None:
+        if borrowed is not None:
+            handle.abandon(borrowed)
+        elif self._turns is not None and self._turns.leave_to_parent():
+            self._turns = None
+        else:
             return
-        handle.abandon(borrowed)
         if self.in_atomic_block:
             # As after a close() inside the block: no query until its end, then a new session.
             self.closed_in_transaction = True
         else:
             self.connection = None
 
+    def close_if_unusable_or_obsolete(self) -> None:
+        turns = self._turns
+        if turns is not None and turns.borrowed is None:
+            self.errors_occurred = False  # on a session that went back: there is none to be asked
+        super().close_if_unusable_or_obsolete()
+
     def _close(self) -> None:
         borrowed, self._borrowed = self._borrowed, None
-        if borrowed is None:
-            super()._close()  # type: ignore[misc]
-        else:
+        if borrowed is not None:
             handle.give_back(borrowed)
+        elif self._turns is not None:
+            turns, self._turns = self._turns, None
+            turns.end()
+        else:
+            super()._close()  # type: ignore[misc]

@@ -42,6 +42,7 @@ RESOLVED = ("poolclass", "password_provider")
 Rules = dict[str, Number | Choice]
 
 SESSION_RULES: Rules = {
+    "mode": Choice(("session", "transaction")),
     "reset": Choice(("dirty", "always", "never")),
     "ping_after": Number(0, MAX_SECONDS),
 }
@@ -81,6 +82,7 @@ class PoolConfig:
 
     poolclass: type[sqlalchemy.pool.Pool]
     arguments: tuple[tuple[str, Any], ...]
+    mode: str = "session"
     reset: str = "dirty"
     ping_after: float = 30.0
     password_provider: PasswordProvider | None = None
@@ -160,6 +162,13 @@ def _check(poolclass: type[Any], given: dict[str, tuple[str, Any]]) -> None:
             )
         if key in rules:
             check_value(place, rules[key], value)
+    mode_place, mode = given.get("mode", ("", "session"))
+    _, reset = given.get("reset", ("", "dirty"))
+    if mode == "transaction" and reset == "always":
+        raise ImproperlyConfigured(
+            f"{mode_place} is 'transaction', but 'reset' is 'always': no session would be known to "
+            "be clean, and none could go back before the unit of work ends. Use 'dirty'."
+        )
     place, min_idle = given.get("min_idle", ("", 0))
     _, pool_size = given.get("pool_size", ("", DEFAULT_POOL_SIZE))
     if min_idle > pool_size:

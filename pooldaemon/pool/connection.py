@@ -18,8 +18,9 @@ from MySQLdb.connections import Connection
 from MySQLdb.cursors import Cursor, CursorUseResultMixIn
 
 from pooldaemon.pool import forks
+from pooldaemon.pool.answers import forget_foreign, refuse_result, refuse_unsettled
 from pooldaemon.pool.handle import BorrowedConnection
-from pooldaemon.pool.statements import DIRTY, READS, WRITES, judge
+from pooldaemon.pool.statements import DIRTY, READS, judge
 
 FATAL_ERRORS = frozenset(
     {
@@ -38,9 +39,6 @@ FATAL_ERRORS = frozenset(
 )
 """Error numbers after which a connection is not used again (MySQL 9 and MariaDB 10.11)."""
 
-OVERWRITE_RESULTS = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS one"
-"""From a table, if only a derived one: MariaDB keeps earlier warnings over a SELECT without."""
-
 MAX_REMEMBERED = 1000
 """So many bytes of a session's last statement are kept."""
 
@@ -49,9 +47,6 @@ _ELSEWHERE = re.compile(rb"\b(?:use|drop|role|call|execute)\b", re.IGNORECASE)
 
 # What may bring, or show, triggers, views and functions.
 _SCHEMA_CHANGE = re.compile(rb"\b(?:create|alter|drop|grant|revoke)\b", re.IGNORECASE)
-
-# What asks for the last generated id, or may do so unseen.
-_ASKS_FOR_ID = re.compile(rb"\b(?:last_insert_id|identity|call|execute)\b", re.IGNORECASE)
 
 # What a reset leaves behind on one server or the other: resource groups, the texts of profiled
 # statements.
@@ -67,6 +62,8 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
 
     broken: bool
     """Not to be used again."""
+    lost: bool
+    """``broken`` by an error of the server's: there is nothing on it to be kept."""
     dirty: bool
     """The session may hold something of its borrower's."""
     changed_schema: bool
@@ -81,6 +78,12 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     """The server may still answer for an earlier borrower's last statements."""
     session: int
     """Its number on the server. Kept, since the driver does not tell it during a query."""
+    transaction_mode: bool
+    """What its borrower did before it borrowed may have been on another session."""
+    told_ids: set[int]
+    """In transaction mode: the generated ids that its borrower's statements were told of."""
+    id_was_zeroed: bool
+    """``LAST_INSERT_ID()`` has been set to 0 since its borrower began."""
     watch: int
     """A second descriptor of the socket: it tells when the server ends the session, also after
     the driver has given up and closed its own."""
@@ -116,8 +119,10 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             raise TypeError(f"expected a connection of mysqlclient, got {type(connection)!r}")
         connection.__class__ = cls
         self: PooledConnection = connection
-        self.broken = self.dirty = self.changed_schema = False
-        self.expected = self.foreign_results = False
+        self.broken = self.lost = self.dirty = self.changed_schema = False
+        self.expected = self.foreign_results = self.transaction_mode = False
+        self.told_ids = set()
+        self.id_was_zeroed = False
         self.vouched = self.ran = DIRTY
         self.session = self.thread_id()
         self.watch = os.dup(self.fileno())
@@ -144,7 +149,6 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
 
     def query(self, query: Any) -> None:
         forks.check()
-        self.last_statement = query[:MAX_REMEMBERED]
         vouched, self.vouched = self.vouched, DIRTY
         expected, self.expected = self.expected, False
         if not expected and self.setup is None:
@@ -155,14 +159,25 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             self.ran |= vouched
         else:
             statement = query.encode(self.encoding) if isinstance(query, str) else query
+            if self.transaction_mode and self.setup is None:
+                refuse_unsettled(self, statement)
             if self.foreign_results:
-                self.forget_foreign_results(statement)
+                forget_foreign(self, statement)
             self._note_dirty(statement)
+        self.last_statement = query[:MAX_REMEMBERED]
         try:
             super().query(query)
         except MySQLdb.Error as error:
             self.note_error(error)
             raise
+        if self.transaction_mode and vouched != READS:
+            self._note_answers()
+
+    def _note_answers(self) -> None:
+        if self.field_count():
+            self.ran |= READS
+        elif generated := self.insert_id():
+            self.told_ids.add(generated)
 
     def ask(self, statement: bytes | str) -> Any:
         """Send a statement of our own; its result, stored."""
@@ -170,19 +185,14 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         self.query(statement)
         return self.store_result()
 
-    def forget_foreign_results(self, statement: bytes | bytearray = b"") -> None:
-        """Make sure that *statement* is told nothing of an earlier borrower's statements.
-
-        The server remembers some of the last ones: ``LAST_INSERT_ID()``, ``FOUND_ROWS()``,
-        ``ROW_COUNT()``, warnings; partly even across a reset. No clean statement can ask for that.
-        """
-        self.foreign_results = False
-        if not self.ran:
-            self.vouched = READS
-            self.ask(OVERWRITE_RESULTS)
-        elif not self.ran & WRITES and _ASKS_FOR_ID.search(statement):
-            self.vouched = READS  # the other answers are the borrower's own by now
-            self.ask("SET SESSION last_insert_id = 0")
+    def ask_aside(self, statement: str) -> Any:
+        """The same for one that is clean, and not the borrower's."""
+        ran = self.ran
+        self.vouched = READS
+        try:
+            return self.ask(statement)
+        finally:
+            self.ran = ran
 
     def commit(self) -> None:
         try:
@@ -193,7 +203,8 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
 
     def note_error(self, error: MySQLdb.Error) -> None:
         """Give the connection up if *error* is one after which it is of no use."""
-        self.broken = self.broken or error.args[0] in FATAL_ERRORS
+        if error.args[0] in FATAL_ERRORS:
+            self.broken = self.lost = True
 
     def _note_dirty(self, statement: bytes | bytearray) -> None:
         self.dirty = True
@@ -213,9 +224,9 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         """Whether a cursor that reads row by row was left open."""
         if not self.unbuffered:
             return False
-        cursors = [ref() for ref in self.unbuffered]
-        self.unbuffered.clear()
-        return any(cursor is not None and cursor._result is not None for cursor in cursors)
+        cursors = ((ref, ref()) for ref in self.unbuffered)
+        self.unbuffered = [ref for ref, cursor in cursors if getattr(cursor, "_result", None)]
+        return bool(self.unbuffered)
 
     # The remaining ways to change a session, none of which is a statement.
 
@@ -257,17 +268,19 @@ class MySQLHandle(BorrowedConnection):
         if connection is None:
             # As the driver does it: the error comes with the first statement, and Django, which
             # knows better what happened, may have one of its own to raise before.
-            return _watched(cursorclass or Cursor)(self)
-        return _watched(cursorclass or connection.cursorclass)(self)
+            return watched(cursorclass or Cursor)(self)
+        return watched(cursorclass or connection.cursorclass)(self)
 
     def __getattr__(self, name: str) -> Any:
         connection = self._alive()
         if name in {"encoders", "converter"}:  # dicts, which the caller can change unseen
             connection.broken = True
-        elif name in _LAST_RESULTS and connection.foreign_results and not connection.ran:
-            connection.forget_foreign_results()
-            connection.vouched = READS
-            connection.ask("DO 0")  # the client library keeps them over a SELECT
+        elif name in _LAST_RESULTS:
+            if connection.transaction_mode:
+                refuse_result(connection, name)
+            elif connection.foreign_results and not connection.ran:
+                forget_foreign(connection)
+                connection.ask_aside("DO 0")  # the client library keeps them over a SELECT
         value = getattr(connection, name)
         if isinstance(value, (MethodType, BuiltinMethodType)):
             return partial(_call, self, name)
@@ -368,6 +381,7 @@ class _Unbuffered(_Watched):
 
 
 @cache
-def _watched(cursorclass: Any) -> Any:
+def watched(cursorclass: Any) -> Any:
+    """*cursorclass*, watched."""
     unbuffered = issubclass(cursorclass, CursorUseResultMixIn)
     return type(cursorclass.__name__, (_Unbuffered if unbuffered else _Watched, cursorclass), {})

@@ -160,6 +160,13 @@ class DriverDialect:
     def session_is_set_up(self, connection: Any) -> None:
         """Django has set up a new session: this is the state that every borrower gets."""
 
+    def begin_turns(self, borrow: Callable[[], BorrowedConnection]) -> Any:
+        """For transaction mode, a thread's :class:`~pooldaemon.pool.transaction.Turns`.
+
+        :param borrow: returns a connection that is set up.
+        """
+        raise NotImplementedError("this driver has no transaction mode")
+
     def forget_ended(self) -> None:
         """Stop counting the closed sessions that the server has ended meanwhile."""
 

@@ -21,8 +21,10 @@ from pooldaemon.pool import forks, session
 from pooldaemon.pool.connection import MySQLHandle, PooledConnection
 from pooldaemon.pool.credentials import Credentials
 from pooldaemon.pool.dialect import DriverDialect
+from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.provider import PasswordProvider
 from pooldaemon.pool.statements import DIRTY
+from pooldaemon.pool.transaction import Turns
 
 logger = logging.getLogger("pooldaemon.pool")
 
@@ -66,6 +68,7 @@ class MySQLDialect(DriverDialect):
     """
     :param ping_after: seconds of idleness after which a poll of the socket is not trusted
         and the server is pinged.
+    :param mode: ``"session"`` or ``"transaction"``.
     :param reset: ``"dirty"``, ``"always"`` or ``"never"``.
     :param autocommit: the sessions' autocommit.
     :param init_command: the driver's option of this name, which it runs out of our sight.
@@ -79,6 +82,7 @@ class MySQLDialect(DriverDialect):
         open_session: Callable[..., Any],
         *,
         ping_after: float,
+        mode: str,
         reset: str,
         autocommit: bool,
         init_command: str = "",
@@ -86,6 +90,7 @@ class MySQLDialect(DriverDialect):
     ) -> None:
         super().__init__(open_session)
         self._ping_after = ping_after
+        self._transaction_mode = mode == "transaction"
         self._reset = reset
         self._autocommit = autocommit
         self._init_command = init_command
@@ -116,12 +121,15 @@ class MySQLDialect(DriverDialect):
     def _connect(self, deadline: float | None, **login: Any) -> PooledConnection:
         while True:
             try:
-                return PooledConnection.adopt(self._open_session(**login))
+                connection = PooledConnection.adopt(self._open_session(**login))
             except MySQLdb.OperationalError as error:
                 pause = FULL_RETRY_DELAY * random.uniform(0.5, 1.5)
                 full = error.args[0] in SERVER_FULL
                 if not full or deadline is None or time.monotonic() + pause >= deadline:
                     raise
+            else:
+                connection.transaction_mode = self._transaction_mode
+                return connection
             time.sleep(pause)
 
     def is_alive(self, connection: PooledConnection, idle: float) -> bool:
@@ -147,7 +155,25 @@ class MySQLDialect(DriverDialect):
         # else the usual case: every statement was clean, no transaction is open
         connection.foreign_results = self._reset != "never"
         connection.ran = DIRTY
+        if self._transaction_mode:
+            connection.id_was_zeroed = False
+            if connection.told_ids:
+                connection.told_ids.clear()
         return was_reset
+
+    def begin_turns(self, borrow: Callable[[], BorrowedConnection]) -> Turns:
+        return Turns(borrow, self._can_spare)
+
+    def _can_spare(self, connection: PooledConnection) -> bool:
+        # As reset() does: what needs none, or has been lost with all that was on it.
+        return not (
+            self._always_reset
+            or connection.dirty
+            or (connection.broken and not connection.lost)
+            or (connection.unbuffered and connection.has_unread_rows())
+            or not connection.open  # closed by hand, perhaps in a transaction
+            or not connection.get_autocommit()
+        )
 
     def _clean_up(self, connection: PooledConnection) -> bool:
         connection.foreign_results = False  # nobody asks for them now

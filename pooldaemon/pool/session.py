@@ -10,6 +10,7 @@ from typing import Any
 import MySQLdb
 
 from pooldaemon.pool.connection import PooledConnection
+from pooldaemon.pool.statements import DIRTY
 
 BASELINE = """
 SELECT DATABASE(), @@character_set_client, @@collation_connection, @@session.sql_mode, @@autocommit,
@@ -84,6 +85,9 @@ def record_baseline(connection: PooledConnection, init_command: str) -> None:
     connection.elsewhere = [statement.encode(encode) for statement in elsewhere]
     connection.wait_timeout = wait_timeout
     connection.dirty = False
+    connection.ran = DIRTY
+    connection.told_ids.clear()
+    connection.foreign_results = connection.transaction_mode  # those of the set-up
 
 
 def _quoted(name: str) -> str:

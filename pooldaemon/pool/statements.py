@@ -38,7 +38,7 @@ _PLAIN_STARTS = frozenset({"select", "insert", "update", "delete", "replace", "w
 
 _WRITES = frozenset({"insert", "update", "delete", "replace"})
 
-DIRTY, READS, WRITES = 0, 1, 2
+DIRTY, READS, WRITES, SAVEPOINT = 0, 1, 2, 4
 """Verdicts. Whatever is not dirty is clean."""
 
 # All the parts that a clean statement is made of; anything between them makes it dirty, such as
@@ -108,7 +108,8 @@ _verdicts: dict[str | bytes, int] = {}
 
 
 def judge(statement: str | bytes) -> int:
-    """``READS`` or ``WRITES``: *statement* provably leaves the session as it found it; ``DIRTY``.
+    """``READS``, ``WRITES`` or ``SAVEPOINT``: *statement* provably leaves the session as it found
+    it; or ``DIRTY``.
 
     Give the template, before parameters are put in, where there is one: parameters become
     literals and can't change the verdict, and a template is judged once. Thread-safe.
@@ -117,7 +118,7 @@ def judge(statement: str | bytes) -> int:
     if verdict is None:
         # Latin-1 maps every byte to one character and keeps ASCII, all the grammar needs.
         text = statement.decode("latin-1") if isinstance(statement, bytes) else statement
-        verdict = READS if _SAVEPOINT.fullmatch(text.strip()) else _judge_plain(text)
+        verdict = SAVEPOINT if _SAVEPOINT.fullmatch(text.strip()) else _judge_plain(text)
         if len(statement) <= MAX_CACHED_LENGTH:
             if len(_verdicts) >= MAX_VERDICTS:
                 _verdicts.clear()

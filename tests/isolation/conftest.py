@@ -12,6 +12,7 @@ from pytest_django import DjangoDbBlocker
 from tests.isolation.borrowing import Pooled
 from tests.isolation.state import State, observe
 from tests.mysql.scratch import Scratch, scratch_on
+from tests.support.mode import default_mode
 from tests.support.server import Admin
 from tests.unit.databases import own_databases
 
@@ -88,7 +89,8 @@ def open_pool(django_db_blocker: DjangoDbBlocker, plain: Scratch) -> Iterator[Op
         def open_(
             options: dict[str, Any] | None = None, *, scratch: Scratch = plain, **pool: Any
         ) -> Pooled:
-            settings = {**(options or {}), "pool": {"pool_size": 1, "timeout": 10, **pool}}
+            pool = {"pool_size": 1, "timeout": 10, "mode": default_mode(pool), **pool}
+            settings = {**(options or {}), "pool": pool}
             return Pooled(add(**scratch.account.settings(OPTIONS=settings)))
 
         yield open_

@@ -7,6 +7,9 @@ import pytest
 
 from tests.isolation.borrowing import Pooled, last_value
 from tests.isolation.conftest import ROWS, OpenPool
+from tests.support.mode import session_mode_only
+
+pytestmark = session_mode_only  # in the other one such questions are refused
 
 LEAVE = {
     "an id": "INSERT INTO numbers (a) VALUES (1)",

@@ -77,18 +77,25 @@ def test_each_kind_can_be_seen_by_the_one_who_left_it(
             assert seen, f"{way} left nothing to see"
 
 
-@pytest.mark.parametrize("reset", ["dirty", "always"])
+@pytest.mark.parametrize(
+    "options", [{"reset": "dirty"}, {"reset": "always"}, {"mode": "transaction"}], ids=str
+)
 @pytest.mark.parametrize("kind", EVERYTHING)
 def test_it_is_gone_for_the_next_borrower(
-    open_pool: OpenPool, find_leaks: Any, plain: Scratch, mariadb: bool, kind: str, reset: str
+    open_pool: OpenPool,
+    find_leaks: Any,
+    plain: Scratch,
+    mariadb: bool,
+    kind: str,
+    options: dict[str, str],
 ) -> None:
     statements = statements_of(EVERYTHING[kind], plain, mariadb=mariadb)
-    pool = open_pool(reset=reset)
-    if reset == "dirty":
+    pool = open_pool(**options)
+    if "always" not in options.values():
         pool.run("SELECT a FROM t")
         assert pool.stats.resets == 0, "hidden code: this would test nothing"
-    # If everything is reset the way does not matter.
-    ways = WAYS if reset == "dirty" else ALWAYS_POSSIBLE
+    # If everything is reset the way does not matter. Every way in transaction mode: POOL_MODE.
+    ways = WAYS if options == {"reset": "dirty"} else ALWAYS_POSSIBLE
     leaks = find_leaks(
         pool, {name: lambda way=WAYS[name]: leave(pool, way, statements) for name in ways}
     )

@@ -8,6 +8,7 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from tests.mysql.scratch import Account, Scratch, scratch_on
+from tests.support.mode import default_mode
 from tests.support.server import Admin, Server
 from tests.unit.databases import AddDatabase, own_databases
 
@@ -42,6 +43,7 @@ def add_pooled(add_database: AddDatabase, scratch: Scratch) -> AddDatabase:
         options: dict[str, Any] | None = None, *, to: Account | None = None, **pool: Any
     ) -> str:
         account = to or scratch.account
+        pool.setdefault("mode", default_mode(pool))
         return add_database(**account.settings(OPTIONS={**(options or {}), "pool": pool}))
 
     return add

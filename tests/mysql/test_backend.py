@@ -13,6 +13,7 @@ from pytest_django import Settings
 from pooldaemon import auto_close_db, close_pool
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.support.mode import session_mode_only
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import DEADLINE, Task
@@ -108,6 +109,7 @@ def test_a_session_is_set_up_once_however_often_it_is_borrowed(
     assert seen == [only, second]
 
 
+@session_mode_only
 def test_server_data_is_asked_once_per_pool(
     add_pooled: AddDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

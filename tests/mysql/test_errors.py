@@ -13,6 +13,7 @@ from pooldaemon import auto_close_db
 from pooldaemon.exceptions import PoolTimeout
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.support.mode import session_mode_only
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import DEADLINE, Task
@@ -76,6 +77,7 @@ def test_all_idle_sessions_killed_at_once_are_replaced_unseen(
     assert not first & {task.result() for task in tasks}
 
 
+@session_mode_only
 def test_a_session_killed_in_use_is_an_error_and_the_next_borrow_is_fine(
     alias: str, scratch: Scratch
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_session_killed_in_use_is_an_error_and_the_next_borrow_is_fine(
     assert stats(alias).total == 1
 
 
+@session_mode_only
 def test_closing_a_lost_connection_does_not_meddle_with_one_that_got_its_descriptor(
     add_pooled: AddDatabase, scratch: Scratch
 ) -> None:
@@ -161,6 +164,7 @@ def test_a_statement_that_fails_keeps_the_session(alias: str) -> None:
     assert session_id(alias) == first
 
 
+@session_mode_only
 def test_an_exhausted_pool_is_a_database_error_that_says_who_holds_what(
     add_pooled: AddDatabase, scratch: Scratch
 ) -> None:

@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from pooldaemon.exceptions import PoolDeadlock
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.support.mode import session_mode_only
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
 
@@ -82,6 +83,7 @@ def test_the_transaction_of_a_thread_that_ended_is_rolled_back(
 
 
 @pytest.mark.usefixtures("_no_collector")
+@session_mode_only
 def test_a_wrapper_that_outlives_its_thread_has_no_connection_any_more(
     add_pooled: AddDatabase,
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_thread_that_waits_for_itself_is_told_within_a_tenth_of_a_second(
     run(twin, "SELECT 1")
 
 
+@session_mode_only
 def test_a_leak_is_told_with_the_shape_of_its_last_statement(
     add_pooled: AddDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,6 +12,7 @@ from pooldaemon.pool import fair, mysql
 from tests.mysql.conftest import StartServer
 from tests.mysql.scratch import Account, Scratch, scratch_on
 from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.support.mode import session_mode_only
 from tests.support.poll import wait_until
 from tests.support.server import Server
 from tests.unit.databases import AddDatabase
@@ -166,6 +167,7 @@ def test_a_server_that_is_full_is_tried_again(
         assert task.result() == 7
 
 
+@session_mode_only
 def test_sessions_that_a_restart_ended_are_replaced_unseen(
     start_server: StartServer, add_pooled: AddDatabase
 ) -> None:
@@ -226,6 +228,7 @@ class Later:
         return time.monotonic() + self._seconds
 
 
+@session_mode_only
 @pytest.mark.parametrize("ping_after", [0, 30])
 def test_a_session_is_not_used_at_the_edge_of_its_wait_timeout(
     add_pooled: AddDatabase, monkeypatch: pytest.MonkeyPatch, ping_after: float

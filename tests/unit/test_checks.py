@@ -54,6 +54,31 @@ def test_wrong_pool_settings_are_error_e001(
     assert "docs/settings" in (message.hint or "")
 
 
+def test_transaction_mode_on_sqlite_is_error_e001(add_database: AddDatabase) -> None:
+    alias = add_database(ENGINE=SQLITE, NAME="unit", OPTIONS={"pool": {"mode": "transaction"}})
+    (message,) = messages(alias)
+    assert message.id == "pooldaemon.E001"
+    assert (
+        "['mode'] is 'transaction', which pooldaemon.backends.sqlite3.base does not" in message.msg
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "autocommit", "ids"),
+    [
+        ("transaction", False, ["pooldaemon.W002"]),
+        ("transaction", True, []),
+        ("session", False, []),
+    ],
+)
+def test_transaction_mode_without_autocommit_is_warning_w002(
+    add_database: AddDatabase, mode: str, autocommit: bool, ids: list[str]
+) -> None:
+    options = {"pool": {"mode": mode}}
+    alias = add_database(ENGINE=MYSQL, NAME="unit", AUTOCOMMIT=autocommit, OPTIONS=options)
+    assert [message.id for message in messages(alias)] == ids
+
+
 def test_a_kept_connection_is_error_e001(add_database: AddDatabase) -> None:
     alias = add_database(ENGINE=MYSQL, NAME="unit", CONN_MAX_AGE=60)
     (message,) = messages(alias)

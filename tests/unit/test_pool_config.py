@@ -69,7 +69,8 @@ def test_settings_that_are_no_dict_are_refused(options: Any) -> None:
     + [("max_waiting", value) for value in (-1, 1.5, "many")]
     + [("use_lifo", value) for value in (1, 0, "yes", None)]
     + [("ping_after", value) for value in (-1, None, "30")]
-    + [("reset", value) for value in ("sometimes", True, None)],
+    + [("reset", value) for value in ("sometimes", True, None)]
+    + [("mode", value) for value in ("statement", "Transaction", True, None)],
 )
 def test_a_wrong_value_is_refused_with_its_place_and_the_range(key: str, value: Any) -> None:
     told = refusal({key: value})
@@ -93,6 +94,12 @@ def test_a_wrong_value_is_refused_with_its_place_and_the_range(key: str, value: 
 )
 def test_values_at_the_edge_are_accepted(key: str, value: Any) -> None:
     assert dict(read({key: value}).arguments)[key] == value
+
+
+def test_transaction_mode_and_a_reset_every_time_are_refused_together() -> None:
+    told = refusal({"mode": "transaction", "reset": "always"})
+    assert told.startswith(f"{WHERE}['mode'] is 'transaction', but 'reset' is 'always': ")
+    assert read({"mode": "transaction", "reset": "never"}).mode == "transaction"
 
 
 def test_settings_of_sessions_do_not_reach_the_class_of_the_pool() -> None:

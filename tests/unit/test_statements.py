@@ -292,9 +292,9 @@ def test_a_call_of_what_is_not_known_is_dirty_wherever_it_stands(
         (
             "SELECT a FROM t FOR UPDATE",
             statements.WRITES,
-        ),  # which does no harm: see forget_foreign_results()
+        ),  # which does no harm: see forget_foreign()
         ("SELECT a FROM t", statements.READS),
-        ("SAVEPOINT `a`", statements.READS),
+        ("SAVEPOINT `a`", statements.SAVEPOINT),
         ("INSERT INTO t (a) VALUES (1)", statements.WRITES),
         ("WITH c AS (SELECT 1) DELETE FROM t WHERE a IN (SELECT * FROM c)", statements.WRITES),
         ("SET @a = 1", statements.DIRTY),

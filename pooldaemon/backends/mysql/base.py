@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -43,11 +44,13 @@ CONNECT_TIMEOUT = 10
 class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
     client_class = DatabaseClient
     creation_class = DatabaseCreation
+    has_transaction_mode = True
 
     def make_dialect(self, config: PoolConfig, open_session: Callable[..., Any]) -> DriverDialect:
         return MySQLDialect(
             open_session,
             ping_after=config.ping_after,
+            mode=config.mode,
             reset=config.reset,
             autocommit=self.settings_dict["AUTOCOMMIT"],
             init_command=self.settings_dict["OPTIONS"].get("init_command", ""),
@@ -79,6 +82,9 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
         if "mysql_server_data" not in pool.facts:
             self.ensure_connection()  # which may ask this very question
         if (data := pool.facts.get("mysql_server_data")) is None:
-            with handle.physical(self.connection).not_recorded():
+            setting_up = (
+                nullcontext() if self._turns else handle.physical(self.connection).not_recorded()
+            )
+            with setting_up:
                 data = pool.facts["mysql_server_data"] = super().mysql_server_data
         return data

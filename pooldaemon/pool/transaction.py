@@ -1,0 +1,172 @@
+"""Transaction mode: a thread's connection that is borrowed only while something needs it.
+
+A borrow begins with a cursor, or a call of the driver's connection. It ends when the last of these
+is over, unless a later statement could miss what is on the session by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from threading import get_ident
+from typing import Any
+
+from MySQLdb.cursors import Cursor
+
+from pooldaemon.pool import forks
+from pooldaemon.pool.connection import MySQLHandle, PooledConnection, watched
+from pooldaemon.pool.handle import BorrowedConnection, abandon, give_back, share
+
+_set = object.__setattr__
+
+
+class Turns:
+    """The borrows of one thread, one after the other, until :meth:`end`.
+
+    :param borrow: returns a connection that is set up. Called at once, so that a database that
+        can't be reached is found by whoever asks for a connection; the first user takes this one.
+    :param can_spare: whether the borrower of a physical connection would miss nothing on another.
+
+    Not thread-safe, but for cursors that die in another thread.
+    """
+
+    __slots__ = ("_borrow", "_can_spare", "_holds", "borrowed", "thread")
+
+    def __init__(
+        self, borrow: Callable[[], BorrowedConnection], can_spare: Callable[[Any], bool]
+    ) -> None:
+        self._borrow = borrow
+        self._can_spare = can_spare
+        self.thread = get_ident()
+        self._holds = 0
+        """Open cursors, calls under way, and those who want it kept."""
+        self.borrowed: BorrowedConnection | None = borrow()
+
+    def hold(self) -> None:
+        """Keep what is borrowed, or will be, until :meth:`let_go`."""
+        self._holds += 1
+
+    def take(self) -> BorrowedConnection:
+        """The connection, borrowed if it is not yet, and held."""
+        # Before all else: the garbage collector may drop another cursor at any line.
+        self._holds += 1
+        if self.borrowed is None:
+            try:
+                self.borrowed = self._borrow()
+            except BaseException:
+                self._holds -= 1
+                raise
+        return self.borrowed
+
+    def let_go(self) -> None:
+        """End one :meth:`hold` or :meth:`take`; with the last one the connection may go back."""
+        self._holds -= 1
+        if self._holds or (borrowed := self.borrowed) is None:
+            return
+        connection = borrowed._connection
+        if connection is not None and self._can_spare(connection):
+            self.borrowed = None
+            give_back(borrowed)
+
+    def share(self) -> None:
+        """Several threads use it from now on: it is borrowed, and held for good."""
+        share(self.take())
+
+    def end(self) -> None:
+        """Give back, and borrow no more: this behaves as a closed connection."""
+        borrowed, self.borrowed = self.borrowed, _GIVEN_BACK
+        if borrowed is not None:
+            give_back(borrowed)
+
+    def leave_to_parent(self) -> bool:
+        """In a forked child: what is borrowed is the parent's. ``False``: nothing is."""
+        if self.borrowed is None:
+            return False
+        abandon(self.borrowed)
+        return True
+
+    def cursor(self, cursorclass: Any) -> Any:
+        borrowed = self.take()
+        try:
+            # Of one that is dead, a cursor whose statements raise, as the driver's own do.
+            cursorclass = cursorclass or getattr(borrowed._connection, "cursorclass", Cursor)
+            cursor = _counted(cursorclass)(borrowed)
+        except BaseException:
+            self.let_go()
+            raise
+        cursor._turns = self
+        return cursor
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        borrowed = self.take()
+        try:
+            return getattr(borrowed, name)(*args, **kwargs)
+        finally:
+            self.let_go()
+
+    @property
+    def handle(self) -> TransactionHandle:
+        """What Django's wrapper has for the driver's connection."""
+        return TransactionHandle(self)
+
+
+_ENDED: Any = object()
+_GIVEN_BACK = MySQLHandle(None, _ENDED)
+"""The last borrow of turns that have ended."""
+
+
+class TransactionHandle:
+    """What stands for the driver's connection in transaction mode; see :class:`Turns`."""
+
+    __slots__ = ("_turns",)
+    _turns: Turns
+
+    def __init__(self, turns: Turns) -> None:
+        _set(self, "_turns", turns)
+
+    def cursor(self, cursorclass: Any = None) -> Any:
+        return self._turns.cursor(cursorclass)
+
+    def __getattr__(self, name: str) -> Any:
+        of_class = getattr(PooledConnection, name, None)
+        if callable(of_class) and not isinstance(of_class, type):
+            return partial(self._turns.call, name)
+        return self._turns.call("__getattr__", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._turns.call("__setattr__", name, value)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._turns.borrowed or 'nothing borrowed'!r}>"
+
+
+class _Counted:
+    """Mixed into a watched cursor class: it holds the connection until it is closed or dropped."""
+
+    _turns: Turns | None = None
+    connection: Any
+    _result: Any
+
+    def close(self) -> None:
+        turns, self._turns = self._turns, None
+        if turns is None:
+            super().close()  # type: ignore[misc]
+        elif turns.thread == get_ident():
+            try:
+                super().close()  # type: ignore[misc]
+            finally:
+                turns.let_go()
+        else:  # by its garbage collector: the session, which may be in use, is left alone
+            self.connection = None
+
+    def __del__(self) -> None:
+        forks.check()
+        turns, self._turns = self._turns, None
+        if turns is not None and turns.thread == get_ident():
+            self._result = None  # which reads the rows that nobody will ask for any more
+            turns.let_go()
+
+
+@cache
+def _counted(cursorclass: Any) -> Any:
+    return type(cursorclass.__name__, (_Counted, watched(cursorclass)), {})
