@@ -26,6 +26,7 @@ PER_REQUEST = "Django, per request"
 OTHER_POOL = "django-db-connection-pool"
 QUEUE_POOL = "pooldaemon, QueuePool"
 OURS = "pooldaemon"
+BY_TRANSACTION = "pooldaemon, transaction mode"
 
 _numbers = count(1)
 
@@ -152,6 +153,11 @@ def queue_pool(target: Target, size: int, **options: Any) -> DjangoContender:
 def ours(target: Target, size: int, **options: Any) -> DjangoContender:
     pool = {"pool_size": size, "timeout": PATIENCE}
     return DjangoContender(OURS, _pooled_settings(target, pool, options), _close_our_pool)
+
+
+def by_transaction(target: Target, size: int, **options: Any) -> DjangoContender:
+    pool = {"mode": "transaction", "pool_size": size, "timeout": PATIENCE}
+    return DjangoContender(BY_TRANSACTION, _pooled_settings(target, pool, options), _close_our_pool)
 
 
 def field(target: Target, size: int, **options: Any) -> list[DjangoContender]:

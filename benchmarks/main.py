@@ -29,6 +29,7 @@ CASES = (
     "orm_requests",
     "dirty",
     "tls",
+    "slow_work",
     "scaling",
     "fairness",
     "restart",

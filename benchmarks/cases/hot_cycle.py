@@ -42,7 +42,11 @@ def run(bench: Bench) -> Result:
         rounds,
         plots=[Bars(TIME)],
     )
-    everybody: list[c.Contender] = [c.raw(bench.target), *c.field(bench.target, size=4)]
+    everybody: list[c.Contender] = [
+        c.raw(bench.target),
+        *c.field(bench.target, size=4),
+        c.by_transaction(bench.target, size=4),
+    ]
     with c.opened(everybody, result.notes) as running:
         measured = interleave(running, rounds, partial(time_cycles, bench.of(0.2, 0.05)))
         for contender, values in zip(running, measured, strict=True):
@@ -89,10 +93,12 @@ def _resets(contender: c.Contender) -> int:
 
 def _compare(result: Result) -> None:
     result.compare(SECTION, c.OURS, c.PERSISTENT, TIME, at_most=1.35)
+    result.compare(SECTION, c.BY_TRANSACTION, c.PERSISTENT, TIME, at_most=1.5)
     result.compare(SECTION, c.OTHER_POOL, c.OURS, TIME, at_least=2.4)
     result.compare(SECTION, c.PER_REQUEST, c.OURS, TIME, at_least=8)
     result.compare(SECTION, c.OURS, c.RAW, TIME)
-    for column, target in (("questions", 1), ("connects", 0), ("admin commands (pings)", 0)):
-        value = result.measure(ON_SERVER, c.OURS, column).median
-        name = f"{c.OURS}: {column} per cycle"
-        result.comparisons.append(Check(name, value, at_most=target, at_least=target))
+    for ours in (c.OURS, c.BY_TRANSACTION):
+        for column, target in (("questions", 1), ("connects", 0), ("admin commands (pings)", 0)):
+            value = result.measure(ON_SERVER, ours, column).median
+            name = f"{ours}: {column} per cycle"
+            result.comparisons.append(Check(name, value, at_most=target, at_least=target))
