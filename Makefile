@@ -18,7 +18,7 @@ ENVIRONMENT := $(VENV)/.python-$(INTERPRETER)
 
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-database lint format docs bench wheel clean mysql-client mysql-server
+.PHONY: help demo test test-database lint format docs bench conformance wheel clean mysql-client mysql-server
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -50,13 +50,16 @@ docs: $(VENV)/.with-docs  ## the documentation, in docs/_build/html
 bench: mysql-server $(VENV)/.with-bench  ## compare with the alternatives; ARGS="fairness --quick"
 	@$(WITH_DATABASE) $(BIN)/python benchmarks/run.py $(ARGS)
 
+conformance: mysql-server $(VENV)/.with-test  ## run Django's own tests on Django's backend and ours; ARGS="basic queries"
+	@$(WITH_DATABASE) $(BIN)/python -m conformance $(ARGS)
+
 wheel: $(ENVIRONMENT)  ## the wheel, in dist/
 	@rm -rf build  # an old build/lib would end up in the wheel
 	@$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 	@ls dist/*.whl
 
 clean:  ## remove all that was made here
-	@rm -rf $(VENV) build dist docs/_build *.egg-info demo.sqlite3* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build dist docs/_build *.egg-info demo.sqlite3* .conformance .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 	@echo "clean"
 

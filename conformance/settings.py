@@ -1,0 +1,13 @@
+"""Settings of Django's test suite; CONFORMANCE_BACKEND says which backend it runs on."""
+
+import os
+
+from conformance.backends import database
+
+DATABASES = {alias: database(alias) for alias in ("default", "other")}
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+SECRET_KEY = "conformance"  # noqa: S105 - of a test suite
+TEST_RUNNER = "conformance.recorder.RecordingRunner"
+USE_TZ = False
+CONFORMANCE_RECORD = os.environ["CONFORMANCE_RECORD"]
