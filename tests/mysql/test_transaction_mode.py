@@ -1,7 +1,9 @@
 """mode="transaction": who holds the connection for how long, and that nobody misses anything."""
 
+import ctypes
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -324,12 +326,18 @@ def test_a_transaction_whose_session_is_lost_is_not_carried_on(
     assert fetch(alias, "SELECT COUNT(*) FROM t") == 0
 
 
-@pytest.mark.parametrize("parent_holds", [False, True])
+@pytest.mark.parametrize(
+    ("fork", "parent_holds"),
+    [(os.fork, False), (os.fork, True), (ctypes.CDLL(None).fork, False)],
+    ids=["idle", "held", "idle, from C"],
+)
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_has_a_session_of_its_own(alias: str, *, parent_holds: bool) -> None:
+def test_a_forked_child_has_a_session_of_its_own(
+    alias: str, fork: Callable[[], int], *, parent_holds: bool
+) -> None:
     number = session_id(alias)
     cursor = connections[alias].cursor() if parent_holds else None
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         status = 1
         try:
