@@ -17,6 +17,7 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import getpid
 from typing import TYPE_CHECKING, Any
 
 from django.core.signals import setting_changed
@@ -227,12 +228,10 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             lambda **login: connect(conn_params | login), self._pool_name()
         )
 
-    def ensure_connection(self) -> None:
-        forks.check()
-        super().ensure_connection()
-
     # Not @async_unsafe again: every way here is, and the decorator costs more than the borrow.
     def connect(self) -> None:
+        if getpid() != forks.pid:
+            forks.check()
         if chosen.get():
             check_thread(self)
         if (pool := self.pool) is None:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
+from os import getpid
 from types import BuiltinMethodType, MethodType
 from typing import Any
 
@@ -19,7 +20,7 @@ from MySQLdb.cursors import Cursor, CursorUseResultMixIn
 
 from pooldaemon.pool import forks
 from pooldaemon.pool.answers import forget_foreign, refuse_result, refuse_unsettled
-from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.pool.handle import INHERITED, BorrowedConnection
 from pooldaemon.pool.statements import DIRTY, READS, judge
 
 FATAL_ERRORS = frozenset(
@@ -148,7 +149,9 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             self.setup = setup
 
     def query(self, query: Any) -> None:
-        forks.check()
+        if getpid() != forks.pid:
+            forks.check()
+            raise MySQLdb.InterfaceError(0, INHERITED)
         vouched, self.vouched = self.vouched, DIRTY
         expected, self.expected = self.expected, False
         if not expected and self.setup is None:
@@ -164,7 +167,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             if self.foreign_results:
                 forget_foreign(self, statement)
             self._note_dirty(statement)
-        self.last_statement = query[:MAX_REMEMBERED]
+        self.last_statement = query if len(query) <= MAX_REMEMBERED else query[:MAX_REMEMBERED]
         try:
             super().query(query)
         except MySQLdb.Error as error:

@@ -144,8 +144,14 @@ class FairQueuePool(SlotPool):
         slot.holder, slot.held_since = owner, now
         owner.slots.append(slot)
         try:
-            if slot.dbapi_connection is not None and (reason := self._reason_to_drop(slot, now)):
-                slot.drop(reason)
+            if slot.dbapi_connection is None:
+                pass
+            elif slot.generation != self._generation:
+                slot.drop("pool closed")
+            elif now >= slot.expires:
+                slot.drop("expired")
+            elif not self._is_alive(slot.dbapi_connection, now - slot.idle_since):
+                slot.drop("dead")
         except BaseException:  # a signal handler's, perhaps, while the server was pinged
             slot.drop("dead")
             self._return_unused(slot)
@@ -160,13 +166,6 @@ class FairQueuePool(SlotPool):
         slot.generation = self._generation
         lifetime = self._recycle * (1 - RECYCLE_JITTER * random.random())
         slot.expires = now + lifetime if self._recycle >= 0 else float("inf")
-
-    def _reason_to_drop(self, slot: Slot, now: float) -> str | None:
-        if slot.generation != self._generation:
-            return "pool closed"
-        if now >= slot.expires:
-            return "expired"
-        return None if self._is_alive(slot.dbapi_connection, now - slot.idle_since) else "dead"
 
     def _wait(self, started: float, owner: Owner) -> Slot:
         waiter = Waiter(owner, started)

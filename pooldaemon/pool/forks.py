@@ -45,7 +45,7 @@ class _Session:
     may be that of a log file."""
 
 
-_pid = os.getpid()
+pid = os.getpid()
 """The process that the sessions belong to."""
 
 _sessions: dict[int, _Session] = {}
@@ -90,9 +90,9 @@ def at_start_of_child(start: Callable[[], None]) -> None:
 
 def check() -> None:
     """Before a session is used: in a child that has not done so yet, make the parent's harmless."""
-    if os.getpid() != _pid:
+    if os.getpid() != pid:
         with _starting:  # forked in C, it may have started threads by now
-            if os.getpid() != _pid:
+            if os.getpid() != pid:
                 _start_child()
 
 
@@ -114,7 +114,7 @@ def _go_on_in_parent() -> None:
 
 
 def _start_child() -> None:
-    global _pid, _gate  # noqa: PLW0603 - there is one process
+    global pid, _gate  # noqa: PLW0603 - there is one process
     _gate = threading.RLock()
     _busy.clear()
     null = os.open(os.devnull, os.O_RDWR)
@@ -129,7 +129,7 @@ def _start_child() -> None:
     _sessions.clear()
     for start in _starts:
         start()
-    _pid = os.getpid()
+    pid = os.getpid()
 
 
 if hasattr(os, "register_at_fork"):

@@ -65,7 +65,8 @@ class BorrowedConnection:
         return f"<{type(self).__name__} {self._connection or 'given back'!r}>"
 
     def __del__(self) -> None:
-        give_back(self)
+        if self._connection is not None:  # usually it has been given back
+            give_back(self)
 
 
 def abandon(handle: BorrowedConnection) -> None:

@@ -97,7 +97,8 @@ class MySQLDialect(DriverDialect):
         self._credentials = Credentials(password_provider) if password_provider else None
         self._lingering: deque[tuple[socket.socket, float]] = deque()
         """Closed, but not ended on the server; and until when they count."""
-        self._always_reset = reset != "never"
+        self._separates = reset != "never"
+        self._always_reset = self._separates
         """Also when all statements were clean: until we know that they tell all they do."""
         self._hidden_code_asked = float("-inf")
 
@@ -153,7 +154,7 @@ class MySQLDialect(DriverDialect):
         ):
             was_reset = self._clean_up(connection)
         # else the usual case: every statement was clean, no transaction is open
-        connection.foreign_results = self._reset != "never"
+        connection.foreign_results = self._separates
         connection.ran = DIRTY
         if self._transaction_mode:
             connection.id_was_zeroed = False

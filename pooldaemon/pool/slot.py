@@ -87,7 +87,9 @@ class Slot(_ConnectionRecord):
 
     def give_back(self) -> None:
         """The borrower is done with it."""
-        if not self.claim_from(self.holder):  # the pool has taken it from a thread that had ended
+        try:
+            self.holder.slots.remove(self)  # type: ignore[union-attr]  # claim_from(), in place
+        except ValueError:  # the pool has taken it from a thread that had ended
             return
         try:
             if self._make_clean(self.dbapi_connection):
