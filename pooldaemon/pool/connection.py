@@ -20,7 +20,7 @@ from MySQLdb.cursors import Cursor, CursorUseResultMixIn
 
 from pooldaemon.pool import forks
 from pooldaemon.pool.answers import forget_foreign, refuse_result, refuse_unsettled
-from pooldaemon.pool.handle import INHERITED, BorrowedConnection
+from pooldaemon.pool.handle import OF_THE_PARENT, BorrowedConnection
 from pooldaemon.pool.statements import DIRTY, READS, judge
 
 FATAL_ERRORS = frozenset(
@@ -151,7 +151,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     def query(self, query: Any) -> None:
         if getpid() != forks.pid:
             forks.check()
-            raise MySQLdb.InterfaceError(0, INHERITED)
+            raise MySQLdb.InterfaceError(0, OF_THE_PARENT)
         vouched, self.vouched = self.vouched, DIRTY
         expected, self.expected = self.expected, False
         if not expected and self.setup is None:

@@ -13,6 +13,11 @@ INHERITED = (
     "transaction goes on in the parent. Fork outside atomic(), or end the block here first"
 )
 
+OF_THE_PARENT = (
+    "this connection belongs to the parent process, which forked without telling Python; the next "
+    "query gets one of this process's own"
+)
+
 _set = object.__setattr__
 
 

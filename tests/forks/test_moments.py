@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import InterfaceError, connections, transaction
 from MySQLdb.cursors import SSCursor
 from pytest_django import DjangoDbBlocker
 
@@ -164,7 +164,12 @@ def test_a_child_that_python_knows_nothing_of_has_sessions_of_its_own(
     def use() -> None:
         assert fetch(alias, "SELECT CONNECTION_ID()") != own
 
-    fork(use, fork_in_c)
+    def find_out_and_use() -> None:
+        with pytest.raises(InterfaceError, match="belongs to the parent process"):
+            fetch(alias, "SELECT CONNECTION_ID()")
+        use()
+
+    fork(find_out_and_use, fork_in_c)
     connections[alias].close()
     fork(use, fork_in_c)  # the session is idle in the pool now
     assert fetch(alias, "SELECT CONNECTION_ID()") == own
