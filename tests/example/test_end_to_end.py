@@ -177,7 +177,7 @@ def test_workers_killed_in_mid_delivery_three_times_lose_no_delivery(
     killed: set[int] = set()
     for number in range(1, 4):
         workers = wait_until(
-            lambda: len(daemon.workers()) == 2 and daemon.workers(),
+            lambda: len(found := daemon.workers() - killed) == 2 and found,
             timeout=30,
             message=f"two workers before kill {number}",
         )
