@@ -28,11 +28,10 @@ class Owner:
         its return: ``remove()`` is atomic, and succeeds for one only.
     """
 
-    __slots__ = ("ident", "name", "slots")
+    __slots__ = ("name", "slots")
 
-    def __init__(self, name: str, ident: int | None) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.ident = ident
         self.slots: list[Slot] = []
 
 
@@ -61,15 +60,14 @@ class _Mark:
 
 class _Thread(threading.local):
     def __init__(self) -> None:
-        thread = threading.current_thread()
-        self.owner = Owner(thread.name, thread.ident)
+        self.owner = Owner(threading.current_thread().name)
         self._mark = _Mark(self.owner)
 
 
 here = _Thread()
 """``here.owner`` is the calling thread's."""
 
-SHARED = Owner("several threads", None)
+SHARED = Owner("several threads")
 """Owns what threads share on purpose (Django's ``inc_thread_sharing()``), and never ends."""
 
 
