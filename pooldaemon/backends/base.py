@@ -17,7 +17,6 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from os import getpid
 from typing import TYPE_CHECKING, Any
 
 from django.core.signals import setting_changed
@@ -228,9 +227,14 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             lambda **login: connect(conn_params | login), self._pool_name()
         )
 
-    # Not @async_unsafe again: every way here is, and the decorator costs more than the borrow.
+    def ensure_connection(self) -> None:
+        # Asked by every cursor, which @async_unsafe has let through already.
+        if self.connection is None:
+            super().ensure_connection()
+
+    # Not @async_unsafe again: every way here is, and the decorator costs as much as the borrow.
     def connect(self) -> None:
-        if getpid() != forks.pid:
+        if not forks.ours[0]:
             forks.check()
         if chosen.get():
             check_thread(self)
@@ -271,7 +275,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     def _borrow_set_up(self) -> BorrowedConnection:
         """For transaction mode."""
-        forks.check()
+        if not forks.ours[0]:
+            forks.check()
         if self._lender_epoch != registry.epoch:
             self._find_lender()
         try:
@@ -375,10 +380,10 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             self.connection = None
 
     def close_if_unusable_or_obsolete(self) -> None:
-        turns = self._turns
-        if turns is not None and turns.borrowed is None:
-            self.errors_occurred = False  # on a session that went back: there is none to be asked
-        super().close_if_unusable_or_obsolete()
+        if self._borrowed is None and self._turns is None:
+            super().close_if_unusable_or_obsolete()
+        else:  # what Django asks first, whether it is to be kept, is for the pool to ask
+            self.close()
 
     def _close(self) -> None:
         borrowed, self._borrowed = self._borrowed, None

@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from os import getpid
 from types import BuiltinMethodType, MethodType
 from typing import Any
 
@@ -149,7 +148,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             self.setup = setup
 
     def query(self, query: Any) -> None:
-        if getpid() != forks.pid:
+        if not forks.ours[0]:
             forks.check()
             raise MySQLdb.InterfaceError(0, OF_THE_PARENT)
         vouched, self.vouched = self.vouched, DIRTY
@@ -318,7 +317,7 @@ class _Watched:
 
     def _discard(self) -> None:
         handle = self.connection
-        physical = handle and handle._connection
+        physical = None if handle is None else handle._connection
         if physical is None:  # closed, or given back: what it read from may be somebody else's
             self._result = None
         # The driver's method uses this attribute, several times: not through the handle.

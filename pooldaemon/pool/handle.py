@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Protocol
 
 from pooldaemon.pool import forks
@@ -100,7 +99,7 @@ def give_back(handle: BorrowedConnection) -> None:
     """Return the connection to its pool. Does nothing the second time."""
     if handle._connection is not None:
         _set(handle, "_connection", None)
-        if handle._lease.pid == os.getpid():
+        if forks.ours[0] and handle._lease.pid == forks.pid:
             handle._lease.give_back()
 
 
@@ -108,5 +107,5 @@ def discard(handle: BorrowedConnection) -> None:
     """Close the connection and free its place. Does nothing the second time."""
     if handle._connection is not None:
         _set(handle, "_connection", None)
-        if handle._lease.pid == os.getpid():
+        if forks.ours[0] and handle._lease.pid == forks.pid:
             handle._lease.discard()

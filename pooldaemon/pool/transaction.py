@@ -160,7 +160,8 @@ class _Counted:
             self.connection = None
 
     def __del__(self) -> None:
-        forks.check()
+        if not forks.ours[0]:
+            forks.check()
         turns, self._turns = self._turns, None
         if turns is not None and turns.thread == get_ident():
             self._result = None  # which reads the rows that nobody will ask for any more
