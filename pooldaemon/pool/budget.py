@@ -164,7 +164,8 @@ class Budget:
     def would_deadlock(self, owner: Owner) -> bool:
         """Whether those who hold all the sessions would wait for one, *owner* among them."""
         waiting = {owner}.union(*(candidate.owners() for candidate in self.queue.copy()))
-        return self.limit is not None and sum(len(one.slots) for one in waiting) >= self.limit
+        held = sum(not slot.parked for one in waiting for slot in one.slots)
+        return self.limit is not None and held >= self.limit
 
     def make_room(self) -> None:
         """Look for a session that has ended meanwhile, or else end one that nobody uses."""

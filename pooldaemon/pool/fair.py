@@ -82,6 +82,7 @@ class FairQueuePool(SlotPool):
             use_lifo=use_lifo,
             max_idle=max_idle,
             min_idle=min_idle,
+            parks=leak_threshold is None,  # the watch hears of every give-back
             **kw,
         )
         self._is_alive = dialect.is_alive
@@ -109,7 +110,7 @@ class FairQueuePool(SlotPool):
         :raises PoolRetired: see :meth:`retire`.
         """
         slot = self._do_get()
-        slot.place = caller()
+        slot.place = caller(1)
         if slot.dbapi_connection is None:
             self._connect(slot)
         if self._leaks is not None:
@@ -133,6 +134,8 @@ class FairQueuePool(SlotPool):
     def _do_get(self) -> Slot:
         started = now = time.monotonic()
         owner = here.owner
+        if not self._idle and self._parking:
+            self._parking.call_in_one()
         # Whoever waits came earlier: a newcomer may not pass, even if a slot is free.
         slot = None if self._waiters else self._take(started)
         if slot is None:
@@ -183,6 +186,7 @@ class FairQueuePool(SlotPool):
             if self._budget.limit is not None:
                 self._claims.add(self._share)
         try:
+            self._parking.call_in()
             with waiting(partial(self._cancel, waiter)):
                 self._share.sleep(waiter, self._timeout)
         except BaseException:  # KeyboardInterrupt and the like: leave the queue in order
@@ -238,7 +242,10 @@ class FairQueuePool(SlotPool):
     def _do_return_conn(self, record: Any) -> None:
         slot: Slot = record
         now = slot.idle_since = time.monotonic()
-        slot.stats.use.add(now - slot.held_since)
+        if slot.parked:  # which ended the borrow
+            slot.parked = False
+        else:
+            slot.stats.use.add(now - slot.held_since)
         if self._leaks is not None:
             self._leaks.returned(slot, now)
         slot.holder = slot.place = None
@@ -316,10 +323,11 @@ class FairQueuePool(SlotPool):
 
     def status(self) -> str:
         self._sessions.forget_ended()
-        in_use = sum(slot.holder is not None for slot in self._slots)
+        in_use = sum(slot.holder is not None and not slot.parked for slot in self._slots)
+        idle = len(self._idle) + len(self._parking)
         return (
             f"pool {self.name}: {self._sessions.open_sessions} open, {in_use} in use, "
-            f"{len(self._idle)} idle, {len(self._waiters)} waiting, cap {self.cap}"
+            f"{idle} idle, {len(self._waiters)} waiting, cap {self.cap}"
         )
 
     def stats(self) -> PoolStats:
@@ -333,7 +341,7 @@ class FairQueuePool(SlotPool):
             cap=self.cap,
             total=self._sessions.open_sessions,
             peak=self._sessions.peak_sessions,
-            idle=len(self._idle),
+            idle=len(self._idle) + len(self._parking),
             waiting=len(self._waiters),
             timeouts=self._timeouts,
             rejected=self._rejected,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pooldaemon.pool import forks
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.parking import Parking
 
 GIVEN_BACK = "this connection has been given back to the pool"
 INHERITED = (
@@ -28,6 +31,9 @@ class Lease(Protocol):
 
     @property
     def info(self) -> dict[str, Any]: ...
+    @property
+    def parking(self) -> Parking | None:
+        """Where the connection may wait while its borrower does not need it."""
 
     def share(self) -> None: ...
     def give_back(self) -> None: ...

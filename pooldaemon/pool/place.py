@@ -14,9 +14,13 @@ Place = tuple[CodeType, int]
 _internal_files: dict[str, bool] = {}
 
 
-def caller() -> Place:
-    """The innermost frame outside the packages that lead here, or else the outermost."""
-    frame = sys._getframe(2)
+def caller(skip: int) -> Place:
+    """The innermost frame outside the packages that lead here, or else the outermost.
+
+    :param skip: so many frames above this one are known not to be it. To look at a frame costs
+        the interpreter an object.
+    """
+    frame = sys._getframe(skip + 1)
     while frame.f_back is not None:
         internal = _internal_files.get(frame.f_code.co_filename)
         if internal is None:

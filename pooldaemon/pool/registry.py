@@ -167,6 +167,8 @@ class _ProxyLease:
     # back the parent's transactions (see pooldaemon.pool.forks).
     lent: set[_ProxyLease] = set()
 
+    parking: None = None
+
     def __init__(
         self,
         pool: ManagedPool,

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
@@ -14,6 +14,9 @@ from sqlalchemy.pool.base import _ConnectionRecord
 from pooldaemon.pool.counters import SlotStats
 from pooldaemon.pool.owners import SHARED, Owner
 from pooldaemon.pool.place import Place
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.parking import Parking
 
 logger = logging.getLogger("pooldaemon.pool")
 
@@ -26,6 +29,7 @@ class Slot(_ConnectionRecord):
     :param make_clean: undoes what a borrower left on a connection; says whether it had to.
     :param put_back: returns the slot to its pool.
     :param report_orphan: tells the pool that the borrower has ended without giving back.
+    :param parking: where it waits while its borrower does not need it; ``None``: nowhere.
     """
 
     def __init__(
@@ -34,12 +38,14 @@ class Slot(_ConnectionRecord):
         make_clean: Callable[[Any], bool],
         put_back: Callable[[Any], None],
         report_orphan: Callable[[Any, Owner], None],
+        parking: Parking | None,
     ) -> None:
         super().__init__(pool, connect=False)
         self.pid = os.getpid()
         self._make_clean = make_clean
         self._put_back = put_back
         self.report_orphan = report_orphan
+        self.parking = parking
         self.generation = -1
         """The pool's generation in which its connection was made; older ones are closed."""
         self.expires = 0.0
@@ -56,6 +62,8 @@ class Slot(_ConnectionRecord):
         self.held_since = 0.0
         self.place: Place | None = None
         """Where it was borrowed."""
+        self.parked = False
+        """Its holder has no use for it just now: see :mod:`pooldaemon.pool.parking`."""
         self.told_of_leak = False
         self.stats = SlotStats()
 

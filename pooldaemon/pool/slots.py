@@ -15,6 +15,7 @@ from sqlalchemy.pool import Pool
 from pooldaemon.pool.counters import SlotStats
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.owners import Owner
+from pooldaemon.pool.parking import Parking
 from pooldaemon.pool.place import describe
 from pooldaemon.pool.share import Waiter
 from pooldaemon.pool.slot import Slot
@@ -49,6 +50,7 @@ class SlotPool(Pool):
         use_lifo: bool,
         max_idle: float,
         min_idle: int,
+        parks: bool,
         **kw: Any,
     ) -> None:
         super().__init__(creator, dialect=dialect, **kw)  # type: ignore[arg-type]
@@ -67,15 +69,18 @@ class SlotPool(Pool):
         self._dropped: list[SlotStats] = []
         """What happened to slots that are no more."""
         self._lock = threading.Lock()
+        self._waiters: deque[Waiter] = deque()
+        self._parking = Parking(dialect.is_alive, self._waiters, self._claims)
+        self._parks = parks
         self._slots = [self._new_slot() for _ in range(self.cap)]
         self._idle: deque[Slot] = deque()  # the longest idle one is on the left
         self._empty = deque(self._slots)
         self._orphans: deque[tuple[Slot, Owner]] = deque()
-        self._waiters: deque[Waiter] = deque()
         self._take_idle = self._idle.pop if use_lifo else self._idle.popleft
 
     def _new_slot(self) -> Slot:
-        return Slot(self, self._make_clean, self._do_return_conn, self._take_in_orphan)
+        parking = self._parking if self._parks else None
+        return Slot(self, self._make_clean, self._do_return_conn, self._take_in_orphan, parking)
 
     def _hand_over(self) -> None:
         """Give free slots to those who wait."""
@@ -144,8 +149,9 @@ class SlotPool(Pool):
 
     def _take_in_orphan(self, slot: Slot, owner: Owner) -> None:
         # In the last moment of its thread: nothing that takes long, and no lock is waited for.
-        self._orphans.append((slot, owner))
-        self._hand_over()
+        if not self._parking.give_back(slot):
+            self._orphans.append((slot, owner))
+            self._hand_over()
 
     def _take_orphan(self) -> Slot | None:
         while self._orphans:
@@ -158,6 +164,7 @@ class SlotPool(Pool):
         return None
 
     def _reclaim(self) -> None:
+        self._parking.call_in()
         while (orphan := self._take_orphan()) is not None:
             self._put(self._replace(orphan))
 
@@ -209,6 +216,7 @@ class SlotPool(Pool):
             self._slots += added
         for slot in added:
             self._put(slot)
+        self._parking.call_in()
         while self._surplus and (free := self._take_surplus()) is not None:
             self._put(free)
 

@@ -30,7 +30,7 @@ class Turns:
     Not thread-safe, but for cursors that die in another thread.
     """
 
-    __slots__ = ("_borrow", "_can_spare", "_holds", "borrowed", "thread")
+    __slots__ = ("_borrow", "_can_spare", "_holds", "_parked", "borrowed", "thread")
 
     def __init__(
         self, borrow: Callable[[], BorrowedConnection], can_spare: Callable[[Any], bool]
@@ -40,6 +40,8 @@ class Turns:
         self.thread = get_ident()
         self._holds = 0
         """Open cursors, calls under way, and those who want it kept."""
+        self._parked: BorrowedConnection | None = None
+        """What was borrowed last, as long as nobody else needs it."""
         self.borrowed: BorrowedConnection | None = borrow()
 
     def hold(self) -> None:
@@ -51,8 +53,12 @@ class Turns:
         # Before all else: the garbage collector may drop another cursor at any line.
         self._holds += 1
         if self.borrowed is None:
+            parked, self._parked = self._parked, None
             try:
-                self.borrowed = self._borrow()
+                if parked is not None and parked._lease.parking.resume(parked._lease):
+                    self.borrowed = parked
+                else:
+                    self.borrowed = self._borrow()
             except BaseException:
                 self._holds -= 1
                 raise
@@ -66,7 +72,12 @@ class Turns:
         connection = borrowed._connection
         if connection is not None and self._can_spare(connection):
             self.borrowed = None
-            give_back(borrowed)
+            lease = borrowed._lease
+            if lease.parking is None or connection.broken:
+                give_back(borrowed)
+            else:
+                self._parked = borrowed
+                lease.parking.park(lease, borrowed)
 
     def share(self) -> None:
         """Several threads use it from now on: it is borrowed, and held for good."""
@@ -75,11 +86,15 @@ class Turns:
     def end(self) -> None:
         """Give back, and borrow no more: this behaves as a closed connection."""
         borrowed, self.borrowed = self.borrowed, _GIVEN_BACK
+        parked, self._parked = self._parked, None
         if borrowed is not None:
             give_back(borrowed)
+        elif parked is not None:
+            parked._lease.parking.give_back(parked._lease)
 
     def leave_to_parent(self) -> bool:
         """In a forked child: what is borrowed is the parent's. ``False``: nothing is."""
+        self._parked = None
         if self.borrowed is None:
             return False
         abandon(self.borrowed)

@@ -1,0 +1,85 @@
+"""Connections that a unit of work does not need just now, and may need again in a moment.
+
+In transaction mode a unit gives its connection back after each statement and borrows one for the
+next. As long as nobody else wants it, that is work for nothing. So the connection is parked: its
+borrower resumes it if it is still there, and whoever finds no idle one calls it in, which gives it
+back in the borrower's name. (HikariCP's threads find their last connections in the same way, and
+other threads steal them.)
+
+A dict's ``pop`` and ``popitem`` are atomic: who takes a slot out is the only one to touch it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sized
+from typing import Any
+
+from pooldaemon.pool.handle import BorrowedConnection, give_back
+from pooldaemon.pool.place import caller
+from pooldaemon.pool.slot import Slot
+
+
+class Parking:
+    """The parked connections of one pool. Thread-safe.
+
+    :param is_alive: whether a connection can be used that has been idle for so many seconds.
+    :param waiters: those who wait for a connection.
+    :param claims: those who wait for a permit to open one, in whatever pool.
+    """
+
+    def __init__(
+        self, is_alive: Callable[[Any, float], bool], waiters: Sized, claims: Sized
+    ) -> None:
+        self._is_alive = is_alive
+        self._waiters = waiters
+        self._claims = claims
+        self._handles: dict[Slot, BorrowedConnection] = {}
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    def park(self, slot: Slot, handle: BorrowedConnection) -> None:
+        """End a borrow; it may go on until somebody else needs the connection."""
+        now = slot.idle_since = time.monotonic()
+        slot.stats.use.add(now - slot.held_since)
+        slot.parked = True
+        self._handles[slot] = handle
+        # Who comes to wait looks here once it can be seen to wait: one of the two finds the other.
+        if self._waiters or self._claims:
+            self.call_in()
+
+    def resume(self, slot: Slot) -> bool:
+        """Begin the borrow anew. ``False``: the connection has been given back."""
+        handle = self._handles.pop(slot, None)
+        if handle is None:
+            return False
+        now = time.monotonic()
+        slot.parked = False
+        slot.held_since, slot.place = now, caller(3)
+        if now < slot.expires and self._is_alive(slot.dbapi_connection, now - slot.idle_since):
+            return True
+        give_back(handle)
+        return False
+
+    def give_back(self, slot: Slot) -> bool:
+        """Give the connection of *slot* back. ``False``: it is not here, or no more."""
+        handle = self._handles.pop(slot, None)
+        if handle is None:
+            return False
+        give_back(handle)
+        return True
+
+    def call_in_one(self) -> bool:
+        """Have one given back; ``False``: there is none."""
+        try:
+            _, handle = self._handles.popitem()
+        except KeyError:
+            return False
+        give_back(handle)
+        return True
+
+    def call_in(self) -> None:
+        """Have all given back. Not under a pool's lock: one that the server has ended is closed."""
+        while self._handles and self.call_in_one():
+            pass
