@@ -154,27 +154,34 @@ class MySQLDialect(DriverDialect):
         ):
             was_reset = self._clean_up(connection)
         # else the usual case: every statement was clean, no transaction is open
+        self._forget_borrower(connection)
+        return was_reset
+
+    def _forget_borrower(self, connection: PooledConnection) -> None:
         connection.foreign_results = self._separates
         connection.ran = DIRTY
         if self._transaction_mode:
             connection.id_was_zeroed = False
             if connection.told_ids:
                 connection.told_ids.clear()
-        return was_reset
 
     def begin_turns(self, borrow: Callable[[], BorrowedConnection]) -> Turns:
         return Turns(borrow, self._can_spare)
 
     def _can_spare(self, connection: PooledConnection) -> bool:
         # As reset() does: what needs none, or has been lost with all that was on it.
-        return not (
+        if (
             self._always_reset
             or connection.dirty
             or (connection.broken and not connection.lost)
             or (connection.unbuffered and connection.has_unread_rows())
             or not connection.open  # closed by hand, perhaps in a transaction
             or not connection.get_autocommit()
-        )
+        ):
+            return False
+        # The next statement may be another borrower's, or the same one's: alike for both.
+        self._forget_borrower(connection)
+        return True
 
     def _clean_up(self, connection: PooledConnection) -> bool:
         connection.foreign_results = False  # nobody asks for them now
