@@ -275,8 +275,6 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     def _borrow_set_up(self) -> BorrowedConnection:
         """For transaction mode."""
-        if not forks.ours[0]:
-            forks.check()
         if self._lender_epoch != registry.epoch:
             self._find_lender()
         try:

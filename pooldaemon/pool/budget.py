@@ -164,7 +164,7 @@ class Budget:
     def would_deadlock(self, owner: Owner) -> bool:
         """Whether those who hold all the sessions would wait for one, *owner* among them."""
         waiting = {owner}.union(*(candidate.owners() for candidate in self.queue.copy()))
-        held = sum(not slot.parked for one in waiting for slot in one.slots)
+        held = sum(slot.parked is None for one in waiting for slot in one.slots)
         return self.limit is not None and held >= self.limit
 
     def make_room(self) -> None:

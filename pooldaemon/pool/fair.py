@@ -242,10 +242,9 @@ class FairQueuePool(SlotPool):
     def _do_return_conn(self, record: Any) -> None:
         slot: Slot = record
         now = slot.idle_since = time.monotonic()
-        if slot.parked:  # which ended the borrow
-            slot.parked = False
-        else:
+        if slot.parked is None:
             slot.stats.use.add(now - slot.held_since)
+        slot.parked = None
         if self._leaks is not None:
             self._leaks.returned(slot, now)
         slot.holder = slot.place = None
@@ -323,7 +322,7 @@ class FairQueuePool(SlotPool):
 
     def status(self) -> str:
         self._sessions.forget_ended()
-        in_use = sum(slot.holder is not None and not slot.parked for slot in self._slots)
+        in_use = sum(slot.holder is not None and slot.parked is None for slot in self._slots)
         idle = len(self._idle) + len(self._parking)
         return (
             f"pool {self.name}: {self._sessions.open_sessions} open, {in_use} in use, "

@@ -6,7 +6,7 @@ borrower resumes it if it is still there, and whoever finds no idle one calls it
 back in the borrower's name. (HikariCP's threads find their last connections in the same way, and
 other threads steal them.)
 
-A dict's ``pop`` and ``popitem`` are atomic: who takes a slot out is the only one to touch it.
+A dict's ``pop`` and ``popitem`` are atomic: who takes one out is the only one to touch it.
 """
 
 from __future__ import annotations
@@ -34,38 +34,37 @@ class Parking:
         self._is_alive = is_alive
         self._waiters = waiters
         self._claims = claims
-        self._handles: dict[Slot, BorrowedConnection] = {}
+        self._parked: dict[BorrowedConnection, Slot] = {}
 
     def __len__(self) -> int:
-        return len(self._handles)
+        return len(self._parked)
 
-    def park(self, slot: Slot, handle: BorrowedConnection) -> None:
+    def park(self, handle: BorrowedConnection, slot: Slot) -> None:
         """End a borrow; it may go on until somebody else needs the connection."""
         now = slot.idle_since = time.monotonic()
         slot.stats.use.add(now - slot.held_since)
-        slot.parked = True
-        self._handles[slot] = handle
+        slot.parked = handle
+        self._parked[handle] = slot
         # Who comes to wait looks here once it can be seen to wait: one of the two finds the other.
         if self._waiters or self._claims:
             self.call_in()
 
-    def resume(self, slot: Slot) -> bool:
+    def resume(self, handle: BorrowedConnection) -> bool:
         """Begin the borrow anew. ``False``: the connection has been given back."""
-        handle = self._handles.pop(slot, None)
-        if handle is None:
+        slot = self._parked.pop(handle, None)
+        if slot is None:
             return False
         now = time.monotonic()
-        slot.parked = False
+        slot.parked = None
         slot.held_since, slot.place = now, caller(3)
         if now < slot.expires and self._is_alive(slot.dbapi_connection, now - slot.idle_since):
             return True
         give_back(handle)
         return False
 
-    def give_back(self, slot: Slot) -> bool:
-        """Give the connection of *slot* back. ``False``: it is not here, or no more."""
-        handle = self._handles.pop(slot, None)
-        if handle is None:
+    def give_back(self, handle: BorrowedConnection | None) -> bool:
+        """Give the connection of *handle* back. ``False``: it is not here, or no more."""
+        if handle is None or self._parked.pop(handle, None) is None:
             return False
         give_back(handle)
         return True
@@ -73,7 +72,7 @@ class Parking:
     def call_in_one(self) -> bool:
         """Have one given back; ``False``: there is none."""
         try:
-            _, handle = self._handles.popitem()
+            handle, _ = self._parked.popitem()
         except KeyError:
             return False
         give_back(handle)
@@ -81,5 +80,5 @@ class Parking:
 
     def call_in(self) -> None:
         """Have all given back. Not under a pool's lock: one that the server has ended is closed."""
-        while self._handles and self.call_in_one():
+        while self._parked and self.call_in_one():
             pass

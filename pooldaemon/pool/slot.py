@@ -16,6 +16,7 @@ from pooldaemon.pool.owners import SHARED, Owner
 from pooldaemon.pool.place import Place
 
 if TYPE_CHECKING:
+    from pooldaemon.pool.handle import BorrowedConnection
     from pooldaemon.pool.parking import Parking
 
 logger = logging.getLogger("pooldaemon.pool")
@@ -62,8 +63,8 @@ class Slot(_ConnectionRecord):
         self.held_since = 0.0
         self.place: Place | None = None
         """Where it was borrowed."""
-        self.parked = False
-        """Its holder has no use for it just now: see :mod:`pooldaemon.pool.parking`."""
+        self.parked: BorrowedConnection | None = None
+        """Its holder's handle, while the holder does not need it."""
         self.told_of_leak = False
         self.stats = SlotStats()
 

@@ -149,7 +149,7 @@ class SlotPool(Pool):
 
     def _take_in_orphan(self, slot: Slot, owner: Owner) -> None:
         # In the last moment of its thread: nothing that takes long, and no lock is waited for.
-        if not self._parking.give_back(slot):
+        if not self._parking.give_back(slot.parked):
             self._orphans.append((slot, owner))
             self._hand_over()
 

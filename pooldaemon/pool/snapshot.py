@@ -53,6 +53,6 @@ def _holders(slots: Sequence[Slot]) -> tuple[Holder, ...]:
             getattr(slot.dbapi_connection, "session", None),
         )
         for slot in slots
-        if (holder := slot.holder) is not None and not slot.parked
+        if (holder := slot.holder) is not None and slot.parked is None
     ]
     return tuple(sorted(found, key=lambda holder: -holder.seconds))

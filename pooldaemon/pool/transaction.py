@@ -53,9 +53,11 @@ class Turns:
         # Before all else: the garbage collector may drop another cursor at any line.
         self._holds += 1
         if self.borrowed is None:
+            if not forks.ours[0]:
+                forks.check()
             parked, self._parked = self._parked, None
             try:
-                if parked is not None and parked._lease.parking.resume(parked._lease):
+                if parked is not None and parked._lease.parking.resume(parked):
                     self.borrowed = parked
                 else:
                     self.borrowed = self._borrow()
@@ -77,7 +79,7 @@ class Turns:
                 give_back(borrowed)
             else:
                 self._parked = borrowed
-                lease.parking.park(lease, borrowed)
+                lease.parking.park(borrowed, lease)
 
     def share(self) -> None:
         """Several threads use it from now on: it is borrowed, and held for good."""
@@ -90,7 +92,7 @@ class Turns:
         if borrowed is not None:
             give_back(borrowed)
         elif parked is not None:
-            parked._lease.parking.give_back(parked._lease)
+            parked._lease.parking.give_back(parked)
 
     def leave_to_parent(self) -> bool:
         """In a forked child: what is borrowed is the parent's. ``False``: nothing is."""
