@@ -25,7 +25,7 @@ def environment(server: str) -> dict[str, str]:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         **{name: _version(name) for name in PACKAGES},
         "client library": MySQLdb.get_client_info(),
-        "cores": str(os.cpu_count()),
+        "cores": f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}",
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
