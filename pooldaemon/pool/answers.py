@@ -32,11 +32,19 @@ class Session(Protocol):
     def ask_aside(self, statement: str) -> Any: ...
 
 
-OVERWRITE_RESULTS = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS one"
+OVERWRITE_ALL = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS one"
 """From a table, if only a derived one: MariaDB keeps earlier warnings over a SELECT without."""
 
-# What asks for the last generated id, or may do so unseen.
-_MAY_ASK_FOR_ID = re.compile(rb"\b(?:last_insert_id|identity|call|execute)\b", re.IGNORECASE)
+OVERWRITE_ALL_BUT_ID = "SELECT 1 FROM (SELECT 1) AS one"
+
+OVERWRITE_ID = "SET SESSION last_insert_id = 0"
+
+# What asks for the last generated id, or sets it.
+_NAMES_ID = re.compile(rb"\b(?:last_insert_id|identity)\b", re.IGNORECASE)
+
+# What may ask for any of it unseen.
+_ASKS_UNSEEN = re.compile(rb"\b(?:call|execute)\b", re.IGNORECASE)
+_ALL = frozenset({"id", "found", "warnings"})
 
 # A cheap look at the text with its data; what is found is looked at more closely.
 _SUSPECT = re.compile(
@@ -75,13 +83,23 @@ _LEAVES_WARNINGS = re.compile(
 
 def forget_foreign(session: Session, statement: bytes | bytearray = b"") -> None:
     """Make sure that *statement* is told nothing of an earlier borrower's statements."""
-    session.foreign_results = False
     if not session.ran & (READS | WRITES):
+        session.foreign_results = False
         session.id_was_zeroed = True
-        session.ask_aside(OVERWRITE_RESULTS)
-    elif not session.ran & WRITES and _MAY_ASK_FOR_ID.search(statement):
-        session.id_was_zeroed = True  # the other answers are the borrower's own by now
-        session.ask_aside("SET SESSION last_insert_id = 0")
+        session.ask_aside(OVERWRITE_ALL)
+        return
+    # What the borrower's own statements have not overwritten by now.
+    asked = _ALL if _ASKS_UNSEEN.search(statement) else _asked(statement)
+    if _NAMES_ID.search(statement):
+        asked |= {"id"}
+    if "count" in asked and session.ran & WRITES:
+        return  # whatever overwrites another answer would take this one, which is the borrower's
+    foreign = _unsettled(session, asked)
+    if "id" in foreign:
+        session.id_was_zeroed = True
+        session.ask_aside(OVERWRITE_ID if len(foreign) == 1 else OVERWRITE_ALL)
+    elif foreign:
+        session.ask_aside(OVERWRITE_ALL_BUT_ID)
 
 
 def refuse_unsettled(session: Session, statement: bytes | bytearray) -> None:
@@ -90,10 +108,7 @@ def refuse_unsettled(session: Session, statement: bytes | bytearray) -> None:
     :raises EarlierStatementError: *statement* asks about an earlier one, and its answer may be
         about somebody else's, or not about the borrower's last.
     """
-    if not _SUSPECT.search(statement):
-        return
-    asked = {str(found.lastgroup) for found in _QUESTIONS.finditer(_without_data(statement))}
-    if not all(_is_settled(session, question, alone=len(asked) == 1) for question in asked):
+    if _unsettled(session, _asked(statement)):
         raise EarlierStatementError(_told(shape(bytes(statement))))
 
 
@@ -102,6 +117,18 @@ def refuse_result(session: Session, name: str) -> None:
     # An id stays with the client library until the next statement that could have made one.
     if not (session.dirty or session.ran & (WRITES if name == "insert_id" else -1)):
         raise EarlierStatementError(_told(f"{name}()"))
+
+
+def _asked(statement: bytes | bytearray) -> frozenset[str]:
+    if not _SUSPECT.search(statement):
+        return frozenset()
+    return frozenset(
+        str(found.lastgroup) for found in _QUESTIONS.finditer(_without_data(statement))
+    )
+
+
+def _unsettled(session: Session, asked: frozenset[str]) -> set[str]:
+    return {each for each in asked if not _is_settled(session, each, alone=len(asked) == 1)}
 
 
 def _is_settled(session: Session, question: str, *, alone: bool) -> bool:

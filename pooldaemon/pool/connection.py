@@ -42,6 +42,9 @@ FATAL_ERRORS = frozenset(
 MAX_REMEMBERED = 1000
 """So many bytes of a session's last statement are kept."""
 
+MAX_TOLD_IDS = 1000
+"""So many generated ids are kept for a borrower that asks for one, the last ones."""
+
 # What may lead to another database or role; a procedure may, too.
 _ELSEWHERE = re.compile(rb"\b(?:use|drop|role|call|execute)\b", re.IGNORECASE)
 
@@ -81,7 +84,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     transaction_mode: bool
     """What its borrower did before it borrowed may have been on another session."""
     told_ids: set[int]
-    """In transaction mode: the generated ids that its borrower's statements were told of."""
+    """The generated ids that its borrower's statements were told of."""
     id_was_zeroed: bool
     """``LAST_INSERT_ID()`` has been set to 0 since its borrower began."""
     watch: int
@@ -172,13 +175,15 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         except MySQLdb.Error as error:
             self.note_error(error)
             raise
-        if self.transaction_mode and vouched != READS:
+        if vouched != READS:
             self._note_answers()
 
     def _note_answers(self) -> None:
         if self.field_count():
             self.ran |= READS
         elif generated := self.insert_id():
+            if len(self.told_ids) >= MAX_TOLD_IDS:
+                self.told_ids.clear()
             self.told_ids.add(generated)
 
     def ask(self, statement: bytes | str) -> Any:

@@ -160,10 +160,9 @@ class MySQLDialect(DriverDialect):
     def _forget_borrower(self, connection: PooledConnection) -> None:
         connection.foreign_results = self._separates
         connection.ran = DIRTY
-        if self._transaction_mode:
-            connection.id_was_zeroed = False
-            if connection.told_ids:
-                connection.told_ids.clear()
+        connection.id_was_zeroed = False
+        if connection.told_ids:
+            connection.told_ids.clear()
 
     def begin_turns(self, borrow: Callable[[], BorrowedConnection]) -> Turns:
         return Turns(borrow, self._can_spare)

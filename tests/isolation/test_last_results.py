@@ -29,6 +29,11 @@ def ask_first(connection: Any) -> dict[str, Any]:
     return {"id": last_id, "found": bool(found), "count": count}
 
 
+def execute(connection: Any, sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
 @pytest.fixture(params=["dirty", "always"])
 def pool(request: pytest.FixtureRequest, open_pool: OpenPool) -> Pooled:
     return open_pool(reset=request.param)
@@ -62,6 +67,41 @@ def test_nor_is_one_who_has_read_something_before(pool: Pooled) -> None:
     with pool.borrowed() as connection:
         assert last_value(connection, "SELECT COUNT(*) FROM t") is not None
         assert last_value(connection, "SELECT LAST_INSERT_ID()") == 0
+
+
+OWN = {
+    "a write without an id": ["UPDATE t SET a = a + 1"],
+    "an id of one's own choice": ["INSERT INTO numbers (id, a) VALUES (900000, 1)"],
+    "a read, then something dirty": ["SELECT COUNT(*) FROM t", "SET @mine = 1"],
+    "a write, then something dirty": ["UPDATE t SET a = a + 1", "SET @mine = 1"],
+}
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_nor_is_one_whose_own_statements_made_no_id(pool: Pooled, own: str) -> None:
+    pool.run(LEAVE["an id"])
+    with pool.borrowed() as connection:
+        try:
+            for statement in OWN[own]:
+                execute(connection, statement)
+            assert last_value(connection, "SELECT LAST_INSERT_ID()") == 0
+        finally:
+            execute(connection, "DELETE FROM numbers WHERE id = 900000")
+
+
+def test_nor_of_rows_found_is_one_who_only_wrote(pool: Pooled) -> None:
+    pool.run(LEAVE["rows"])
+    with pool.borrowed() as connection:
+        execute(connection, "UPDATE t SET a = a + 1")
+        assert last_value(connection, "SELECT FOUND_ROWS()") != ROWS
+
+
+def test_nor_of_warnings_is_one_who_read_from_no_table(pool: Pooled) -> None:
+    pool.run(LEAVE["warnings"])
+    with pool.borrowed() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        cursor.execute("SHOW WARNINGS")
+        assert cursor.fetchall() == ()
 
 
 ASKS: dict[str, Callable[[Any], Any]] = {

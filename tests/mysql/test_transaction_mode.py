@@ -365,35 +365,29 @@ def test_a_pool_that_was_forgotten_in_the_middle_of_a_unit_is_found_anew(
     assert not held(alias)
 
 
-def work_in_crowd(add_pooled: AddDatabase, threads: int, connections_: int) -> list[int]:
+@pytest.mark.parametrize(("threads", "connections_"), [(64, 8), (500, 16)])
+def test_many_threads_share_few_connections_through_slow_work(
+    add_pooled: AddDatabase, threads: int, connections_: int
+) -> None:
     alias = add_pooled(mode="transaction", pool_size=connections_, timeout=30)
     start, stop = threading.Barrier(threads + 1), threading.Event()
+    done = [0] * threads
 
-    def work() -> int:
-        done = 0
+    def work(index: int) -> None:
         start.wait()
         while not stop.is_set():
             with auto_close_db():
                 fetch(alias, "SELECT COUNT(*) FROM t")
                 stop.wait(0.05)  # the slow work
                 run(alias, "INSERT INTO t VALUES (1)")
-            done += 1
-        return done
+            done[index] += 1
 
-    tasks = [Task(work) for _ in range(threads)]
+    tasks = [Task(work, index) for index in range(threads)]
     start.wait()
-    stop.wait(1.0)
+    wait_until(lambda: min(done) > 1, 30, "a thread gets nothing")
     stop.set()
-    done = [task.result() for task in tasks]
+    for task in tasks:
+        task.result()
     assert stats(alias).peak <= connections_
     assert fetch(alias, "SELECT COUNT(*) FROM t") == sum(done)
     assert stats(alias).timeouts == 0
-    return done
-
-
-@pytest.mark.parametrize(("threads", "connections_"), [(64, 8), (500, 16)])
-def test_many_threads_share_few_connections_through_slow_work(
-    add_pooled: AddDatabase, threads: int, connections_: int
-) -> None:
-    done = work_in_crowd(add_pooled, threads, connections_)
-    assert min(done) > 0, "a thread got nothing"
