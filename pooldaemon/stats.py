@@ -55,6 +55,7 @@ class PoolStats:
     :ivar total: sessions that the server may hold for it now, those being opened or closed
         included; :ivar peak: the most there have been.
     :ivar in_use: borrowed. :ivar idle: open and free. :ivar waiting: threads in the queue.
+    :ivar paused: it lends nothing until it is resumed.
     :ivar holders: who has borrowed, longest first.
     :ivar timeouts: borrowers that gave up; :ivar rejected: that met a full queue.
     :ivar connects: sessions opened; :ivar connect_errors: attempts that failed.
@@ -74,6 +75,7 @@ class PoolStats:
     in_use: int = 0
     idle: int = 0
     waiting: int = 0
+    paused: bool = False
     holders: tuple[Holder, ...] = ()
     timeouts: int = 0
     rejected: int = 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -27,12 +26,13 @@ from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.leaks import LeakWatch
 from pooldaemon.pool.owners import Owner, here
 from pooldaemon.pool.place import caller
+from pooldaemon.pool.refusals import deadlock, timed_out
 from pooldaemon.pool.share import Share, Waiter
 from pooldaemon.pool.slot import Slot
 from pooldaemon.pool.slots import DEFAULT_POOL_SIZE, SWEEP_INTERVAL, SlotPool
 from pooldaemon.pool.snapshot import take_snapshot
 from pooldaemon.pool.waits import waiting
-from pooldaemon.stats import Holder, PoolStats
+from pooldaemon.stats import PoolStats
 
 RECYCLE_JITTER = 0.1
 """A connection's lifetime is shortened by up to this share, so that connections made together
@@ -268,6 +268,7 @@ class FairQueuePool(SlotPool):
         # The lock is not waited for: whoever holds it comes here after letting go of it.
         while (
             self._waiters
+            and not self._share.paused
             and (self._orphans or self._share.can_serve())
             and self._lock.acquire(blocking=False)
         ):
@@ -282,6 +283,26 @@ class FairQueuePool(SlotPool):
                     self._claims.discard(self._share)
             finally:
                 self._lock.release()
+
+    def pause(self) -> None:
+        """Lend nothing until :meth:`resume`: who comes waits, as long as its timeout allows.
+
+        What is in use goes on, and comes back. (PgBouncer's ``PAUSE``.)
+        """
+        self._share.paused = True
+        # Instead of a question in every borrow.
+        self._take = self._take_nothing  # type: ignore[method-assign]
+        self._parking.close()
+
+    def resume(self) -> None:
+        """End a :meth:`pause`: those who wait are served in their order."""
+        self._share.paused = False
+        self._parking.reopen()
+        vars(self).pop("_take", None)
+        self._hand_over()
+
+    def _take_nothing(self, since: float) -> Slot | None:
+        return None
 
     def dispose(self) -> None:
         super().dispose()
@@ -318,7 +339,8 @@ class FairQueuePool(SlotPool):
     def has_room(self) -> bool:
         """Whether a connection could be opened now without anybody waiting for it."""
         newest = float("inf")
-        return bool(self._empty) and not self._waiters and self._budget.has_room(newest)
+        wanted = self._waiters or self._share.paused
+        return bool(self._empty) and not wanted and self._budget.has_room(newest)
 
     def status(self) -> str:
         self._sessions.forget_ended()
@@ -327,6 +349,7 @@ class FairQueuePool(SlotPool):
         return (
             f"pool {self.name}: {self._sessions.open_sessions} open, {in_use} in use, "
             f"{idle} idle, {len(self._waiters)} waiting, cap {self.cap}"
+            f"{', paused' if self._share.paused else ''}"
         )
 
     def stats(self) -> PoolStats:
@@ -342,36 +365,17 @@ class FairQueuePool(SlotPool):
             peak=self._sessions.peak_sessions,
             idle=len(self._idle) + len(self._parking),
             waiting=len(self._waiters),
+            paused=self._share.paused,
             timeouts=self._timeouts,
             rejected=self._rejected,
             connect_errors=self._connect_errors,
         )
 
     def _deadlock(self) -> PoolDeadlock:
-        stats = self.stats()
-        return PoolDeadlock(
-            f"{self.status()}: this thread would wait for itself, since every connection is held "
-            f"by a thread that waits for one.{self._share.no_room()} Held by: "
-            f"{_told(stats.holders)}. Give one back before borrowing another, or raise pool_size.",
-            0.0,
-            stats,
-        )
+        return deadlock(self.status(), self._share.no_room(), self.stats())
 
     def _timed_out(self, waited: float) -> PoolTimeout:
         with self._locked():
             self._timeouts += 1
-        stats, error = self.stats(), self._last_connect_error
-        last_error = f" Last connect error: {error}." if error else ""
-        return PoolTimeout(
-            f"{self.status()}: no connection became free in {waited:.1f} s "
-            f"(timeout={self._timeout:g}).{self._share.no_room()}{last_error} "
-            f"Held by: {_told(stats.holders)}. "
-            "Give connections back sooner (auto_close_db), or raise pool_size or timeout.",
-            waited,
-            stats,
-            error,
-        )
-
-
-def _told(holders: Sequence[Holder]) -> str:
-    return "; ".join(map(str, holders)) or "nobody"
+        no_room, error = self._share.no_room(), self._last_connect_error
+        return timed_out(self.status(), no_room, self.stats(), waited, self._timeout, error)

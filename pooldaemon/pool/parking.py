@@ -34,6 +34,7 @@ class Parking:
         self._is_alive = is_alive
         self._waiters = waiters
         self._claims = claims
+        self._is_open = True
         self._parked: dict[BorrowedConnection, Slot] = {}
 
     def __len__(self) -> int:
@@ -46,7 +47,7 @@ class Parking:
         slot.parked = handle
         self._parked[handle] = slot
         # Who comes to wait looks here once it can be seen to wait: one of the two finds the other.
-        if self._waiters or self._claims:
+        if self._waiters or self._claims or not self._is_open:
             self.call_in()
 
     def resume(self, handle: BorrowedConnection) -> bool:
@@ -82,3 +83,11 @@ class Parking:
         """Have all given back. Not under a pool's lock: one that the server has ended is closed."""
         while self._parked and self.call_in_one():
             pass
+
+    def close(self) -> None:
+        """Have all given back, now and until :meth:`reopen`."""
+        self._is_open = False
+        self.call_in()
+
+    def reopen(self) -> None:
+        self._is_open = True

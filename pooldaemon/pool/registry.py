@@ -140,14 +140,29 @@ class ManagedPool:
             connects=self.dialect.opened,
         )
 
+    def pause(self) -> None:
+        """Lend nothing until :meth:`resume`; who comes waits, as long as its timeout allows.
+
+        :raises TypeError: the pool is of a class that can't be paused.
+        """
+        self._fair("paused").pause()
+
+    def resume(self) -> None:
+        """End a :meth:`pause`. Nothing to do in a pool that can't be paused."""
+        if isinstance(self._pool, FairQueuePool):
+            self._pool.resume()
+
     def resize(self, pool_size: int, max_overflow: int = 0) -> None:
         """Change the cap; it holds as soon as connections in use above it have come back.
 
         :raises TypeError: the pool is of a class whose size can't be changed.
         """
+        self._fair("resized").resize(pool_size, max_overflow)
+
+    def _fair(self, done: str) -> FairQueuePool:
         if not isinstance(self._pool, FairQueuePool):
-            raise TypeError(f"a {type(self._pool).__name__} can't be resized")
-        self._pool.resize(pool_size, max_overflow)
+            raise TypeError(f"a {type(self._pool).__name__} can't be {done}")
+        return self._pool
 
 
 def _close_idle(pool: sqlalchemy.pool.Pool) -> None:

@@ -52,6 +52,8 @@ class Share:
         self.serve = serve
         self._put = put
         self.reclaim = reclaim
+        self.paused = False
+        """The pool lends nothing just now."""
 
     def lacks_permit(self) -> bool:
         """Whether it is the limit of the process that keeps this pool from opening more."""
@@ -65,7 +67,8 @@ class Share:
             return None
 
     def waiting_since(self) -> float | None:
-        return self.first_since() if self._empty else None  # at its own cap a permit is no use
+        # At its own cap a permit is no use.
+        return self.first_since() if self._empty and not self.paused else None
 
     def owners(self) -> set[Owner]:
         return {waiter.owner for waiter in self._waiters.copy()}

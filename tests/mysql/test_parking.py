@@ -153,3 +153,16 @@ def test_a_watch_for_leaks_hears_of_every_give_back(add_pooled: AddDatabase) -> 
     fetch(alias, "SELECT 1")
     assert not is_parked(alias)
     assert stats(alias).idle == 1
+
+
+def test_a_paused_pool_is_not_borrowed_from_in_this_way(alias: str) -> None:
+    pool = connections[alias].pool  # type: ignore[attr-defined]
+    with connections[alias].cursor() as cursor:
+        pool.pause()
+        cursor.execute("SELECT 1")
+    waits = Task(auto_close_db(fetch), alias, "SELECT 2")
+    wait_until(lambda: stats(alias).waiting == 1, DEADLINE, "nobody waits")
+    assert not is_parked(alias)
+    pool.resume()
+    assert waits.result() == 2
+    assert fetch(alias, "SELECT 3") == 3

@@ -305,6 +305,14 @@ def test_a_pool_tells_how_long_things_took(alias: str) -> None:
     assert 0 < stats.connect.total < took
 
 
+def test_a_pool_tells_that_it_is_paused(alias: str) -> None:
+    use(alias)
+    pool: Any = connections[alias].pool  # type: ignore[attr-defined]
+    for step, paused in ((pool.pause, True), (pool.resume, False)):
+        step()
+        assert only_stats().paused is paused
+
+
 def test_no_field_was_forgotten_here() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert [one.name for one in fields(PoolStats) if f".{one.name}" not in text] == []

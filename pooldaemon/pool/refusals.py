@@ -1,0 +1,49 @@
+"""What a borrower is told who gets no connection: the one line that is read at night."""
+
+from __future__ import annotations
+
+from pooldaemon.exceptions import PoolDeadlock, PoolTimeout
+from pooldaemon.stats import PoolStats
+
+
+def deadlock(status: str, no_room: str, stats: PoolStats) -> PoolDeadlock:
+    """
+    :param status: the pool in a line.
+    :param no_room: what the process's limit has to do with it, or nothing.
+    """
+    return PoolDeadlock(
+        f"{status}: this thread would wait for itself, since every connection is held by a thread "
+        f"that waits for one.{no_room} Held by: {_told(stats)}. Give one back before borrowing "
+        "another, or raise pool_size.",
+        0.0,
+        stats,
+    )
+
+
+def timed_out(
+    status: str,
+    no_room: str,
+    stats: PoolStats,
+    waited: float,
+    timeout: float,
+    connect_error: BaseException | None,
+) -> PoolTimeout:
+    """
+    :param waited, timeout: seconds.
+    :param connect_error: of the last connect, if that failed.
+    """
+    last_error = f" Last connect error: {connect_error}." if connect_error else ""
+    advice = "Give connections back sooner (auto_close_db), or raise pool_size or timeout."
+    if stats.paused:
+        advice = "It was paused, and lends nothing until it is resumed."
+    return PoolTimeout(
+        f"{status}: no connection became free in {waited:.1f} s (timeout={timeout:g}).{no_room}"
+        f"{last_error} Held by: {_told(stats)}. {advice}",
+        waited,
+        stats,
+        connect_error,
+    )
+
+
+def _told(stats: PoolStats) -> str:
+    return "; ".join(map(str, stats.holders)) or "nobody"
