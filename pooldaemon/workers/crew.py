@@ -10,7 +10,7 @@ from pooldaemon.workers.budget import Budget
 from pooldaemon.workers.handle import NEVER, WorkerHandle, WorkerState
 
 RESPAWN_DELAY = 1.0, 30.0
-"""First and longest delay, in seconds, before a worker that died is replaced."""
+"""First and longest delay, in seconds, before a worker that died again is replaced."""
 
 GOOD_LIFE = 60.0
 """Seconds of life after which a worker's earlier deaths are forgiven."""
@@ -31,11 +31,18 @@ class Place:
         """Deaths at work since the last good life."""
 
     def delay_after(self, worker: WorkerHandle, now: float) -> float:
-        """Note the death of *worker*; the seconds before the next one starts."""
+        """Note the death of *worker*; the seconds before the next one starts.
+
+        None after the first death at work: an accident, and there is work. A worker that dies
+        again, or can't boot, must not fork a storm.
+        """
         if now - worker.started >= GOOD_LIFE:
             self._backoff.reset()
             self.crashes = 0
+        is_first = worker.was_ready and not (self.crashes or self._backoff.failures)
         self.crashes += worker.was_ready
+        if is_first:
+            return 0.0
         return self._backoff.next_delay()
 
 

@@ -395,5 +395,5 @@ class Supervisor:
             self._status = statuses.CRASH_LOOP
             self._drain(now + self._config.graceful_timeout)
             return
-        logger.error("%s; another one starts in %.1f s", death, delay)
+        logger.error("%s; another one starts %s", death, f"in {delay:.1f} s" if delay else "now")
         self._crew.vacate(worker.name, now + delay)

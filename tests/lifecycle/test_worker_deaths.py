@@ -18,12 +18,12 @@ ORPHANS_GONE = 2.0  # seconds
 UNDER_WAY = 0.3  # a delay counts from the beginning of the look in which the death was found
 
 
-def test_a_killed_worker_is_replaced_after_a_growing_delay(
+def test_a_killed_worker_is_replaced_at_once_and_then_after_a_growing_delay(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "hold")
     delays = []
-    for number in range(1, 3):
+    for number in range(1, 4):
         victim = daemon.wait_for("started", number)[-1]["pid"]
         killed = time.monotonic()
         os.kill(victim, signal.SIGKILL)
@@ -34,9 +34,10 @@ def test_a_killed_worker_is_replaced_after_a_growing_delay(
         delays.append(replacement["time"] - killed)
         assert daemon.log_lines("worker-1", str(victim), "SIGKILL")
     # Doubling, and shortened by half at most: without growth the second could be shorter.
-    assert delays[0] >= FIRST_DELAY / 2 - UNDER_WAY
-    assert delays[1] >= FIRST_DELAY - UNDER_WAY
-    daemon.wait_for("started", 3)
+    assert delays[0] < FIRST_DELAY / 2
+    assert delays[1] >= FIRST_DELAY / 2 - UNDER_WAY
+    assert delays[2] >= FIRST_DELAY - UNDER_WAY
+    daemon.wait_for("started", 4)
     daemon.journal.open_gate()
     daemon.stop()
 
@@ -67,8 +68,11 @@ def test_the_other_workers_go_on_while_one_is_replaced(
     daemon.wait_for_threads("unit", 2)
     victim, other = sorted(daemon.workers)
     os.kill(victim, signal.SIGKILL)
-    (death,) = daemon.wait_for("worker_died")
-    daemon.wait_for("worker_init", 3)
+    again = daemon.wait_for("worker_init", 3)[2]["told_pid"]
+    daemon.wait_for("unit", pid=again)
+    os.kill(again, signal.SIGKILL)
+    (death,) = daemon.wait_for("worker_died", told_pid=again)
+    daemon.wait_for("worker_init", 4)
     meantime = daemon.journal.events("unit", pid=other)
     assert sum(event["time"] > death["time"] for event in meantime) >= 5
     daemon.stop()
@@ -117,12 +121,13 @@ def test_term_while_a_replacement_is_due_ends_the_daemon_without_it(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle")
-    daemon.wait_for("unit")
-    (worker,) = daemon.workers
-    os.kill(worker, signal.SIGKILL)
-    daemon.wait_for("worker_died")
+    for number in (1, 2):  # the first one is replaced at once
+        daemon.wait_for("unit", pid=daemon.wait_for("worker_init", number)[-1]["pid"])
+        (worker,) = daemon.workers
+        os.kill(worker, signal.SIGKILL)
+        daemon.wait_for("worker_died", number)
     daemon.stop()
-    assert len(daemon.journal.events("worker_init")) == 1
+    assert len(daemon.journal.events("worker_init")) == 2
 
 
 def kill_supervisor(daemon: Daemon) -> None:

@@ -260,8 +260,28 @@ def test_only_deaths_at_work_count_as_crashes_and_a_good_minute_forgives_them() 
         place.delay_after(Dead(was_ready=True), now=1.0)
     place.delay_after(Dead(was_ready=False), now=1.0)
     assert place.crashes == 3
-    assert place.delay_after(Dead(was_ready=True), now=GOOD_LIFE) <= RESPAWN_DELAY[0]
+    place.delay_after(Dead(was_ready=True), now=GOOD_LIFE)
     assert place.crashes == 1
+
+
+def test_the_first_death_at_work_is_replaced_at_once_and_later_ones_after_growing_delays() -> None:
+    place: Any = Place()
+    first, longest = RESPAWN_DELAY
+    assert place.delay_after(Dead(was_ready=True), now=1.0) == 0
+    for number in range(7):
+        delay = min(longest, first * 2**number)
+        assert delay / 2 <= place.delay_after(Dead(was_ready=True), now=1.0) <= delay
+    assert place.delay_after(Dead(was_ready=True), now=GOOD_LIFE) == 0
+
+
+def test_a_worker_that_cannot_boot_is_never_replaced_at_once() -> None:
+    place: Any = Place()
+    place.delay_after(Dead(was_ready=True), now=1.0)
+    delays = [place.delay_after(Dead(was_ready=False), now=1.0) for _ in range(3)]
+    assert all(delay >= RESPAWN_DELAY[0] / 2 for delay in delays)
+    unlucky: Any = Place()
+    assert unlucky.delay_after(Dead(was_ready=False), now=1.0) > 0
+    assert unlucky.delay_after(Dead(was_ready=True), now=1.0) > 0
 
 
 # -- further tries ----------------------------------------------------------------------
