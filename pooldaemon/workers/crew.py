@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable
 
 from pooldaemon.backoff import Backoff
@@ -140,6 +141,12 @@ class Crew:
             worker.was_ready and now - worker.last_heard < LIVELY
             for worker in self.workers.values()
         )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to those who have been ready: one that boots might have no handler yet."""
+        for worker in self.workers.values():
+            if worker.was_ready:
+                worker.signal(number)
 
     def next_start(self) -> float:
         """When the next vacancy is to be filled; one that waits for room is not waited for."""

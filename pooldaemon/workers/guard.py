@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
 
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.sessions import Session, kill
-from pooldaemon.workers.handle import OverdueUnit, WorkerHandle, WorkerState
+from pooldaemon.workers.handle import NEVER, OverdueUnit, WorkerHandle, WorkerState
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.nursery import Nursery
 
 logger = logging.getLogger("pooldaemon.supervisor")
+
+
+SUCCESSOR_FIRST = 0.3
+"""Seconds for which a dead worker's sessions are left alone while another one boots: to end them
+takes as much of the processor, and there is work that waits."""
 
 
 class Guard:
@@ -23,6 +29,9 @@ class Guard:
         self._config = config
         self._nursery = nursery
         self._cut_off = cut_off
+        self._dead: list[WorkerHandle] = []
+        self.end_at = NEVER
+        """When the sessions of the dead are ended at the latest."""
 
     def judge(self, worker: WorkerHandle, now: float) -> None:
         """Kill *worker* if it is late; end the statement of a unit that is."""
@@ -38,11 +47,26 @@ class Guard:
             worker.abort(reason, now)
             self._cut_off()
 
-    def end_sessions(self, worker: WorkerHandle, living: Collection[WorkerHandle]) -> None:
-        """A dead worker's statements go on on the server, and hold their locks: end them."""
-        left = worker.sessions.difference(*(other.sessions for other in living))
-        if left:
-            self._nursery.fork_helper(lambda: _kill(worker.name, left))
+    def note_dead(self, worker: WorkerHandle, now: float) -> None:
+        """*worker* has not ended in order."""
+        self._dead.append(worker)
+        self.end_at = min(self.end_at, now + SUCCESSOR_FIRST)
+
+    def end_sessions(self, living: Collection[WorkerHandle], now: float) -> None:
+        """The statements of the dead go on on the server, and hold their locks: end them."""
+        if now < self.end_at and any(worker.state is WorkerState.BOOTING for worker in living):
+            return
+        self.end_at = NEVER
+        in_use = [worker.sessions for worker in living]
+        for worker in self._dead:
+            if left := worker.sessions.difference(*in_use):
+                self._nursery.fork_helper(partial(_kill, worker.name, left))
+        self._dead.clear()
+
+    @property
+    def sessions(self) -> set[Session]:
+        """Those of the dead, as long as nobody has been sent to end them."""
+        return set().union(*(worker.sessions for worker in self._dead))
 
     def end_left_over(self, ledger: Ledger) -> None:
         """The same for what a daemon has left that was killed with all its workers."""

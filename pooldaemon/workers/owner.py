@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pooldaemon.sessions import Session
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.crew import Crew
 from pooldaemon.workers.handle import WorkerDeath
@@ -49,9 +50,12 @@ class Owner:
     directory: str = "."
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    def look(self, crew: Crew, phase: Phase, now: float) -> None:
-        """Called at the end of every round of the main loop."""
+    def look(self, crew: Crew, left: set[Session], phase: Phase, now: float) -> None:
+        """Called at the end of every round of the main loop.
+
+        :param left: sessions of the dead.
+        """
         if self.ledger:
-            self.ledger.write(crew.sessions)
+            self.ledger.write(crew.sessions | left)
         status = f"{phase.value}, {crew.ready} of {crew.size} workers ready"
         self.vitals.beat(status, alive=crew.is_alive(now))

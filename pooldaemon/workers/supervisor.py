@@ -155,12 +155,13 @@ class Supervisor:
                 self._guard.judge(worker, now)
         if self._phase is Phase.RUNNING:
             self._look_at_the_whole(now)
-        if self._reload.has_passed(now):
-            self._hand_over()
         if self._phase is not Phase.DRAINING:
             # A broken set-up must not fork a storm: until one worker is ready, one tries.
             self._crew.fill(now, one_at_a_time=self._phase is Phase.STARTING)
-        self._owner.look(self._crew, self._phase, now)
+        self._guard.end_sessions(self._crew.workers.values(), now)
+        if self._guard.end_at == NEVER and self._reload.has_passed(now):
+            self._hand_over()
+        self._owner.look(self._crew, self._guard.sessions, self._phase, now)
 
     def _channels(self) -> list[int]:
         receivers = [worker.receiver for worker in self._crew.workers.values()]
@@ -210,7 +211,8 @@ class Supervisor:
         return self._phase is Phase.DRAINING and not self._crew.workers
 
     def _pause(self, now: float) -> float:
-        due = [now + TICK, *(worker.kill_at for worker in self._crew.workers.values())]
+        due = [now + TICK, self._guard.end_at]
+        due += [worker.kill_at for worker in self._crew.workers.values()]
         if not (self._phase is Phase.STARTING and self._crew.workers):
             due.append(self._crew.next_start())
         return max(0.0, min(due) - now)
@@ -228,10 +230,10 @@ class Supervisor:
                 error = self.scale(max(1, self._crew.size - 1))
             case signal.SIGUSR1:
                 logfiles.reopen()
-                self._tell_workers(number)
+                self._crew.signal(number)
             case signal.SIGUSR2:
                 logger.warning("SIGUSR2: the workers log their stacks")
-                self._tell_workers(number)
+                self._crew.signal(number)
             case _:
                 hurry = number is signal.SIGQUIT or self._told_to_stop
                 self._stop(number.name, now, hurry=hurry)
@@ -247,12 +249,6 @@ class Supervisor:
             logger.info("%s: draining, for up to %g s", who, seconds)
             self._drain(now + seconds)
         self._told_to_stop = True
-
-    def _tell_workers(self, number: signal.Signals) -> None:
-        for worker in self._crew.workers.values():
-            # One that boots may have no handler yet, and would die of it.
-            if worker.was_ready:
-                worker.signal(number)
 
     def scale(self, size: int) -> str | None:
         """Have *size* workers from now on; those that are too many drain. Returns why not."""
@@ -354,7 +350,7 @@ class Supervisor:
         except Exception:
             logger.exception("worker_died failed")
         if death.status != statuses.OK:
-            self._guard.end_sessions(worker, self._crew.workers.values())
+            self._guard.note_dead(worker, now)
         if self._phase is Phase.DRAINING:
             self._bury_at_end(worker, death)
         elif self._phase is Phase.STARTING:
