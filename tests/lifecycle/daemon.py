@@ -79,6 +79,12 @@ class Daemon:
     def workers(self) -> set[int]:
         return {child.pid for child in processes.children(self.process.pid) if child.state != "Z"}
 
+    def members(self) -> list[processes.Process]:
+        """Return its processes, those without a parent and those not reaped included."""
+        # Zombies have no environment, those who left the session no mark in it: look for both.
+        marked = processes.with_variable(VARIABLE, str(self.directory))
+        return [p for p in processes.every() if p.session in self._sessions or p.pid in marked]
+
     def wait_for(
         self, kind: str, count: int = 1, timeout: float = TIMEOUT, **values: Any
     ) -> list[dict[str, Any]]:
@@ -128,7 +134,7 @@ class Daemon:
 
     def leaves_nothing(self, timeout: float = 2.0) -> None:
         """No process, zombies included, no pidfile, no session on the server."""
-        wait_until(lambda: not self._left(), timeout, "processes are left")
+        wait_until(lambda: not self.members(), timeout, "processes are left")
         assert not [path for path in self._pidfiles if path.is_file()]
         # The server lets go of a session a little after its client.
         wait_until(lambda: not self.database.sessions(), timeout, "sessions are left")
@@ -158,10 +164,5 @@ class Daemon:
         # A launcher that has detached its daemon ends with 0.
         assert not status, f"the daemon has ended with {status}\n{self.err}"
 
-    def _left(self) -> list[processes.Process]:
-        """Zombies have no environment, those who left the session no mark in it: look for both."""
-        marked = processes.with_variable(VARIABLE, str(self.directory))
-        return [p for p in processes.every() if p.session in self._sessions or p.pid in marked]
-
     def _living(self) -> set[int]:
-        return {process.pid for process in self._left() if process.state != "Z"}
+        return {process.pid for process in self.members() if process.state != "Z"}

@@ -149,8 +149,9 @@ def test_the_row_locks_of_a_worker_that_was_killed_in_a_statement_are_gone_withi
 
 
 @pytest.mark.mysql
-def test_a_new_start_ends_what_a_daemon_left_that_was_killed_with_its_workers(
-    start_work: StartDaemon, mysql: MySQLDatabase, tmp_path: Path
+@pytest.mark.parametrize("killed_too", ["its workers", "nobody"])
+def test_a_new_start_ends_what_a_daemon_left_that_was_killed(
+    start_work: StartDaemon, mysql: MySQLDatabase, tmp_path: Path, killed_too: str
 ) -> None:
     mysql.query("CREATE TABLE entry (number INTEGER PRIMARY KEY) ENGINE=InnoDB")
     mysql.query("INSERT INTO entry VALUES (1)")
@@ -163,7 +164,8 @@ def test_a_new_start_ends_what_a_daemon_left_that_was_killed_with_its_workers(
     )
     noted = pidfile.with_name("daemon.pid.sessions")
     wait_until(noted.exists, 5, "the session written down")
-    for pid in (killed.process.pid, *killed.workers):
+    workers = killed.workers if killed_too == "its workers" else ()
+    for pid in (killed.process.pid, *workers):
         os.kill(pid, signal.SIGKILL)
     killed.process.wait()
     started = time.monotonic()
@@ -174,6 +176,7 @@ def test_a_new_start_ends_what_a_daemon_left_that_was_killed_with_its_workers(
     daemon.wait_for_log("the last daemon: ended the sessions")
     daemon.wait_for("unit")
     daemon.stop()
+    killed.leaves_nothing()
     assert not noted.exists()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pooldaemon.workers.crew import LIVELY
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT
 from tests.lifecycle.databases import SQLiteDatabase
@@ -35,9 +36,10 @@ class Systemd:
             return self.messages
 
     def wait_for(self, message: str, count: int = 1) -> None:
-        wait_until(
-            lambda: sum(m.startswith(message) for m in self.look()) >= count, TIMEOUT, message
-        )
+        wait_until(lambda: self.count(message) >= count, TIMEOUT, message)
+
+    def count(self, message: str) -> int:
+        return sum(m.startswith(message) for m in self.look())
 
     def steps(self) -> list[str]:
         return [m.partition("\n")[0] for m in self.look() if not m.startswith(("STATUS", "WATCH"))]
@@ -95,6 +97,25 @@ def test_a_supervisor_that_hangs_gives_no_sign_of_life(
     systemd.wait_for("WATCHDOG=1", messages)
     daemon.stop()
     assert not health.exists()
+
+
+def test_workers_that_all_hang_give_no_sign_of_life_and_one_that_works_is_enough(
+    start_work: StartDaemon, sqlite: SQLiteDatabase, systemd: Systemd
+) -> None:
+    daemon = start_work(sqlite, "idle", "--processes", "2")
+    systemd.wait_for("READY=1")
+    workers = daemon.workers
+    for worker in workers:
+        freeze(worker)
+    frozen = time.monotonic()
+    wait_until(lambda: time.monotonic() > frozen + LIVELY, LIVELY + 5, "time to pass")
+    fed = systemd.count("WATCHDOG=1")
+    wait_until(lambda: time.monotonic() > frozen + LIVELY + 2.5, 5, "time to pass")
+    assert systemd.count("WATCHDOG=1") == fed
+    os.kill(workers.pop(), signal.SIGCONT)
+    systemd.wait_for("WATCHDOG=1", fed + 1)
+    os.kill(workers.pop(), signal.SIGCONT)
+    daemon.stop()
 
 
 def test_the_health_file_is_young_while_workers_live(

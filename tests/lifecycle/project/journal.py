@@ -1,4 +1,4 @@
-"""What daemon and test tell each other: events in a file, and a gate that the test opens."""
+"""What daemon and test tell each other: events in a file, a gate that opens, and orders."""
 
 import json
 import os
@@ -16,6 +16,7 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._events = directory / "events"
         self._gate = directory / "gate"
+        self._orders = directory / "orders"
 
     def note(self, kind: str, **values: Any) -> None:
         thread = threading.current_thread().name
@@ -43,6 +44,20 @@ class Journal:
         """The daemon's side; deaf to everything else, as work in a C library is."""
         while not self._gate.exists():
             time.sleep(0.01)
+
+    def order(self, what: str) -> None:
+        """Have one thread of the daemon do something, once."""
+        self._orders.mkdir(exist_ok=True)
+        (self._orders / what).touch()
+
+    def take_order(self, what: str) -> bool:
+        """The daemon's side."""
+        try:
+            (self._orders / what).unlink()
+        except FileNotFoundError:
+            return False
+        self.note(what)
+        return True
 
 
 def journal() -> Journal:

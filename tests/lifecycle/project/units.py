@@ -106,6 +106,15 @@ def tell_version(ctx: WorkContext) -> None:
     journal().note("ended", version=code.version)
 
 
+def query_in_version(ctx: WorkContext) -> bool:
+    """There is always more to do."""
+    journal().note("began", version=code.version)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT SLEEP(0.02)")
+    journal().note("ended", version=code.version)
+    return True
+
+
 def tell_progress(ctx: WorkContext) -> None:
     for done in range(31):
         ctx.progress(done, 120)
