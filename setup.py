@@ -55,7 +55,13 @@ setup(
             "gevent>=24.10",
             "uvicorn>=0.30",
         ],
-        "bench": [*MYSQL, *EXAMPLE, "django-db-connection-pool>=1.2.6", "matplotlib>=3.9"],
+        "bench": [
+            *MYSQL,
+            *EXAMPLE,
+            *SERVERS,
+            "django-db-connection-pool>=1.2.6",
+            "matplotlib>=3.9",
+        ],
         # Up to a bound: a linter's new release must not turn a clean tree red.
         "lint": [
             *PYTEST,  # mypy reads the tests' helpers

@@ -15,6 +15,8 @@ PACKAGES = (
     "SQLAlchemy",
     "mysqlclient",
     "django-db-connection-pool",
+    "gunicorn",
+    "celery",
 )
 
 

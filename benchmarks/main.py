@@ -35,6 +35,7 @@ CASES = (
     "restart",
     "deliveries",
     "forks",
+    "respawn",
 )
 
 

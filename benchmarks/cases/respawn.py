@@ -1,0 +1,70 @@
+"""A worker dies: how soon the next one works, and what workers cost in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+
+from benchmarks.bench import Bench
+from benchmarks.masters import OURS, THREADS, Master, everybody, started
+from benchmarks.measure import interleave
+from benchmarks.result import Bars, Result
+
+WORKERS = 4
+UNITS = 5
+"""That each worker has done before it is looked at."""
+
+SECTION = "Workers"
+RESPAWN = "ms from death to work"
+MEMORY = "MiB per worker"
+
+
+def run(bench: Bench) -> Result:
+    rounds = bench.rounds(10)
+    result = Result(
+        "A worker dies",
+        "Everybody runs the same Django project, the example's, on our backend; the unit of work "
+        "is one query. The only worker ends itself with SIGKILL in the middle of a unit, and there "
+        "is more work at once; the time runs from there to the end of its successor's first unit. "
+        f"Memory is the proportional set size of {WORKERS} workers that have worked: pages "
+        "that processes share count by halves, thirds and so on. "
+        f"Workers with threads have {THREADS} of them. "
+        "Celery's broker needs no service: it is a directory, looked at 100 times a second.",
+        rounds,
+        notes=[
+            "pooldaemon makes a worker that dies again within a minute wait, the others do not."
+        ],
+        plots=[Bars(RESPAWN), Bars(MEMORY)],
+    )
+
+    def measure(master: Master) -> Mapping[str, float]:
+        return {RESPAWN: _respawn(bench, master), MEMORY: _memory(bench, master)}
+
+    masters = everybody()
+    for master, values in zip(masters, interleave(masters, rounds, measure), strict=True):
+        result.add(SECTION, master.label, values)
+    for column in (RESPAWN, MEMORY):
+        for master in masters[1:]:
+            result.compare(SECTION, OURS, master.label, column, at_most=1.0)
+    return result
+
+
+def _respawn(bench: Bench, master: Master) -> float:
+    with started(master, 1, bench.target) as running:
+        running.work_of(1, UNITS)
+        return running.replace() * 1000
+
+
+def _memory(bench: Bench, master: Master) -> float:
+    with started(master, WORKERS, bench.target) as running:
+        return mean(_proportional(pid) for pid in running.work_of(WORKERS, UNITS))
+
+
+def _proportional(pid: int) -> float:
+    """MiB, each page divided by the number of processes that have it."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "Pss":
+            return int(value.split()[0]) / 1024
+    raise RuntimeError("the system does not tell a process' memory")

@@ -1,0 +1,1 @@
+"""A Django project for everything that runs one in worker processes."""
