@@ -16,9 +16,12 @@ WITH_DATABASE := $(if $(DATABASE_URL),,$(BIN)/python scripts/throwaway_mariadb.p
 INTERPRETER := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3] + sys.base_prefix.replace("/", "-"))')
 ENVIRONMENT := $(VENV)/.python-$(INTERPRETER)
 
+flakes: RUNS ?= 50
+flakes: ARGS ?= tests/lifecycle --numprocesses=4
+
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-database lint format docs bench conformance wheel clean mysql-client mysql-server
+.PHONY: help demo test test-database flakes lint format docs bench conformance wheel clean mysql-client mysql-server
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +34,10 @@ test: mysql-server $(VENV)/.with-test lint  ## lint, then all tests, on a throw-
 
 test-database: mysql-server $(VENV)/.with-test  ## only the tests that use the database
 	@$(WITH_DATABASE) $(BIN)/python scripts/run_tests.py --database
+
+flakes: mysql-server $(VENV)/.with-test  ## the daemon's tests RUNS=50 times, until one fails; ARGS="tests/lifecycle -k reload"
+	@$(WITH_DATABASE) sh -c 'for run in $$(seq $(RUNS)); do \
+		echo "run $$run of $(RUNS)"; $(BIN)/python -m pytest -q -x $(ARGS) || exit; done'
 
 lint: $(VENV)/.with-lint  ## format, style, types, layers
 	@$(BIN)/ruff format --check --quiet .
