@@ -191,15 +191,15 @@ class Chaos:
         return [p for p in members if p.state == "Z" or p.parent not in parents]
 
 
-def explain(attempt: Attempt, chaos: Chaos) -> str | None:
-    """Why an attempt that had its answer was not recorded."""
+def explain(attempt: Attempt, chaos: Chaos, broken: set[int]) -> str | None:
+    """Why an attempt that had its answer was not recorded.
+
+    :param broken: workers that a signal has ended.
+    """
     if attempt.recorded:
         return None
     if attempt.failed is None:
-        broken = set().union(*(daemon.broken_workers() for daemon in chaos.daemons))
-        if attempt.cut_off and attempt.pid in broken | chaos.killed.keys():
-            return "its worker was killed"
-        return None
+        return "its worker was killed" if attempt.cut_off and attempt.pid in broken else None
     if any(began <= attempt.failed and attempt.began <= end for began, end in chaos.outages):
         return "the database was away"
     if chaos.killed.get(attempt.pid, attempt.failed) < attempt.failed:
@@ -226,13 +226,15 @@ def test_whatever_is_killed_no_delivery_is_lost_and_every_repetition_is_explaine
         assert not list(tmp_path.glob("daemon.pid*"))
         assert deliveries.all() == deliveries.delivered() == receiver.attempts.keys()
     noted: dict[tuple[int, int], Attempt] = {}
+    broken = {*chaos.killed}
     for daemon in chaos.daemons:
         noted |= noted_attempts(daemon)
+        broken |= daemon.broken_workers()
     explained: Counter[str] = Counter()
     for delivery, numbers in receiver.attempts.items():
         assert len(set(numbers)) == len(numbers), "an attempt was made twice"
         for number in sorted(numbers)[:-1]:
-            reason = explain(noted[delivery, number], chaos)
+            reason = explain(noted[delivery, number], chaos, broken)
             assert reason, f"delivery {delivery}: {noted[delivery, number]} was repeated"
             explained[reason] += 1
     logger.info("%d deliveries, %s; repeated: %s", len(receiver.attempts), chaos.made, explained)
