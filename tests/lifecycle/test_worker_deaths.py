@@ -33,8 +33,8 @@ def test_a_killed_worker_is_replaced_at_once_and_then_after_a_growing_delay(
         assert replacement["worker"] == "worker-1"
         delays.append(replacement["time"] - killed)
         assert daemon.log_lines("worker-1", str(victim), "SIGKILL")
-    # Doubling, and shortened by half at most: without growth the second could be shorter.
     assert len(daemon.log_lines("another one starts now")) == 1
+    # Doubling, and shortened by half at most: without growth the last could be shorter.
     assert delays[1] >= FIRST_DELAY / 2 - UNDER_WAY
     assert delays[2] >= FIRST_DELAY - UNDER_WAY
     daemon.wait_for("started", 4)
