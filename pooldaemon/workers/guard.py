@@ -15,7 +15,7 @@ from pooldaemon.workers.nursery import Nursery
 logger = logging.getLogger("pooldaemon.supervisor")
 
 
-SUCCESSOR_FIRST = 0.3
+SUCCESSOR_FIRST = 0.2
 """Seconds for which a dead worker's sessions are left alone while another one boots: to end them
 takes as much of the processor, and there is work that waits."""
 
