@@ -183,6 +183,7 @@ class Launcher:
             ledger=ledger,
             vitals=Vitals(os.environ, self._options["health_file"].value),
             directory=self._directory,
+            sender=type(self._command),
             about=self._describe(),
         )
         supervisor = Supervisor(self._config, owner, told)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pooldaemon import signals
 from pooldaemon.sessions import Session
+from pooldaemon.workers.announce import announce
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.crew import Crew
 from pooldaemon.workers.handle import WorkerDeath
@@ -15,6 +18,8 @@ from pooldaemon.workers.nursery import RunWorker
 from pooldaemon.workers.phase import Phase
 from pooldaemon.workers.reload import Handover
 from pooldaemon.workers.vitals import Vitals
+
+logger = logging.getLogger("pooldaemon.supervisor")
 
 
 def _nothing(*args: object) -> None:
@@ -36,6 +41,7 @@ class Owner:
     :ivar ledger: where the workers' sessions are written down.
     :ivar vitals: given signs of life.
     :ivar directory: where the command was started: paths on its command line may be relative.
+    :ivar sender: of the signals, the command's class.
     :ivar about: what ``status`` tells beside the supervisor's own state.
     """
 
@@ -48,7 +54,28 @@ class Owner:
     ledger: Ledger | None = None
     vitals: Vitals = field(default_factory=lambda: Vitals({}))
     directory: str = "."
+    sender: type = object
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def ready(self) -> None:
+        """All workers are ready, at the start or after a reload."""
+        self.vitals.ready()
+        announce(signals.daemon_ready, self.sender)
+
+    def reloading(self) -> None:
+        self.vitals.reloading()
+        announce(signals.daemon_reloading, self.sender)
+
+    def stopping(self) -> None:
+        self.vitals.stopping()
+        announce(signals.daemon_stopping, self.sender)
+
+    def died(self, death: WorkerDeath) -> None:
+        try:
+            self.on_death(death)
+        except (Exception, SystemExit):
+            logger.exception("worker_died failed")
+        announce(signals.worker_died, self.sender, death=death)
 
     def look(self, crew: Crew, left: set[Session], phase: Phase, now: float) -> None:
         """Called at the end of every round of the main loop.

@@ -263,7 +263,7 @@ class Supervisor:
 
     def _drain(self, kill_at: float) -> None:
         if self._phase is not Phase.DRAINING:
-            self._owner.vitals.stopping()
+            self._owner.stopping()
         self._phase = Phase.DRAINING
         self._kill_at = min(self._kill_at, kill_at)
         self._crew.close_vacancies()
@@ -284,11 +284,11 @@ class Supervisor:
             return
         if not self._announced:
             self._announced = True
-            self._owner.vitals.ready()
             self._owner.on_ready()
+            self._owner.ready()
         if self._reload.state is ReloadState.ROLLING and not self._crew.outdated():
             self._reload.finish()
-            self._owner.vitals.ready()
+            self._owner.ready()
         if self._config.until_idle and self._all_idle():
             # A worker tells before it takes work. What one has told while another's channel was
             # being read is read now.
@@ -326,12 +326,12 @@ class Supervisor:
             "workers": [worker.hand_over() for worker in workers],
         }
         descriptors = [*self._nursery.lifeline, *(w.receiver.descriptor for w in workers)]
-        self._owner.vitals.reloading()
+        self._owner.reloading()
         try:
             self._owner.hand_over(Handover(state, descriptors))
         except OSError as error:
             self._reload.fail(f"{sys.executable}: {error.strerror}")
-            self._owner.vitals.ready()
+            self._owner.ready()
 
     def _lost_terminal(self) -> bool:
         """Whether it was started from a terminal that is gone: then HUP is the kernel's."""
@@ -345,10 +345,7 @@ class Supervisor:
             self.history.append(str(worker))
         if death.status != statuses.OK:
             self._last_death = str(death)
-        try:
-            self._owner.on_death(death)
-        except Exception:
-            logger.exception("worker_died failed")
+        self._owner.died(death)
         if death.status != statuses.OK:
             self._guard.note_dead(worker, now)
         if self._phase is Phase.DRAINING:

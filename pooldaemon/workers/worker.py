@@ -20,11 +20,13 @@ from typing import Any, Protocol
 
 from django.db import connections
 
+from pooldaemon import signals
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.connections import auto_close_db, close_pool, limit_connections, peak_connections
 from pooldaemon.sessions import SessionLog
 from pooldaemon.workers import logfiles, memory, statuses
 from pooldaemon.workers.activity import Activity
+from pooldaemon.workers.announce import announce
 from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.lifespan import Lifespan
@@ -124,6 +126,7 @@ class Worker:
     def _run(self) -> int:
         if not self._boot():
             return statuses.BOOT_FAILED
+        announce(signals.worker_ready, type(self._job), worker=self.info)
         self._heed_signals()
         # Before the first unit: a worker that dies of it has died at work.
         self._sender.send("ready")
@@ -132,6 +135,7 @@ class Worker:
         threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
         self._watch(threads)
         self._report()
+        announce(signals.worker_exiting, type(self._job), worker=self.info)
         self._call_hook(self._job.worker_exit)
         return statuses.OK
 
@@ -226,5 +230,5 @@ class Worker:
     def _call_hook(self, hook: Callable[[WorkerInfo], None]) -> None:
         try:
             hook(self.info)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("%s: %s failed", self.info.name, hook.__name__)

@@ -40,13 +40,17 @@ def test_what_the_supervisor_has_loaded_is_kept_from_the_workers_collector(
 
 
 @pytest.mark.parametrize("hook", ["worker_exit", "worker_died"])
+@pytest.mark.parametrize(
+    ("deed", "error"),
+    [("fail", "LookupError: the hook's own mistake"), ("leave", "SystemExit: the hook leaves")],
+)
 def test_a_hook_that_raises_at_the_end_is_logged_and_stops_nothing(
-    start_work: StartDaemon, sqlite: SQLiteDatabase, hook: str
+    start_work: StartDaemon, sqlite: SQLiteDatabase, hook: str, deed: str, error: str
 ) -> None:
-    daemon = start_work(sqlite, "idle", "--until-idle", f"--in-{hook}", "fail")
+    daemon = start_work(sqlite, "idle", "--until-idle", f"--in-{hook}", deed)
     daemon.ends_with(0)
     assert daemon.log_lines(hook, "failed")
-    assert "LookupError: the hook's own mistake" in daemon.err
+    assert error in daemon.err
 
 
 def test_a_setup_that_raises_ends_the_daemon_before_any_worker(

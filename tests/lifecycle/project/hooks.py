@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.db import connection, transaction
 
-from tests.lifecycle.project import code
+from tests.lifecycle.project import code, receivers
 from tests.lifecycle.project.journal import journal
 
 
@@ -19,6 +19,18 @@ def connect() -> None:
 def connect_in_open_atomic() -> None:
     transaction.atomic().__enter__()
     connect()
+
+
+def connect_receivers() -> None:
+    receivers.connect(receivers.note)
+
+
+def connect_failing_receivers() -> None:
+    receivers.connect(receivers.fail)
+
+
+def connect_leaving_receivers() -> None:
+    receivers.connect(receivers.leave)
 
 
 def report_sessions() -> None:
