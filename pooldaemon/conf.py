@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import NoneType
 from typing import Any
@@ -62,7 +62,37 @@ class Choice:
         return any(type(value) is type(other) and value == other for other in self.values)
 
 
-Rule = Number | Choice
+ALL = "*"
+"""Among numbers by database: for all that are not named."""
+
+PerDatabase = Mapping[str, int]
+"""A number for each database, by alias. One that is not there has none."""
+
+
+@dataclass(frozen=True)
+class NumberPerDatabase:
+    """A number for all databases, or a dict of one for each that it names."""
+
+    number: Number
+
+    def __str__(self) -> str:
+        return f"{self.number}, or a dict of them by database, {ALL!r} for all others"
+
+    def accepts(self, value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return bool(value) and all(
+                isinstance(alias, str) and number is not None and self.number.accepts(number)
+                for alias, number in value.items()
+            )
+        return self.number.accepts(value)
+
+
+def of_database(numbers: PerDatabase, alias: str) -> int | None:
+    """The number that holds for the database *alias*."""
+    return numbers.get(alias, numbers.get(ALL))
+
+
+Rule = Number | NumberPerDatabase | Choice
 
 
 def nearest(given: str, valid: Iterable[str]) -> str:
@@ -96,8 +126,8 @@ class DaemonConfig:
 
     :param processes: worker processes.
     :param threads: threads in each of them.
-    :param max_connections: cap of every pool in each worker; ``None``: what the pools' settings
-        say.
+    :param max_connections: caps of the pools in each worker, by database; where there is none,
+        what the pool's settings say.
     :param total_connections: of the whole daemon per database, divided among the workers;
         ``None``: no such limit.
     :param strict: refuse to start if the server allows fewer connections than the workers may open.
@@ -117,7 +147,7 @@ class DaemonConfig:
 
     processes: int = 1
     threads: int = 4
-    max_connections: int | None = None
+    max_connections: PerDatabase = field(default_factory=dict)
     idle_interval: float = 1.0
     graceful_timeout: float = 30.0
     boot_timeout: float = 60.0
@@ -133,10 +163,10 @@ class DaemonConfig:
     strict: bool = False
 
 
-DAEMON_RULES = {
+DAEMON_RULES: dict[str, Rule] = {
     "processes": Number(1, 1000, whole=True),
     "threads": Number(1, 10_000, whole=True),
-    "max_connections": Number(1, MAX_CONNECTIONS, whole=True, also=(None,)),
+    "max_connections": NumberPerDatabase(Number(1, MAX_CONNECTIONS, whole=True, also=(None,))),
     # One for each worker, and one beside.
     "total_connections": Number(2, MAX_CONNECTIONS, whole=True, also=(None,)),
     "idle_interval": Number(0.01, MAX_SECONDS),
@@ -165,7 +195,7 @@ class ProcessConfig:
     max_process_connections: int | None = None
 
 
-PROCESS_RULES = {
+PROCESS_RULES: dict[str, Rule] = {
     "max_pools": Number(1, 100_000, whole=True),
     "max_process_connections": Number(1, MAX_CONNECTIONS, whole=True, also=(None,)),
 }

@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from pooldaemon.conf import PerDatabase
 from pooldaemon.pool import handle
 from pooldaemon.pool.registry import registry
 from pooldaemon.stats import PoolStats
@@ -239,15 +240,15 @@ def close_pool(alias: str | None = None) -> None:
         close()
 
 
-def limit_connections(maximum: int | None) -> None:
-    """Give every pool of this process a hard cap of *maximum*, whatever the settings say.
+def limit_connections(limits: PerDatabase) -> None:
+    """Give the pools of this process hard caps, whatever the settings say.
 
     Closes the pools that are open; meant for the start of a process.
 
-    :param maximum: 1 or more; ``None`` goes back to the settings.
+    :param limits: by database; where there is none, the settings count. Each 1 or more.
     """
     give_back()
-    registry.limit(maximum)
+    registry.limit(limits)
 
 
 def unpooled_aliases() -> list[str]:

@@ -10,12 +10,13 @@ import socket
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connections
 from django.db.backends.signals import connection_created
 
+from pooldaemon.conf import ALL, PerDatabase
 from pooldaemon.connections import (
     auto_close_db,
     close_pool,
@@ -99,7 +100,7 @@ def kill(
     :raises django.db.DatabaseError: the server can't be asked.
     """
     what = "QUERY" if statement_only else "CONNECTION"
-    with _briefly(1):
+    with _briefly({ALL: 1}):
         return [
             session
             for alias in sorted({session.alias for session in sessions})
@@ -108,9 +109,9 @@ def kill(
 
 
 @contextmanager
-def _briefly(maximum: int | None) -> Iterator[None]:
-    """Open pools, with this limit, and take leave of their servers."""
-    limit_connections(maximum)
+def _briefly(limits: PerDatabase) -> Iterator[None]:
+    """Open pools, with these limits, and take leave of their servers."""
+    limit_connections(limits)
     try:
         with auto_close_db():
             yield
@@ -163,18 +164,37 @@ def _server_start(cursor: Any) -> float:
     return time.time() - int(cursor.fetchone()[1])
 
 
-def server_limits(alias: str, maximum: int | None) -> tuple[str, int | None, str, int]:
-    """What a MySQL server allows beside what this process' pool may open, if limited to *maximum*.
+class Room(NamedTuple):
+    """What one database's pool may open, and what its server allows.
 
-    :returns: the alias, the pool's cap (``None``: it has none), the server variable that is the
-        tightest, and its value.
-    :raises django.db.DatabaseError: the server can't be asked.
+    :ivar server: names it, whatever host the settings say.
+    :ivar pool: a number that databases have in common which share a pool.
+    :ivar cap: of the pool; ``None``: it has none.
+    :ivar max_user_connections: for the account; 0: no limit.
     """
-    with _briefly(maximum), connections[alias].cursor() as cursor:
-        cursor.execute("SELECT @@max_connections, @@max_user_connections")
-        of_server, of_account = cursor.fetchone()
-        pool = getattr(connections[alias], "pool", None)
-        cap = pool.stats().cap if pool else None
-    if 0 < of_account < of_server:  # 0: no limit
-        return alias, cap, "max_user_connections", of_account
-    return alias, cap, "max_connections", of_server
+
+    alias: str
+    server: str
+    account: str
+    pool: int
+    cap: int | None
+    max_connections: int
+    max_user_connections: int
+
+
+def ask_for_room(aliases: Collection[str], limits: PerDatabase) -> Iterator[Room]:
+    """Ask the MySQL servers of these databases, as far as they are pooled and answer.
+
+    :param limits: of the pools, as for :func:`pooldaemon.connections.limit_connections`.
+    """
+    with _briefly(limits):
+        for alias in aliases:
+            # Whatever is wrong, the first worker tells it better.
+            with suppress(Exception), connections[alias].cursor() as cursor:
+                cursor.execute(
+                    "SELECT CONCAT(@@hostname, ':', @@port), CURRENT_USER(), "
+                    "@@max_connections, @@max_user_connections"
+                )
+                server, account, *allowed = cursor.fetchone()
+                if (pool := getattr(connections[alias], "pool", None)) is not None:
+                    yield Room(alias, server, account, id(pool), pool.stats().cap, *allowed)

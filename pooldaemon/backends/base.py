@@ -170,6 +170,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def _find_pool(self) -> ManagedPool | None:
         if (config := self.check_pool_settings()) is None:
             return None
+        config = registry.limited(self.alias, config)
         settings = self.settings_dict
         options = {name: value for name, value in settings["OPTIONS"].items() if name != "pool"}
         key = PoolKey(

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
 
-from pooldaemon.conf import DaemonConfig, check_settings
+from pooldaemon.conf import ALL, DaemonConfig, check_settings, of_database
 from pooldaemon.connections import unpooled_aliases
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.management.actions import LAUNCHING, Action, Operator, read_action
@@ -35,6 +35,7 @@ from pooldaemon.management.options import (
     config_of,
     name_of,
     read_options,
+    shown,
 )
 from pooldaemon.management.systemd import unit_file
 from pooldaemon.workers import statuses
@@ -60,8 +61,9 @@ class BaseDaemonCommand(BaseCommand):
     threads: int = 4
     """Threads in each, 1 or more. Choose it for your work: threads that wait for a connection
     or for a slow service cost little."""
-    max_connections: int | None = None
-    """Cap of every pool in each worker, 1 or more. ``None``: the pools' own settings."""
+    max_connections: int | Mapping[str, int] | None = None
+    """Cap of every pool in each worker, 1 or more; or a dict of caps by database, ``"*"`` for all
+    others. ``None``: the pools' own settings."""
     total_connections: int | None = None
     """Connections of the whole daemon per database, divided among its workers."""
     idle_interval: float = 1.0
@@ -185,12 +187,14 @@ class BaseDaemonCommand(BaseCommand):
             if config.strict:
                 raise CommandError(f"--strict: {excess}")
             self.stderr.write(self.style.WARNING(excess))
-        for name in ("max_connections", "total_connections"):
-            value = options[name].value
-            if value is not None and (aliases := unpooled_aliases()):
+        limited = {"max_connections": config.max_connections}
+        if config.total_connections is not None:
+            limited["total_connections"] = {ALL: config.total_connections}
+        for name, numbers in limited.items():
+            if aliases := [one for one in unpooled_aliases() if of_database(numbers, one)]:
                 self.stderr.write(
                     self.style.WARNING(
-                        f"{name}={value} does not hold for {', '.join(aliases)}: "
-                        "these databases are not pooled"
+                        f"{name}={shown(options[name].value)} does not hold for "
+                        f"{', '.join(aliases)}: these databases are not pooled"
                     )
                 )

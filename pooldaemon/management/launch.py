@@ -17,7 +17,7 @@ from django.core.management.base import CommandError, OutputWrapper
 from django.core.management.color import Style
 from django.db import connections
 
-from pooldaemon.conf import DaemonConfig
+from pooldaemon.conf import ALL, DaemonConfig, PerDatabase
 from pooldaemon.connections import close_pool
 from pooldaemon.management.actions import socket_of
 from pooldaemon.management.logs import open_log
@@ -127,7 +127,7 @@ class Launcher:
         info = WorkerInfo("canary", os.getpid())
         self._command.setup()
         close_pool()
-        boot(replace(self._config, max_connections=1), self._command, info)
+        boot(replace(self._config, max_connections={ALL: 1}), self._command, info)
         self._command.worker_exit(info)
         close_pool()
 
@@ -219,8 +219,8 @@ class Launcher:
         if self._control:
             self._control.close_descriptors()
 
-    def _run_worker(self, name: str, cap: int | None, sender: Sender, lifeline: int) -> int:
-        config = replace(self._config, max_connections=cap)
+    def _run_worker(self, name: str, caps: PerDatabase, sender: Sender, lifeline: int) -> int:
+        config = replace(self._config, max_connections=caps)
         return Worker(name, config, self._command, sender, lifeline).run()
 
     def _describe(self) -> dict[str, Any]:

@@ -1,62 +1,102 @@
-"""Whether the server lets the workers open as many connections as they may."""
+"""Whether servers let the workers open as many connections as they may."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from django.db import connections
 
-from pooldaemon.conf import DaemonConfig
-from pooldaemon.sessions import server_limits
+from pooldaemon.conf import DaemonConfig, PerDatabase, read_process_config
+from pooldaemon.sessions import Room, ask_for_room
 from pooldaemon.workers.budget import RESERVE, Budget
 from pooldaemon.workers.forking import fork
 from pooldaemon.workers.nursery import HELPER_TIMEOUT
 
-Limits = tuple[str, int | None, str, int]
-"""A database's alias, its pool's cap, the server's tightest limit and its name."""
-
 
 def excesses(config: DaemonConfig, databases: Sequence[str]) -> list[str]:
-    """A sentence for each database whose server allows less than the workers may open.
+    """A sentence for each limit of a server below what the workers may open there.
 
     Asked by a short-lived process, since a supervisor never has a connection. A server that does
     not answer is passed over: the first worker will tell.
+
+    :param databases: those that workers use, beside the ones that *config* names.
     """
-    aliases = [alias for alias in databases if connections[alias].vendor == "mysql"]
-    cap = Budget(config.total_connections, config.max_connections).share(config.processes)
+    caps = Budget(config.total_connections, config.max_connections).share(config.processes)
+    named = [alias for alias in connections if alias in databases or alias in caps]
+    aliases = [alias for alias in named if connections[alias].vendor == "mysql"]
     if not aliases:
         return []
+    return judge(_ask(aliases, caps), config.processes)
+
+
+def _ask(aliases: Sequence[str], caps: PerDatabase) -> list[Room]:
     read_end, write_end = os.pipe()
 
     def run() -> int:
-        signal.alarm(HELPER_TIMEOUT)
+        # The kernel's doing, not Python's: a server that hangs would keep a handler waiting.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        try:
-            found = [server_limits(alias, cap) for alias in aliases]
-        except Exception:  # noqa: BLE001 - whatever it is, the first worker tells it better
-            found = []
-        os.write(write_end, json.dumps(found).encode())
+        signal.alarm(HELPER_TIMEOUT)
+        for room in ask_for_room(aliases, caps):
+            os.write(write_end, json.dumps(room).encode() + b"\n")
         return 0
 
     pid = fork("a helper", run, lambda: os.close(read_end))
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
-        told = pipe.read()
+        told = pipe.read().splitlines()
     os.waitpid(pid, 0)
-    found: list[Limits] = json.loads(told or "[]")
-    return [sentence for limits in found if (sentence := _judge(config, *limits))]
+    return [Room(*json.loads(line)) for line in told]
 
 
-def _judge(config: DaemonConfig, alias: str, cap: int | None, name: str, limit: int) -> str | None:
-    if cap is None:
+def judge(rooms: Iterable[Room], processes: int) -> list[str]:
+    """A sentence for each limit below what so many workers may open."""
+    of_process = read_process_config().max_process_connections
+    judged = [_judge(processes, of_process, *limit) for limit in _limits(rooms)]
+    return [sentence for sentence in judged if sentence]
+
+
+Limit = tuple[str, int, list[Room]]
+"""The server's variable, its value, and the databases that it is for."""
+
+
+def _limits(rooms: Iterable[Room]) -> list[Limit]:
+    """What each server allows, and what it allows each account."""
+    found: list[Limit] = []
+    by_server = sorted(rooms, key=lambda room: room.server)
+    for _, group in groupby(by_server, key=lambda room: room.server):
+        there = list(group)
+        found.append(("max_connections", there[0].max_connections, there))
+        by_account = sorted(there, key=lambda room: room.account)
+        for _, of_account in groupby(by_account, key=lambda room: room.account):
+            own = list(of_account)
+            if limit := own[0].max_user_connections:  # 0: none
+                found.append(("max_user_connections", limit, own))
+    return found
+
+
+def _judge(
+    processes: int, of_process: int | None, name: str, limit: int, rooms: list[Room]
+) -> str | None:
+    """
+    :param of_process: the most that all pools of a process may have open together.
+    """
+    # Databases with equal settings share a pool. One without a cap may have any number.
+    caps = list({room.pool: room.cap for room in rooms}.values())
+    each, why = sum(cap or 0 for cap in caps), ""
+    if of_process is not None and (None in caps or of_process < each):
+        each, why = of_process, " (MAX_PROCESS_CONNECTIONS)"
+    if not each:
         return None
-    needed = config.processes * cap + RESERVE
+    reserve = RESERVE * len(caps)
+    needed = processes * each + reserve
     if needed <= limit:
         return None
     return (
-        f"{alias}: {config.processes} processes of {cap} connections, and {RESERVE} for helpers, "
-        f"are {needed}, but the server allows {limit} ({name})"
+        f"{', '.join(room.alias for room in rooms)}: {processes} processes of {each} "
+        f"connections{why}, and {reserve} for helpers, are {needed}, but the server allows "
+        f"{limit} ({name})"
     )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
+from django.db import connections
 
 from pooldaemon.conf import (
+    ALL,
     DAEMON_RULES,
     PATHS,
     SURROUNDINGS,
     DaemonConfig,
+    PerDatabase,
     check_value,
+    nearest,
     pooldaemon_settings,
 )
 from pooldaemon.workers.budget import RESERVE
@@ -27,13 +31,25 @@ PREFIX = "POOLDAEMON_"
 """Of environment variables."""
 
 
-ARGUMENTS: dict[str, tuple[type, str, str]] = {
+def per_database(text: str) -> int | dict[str, int]:
+    """``"4"``, or ``"4,replica=2"``, or ``"replica=2"``.
+
+    :raises ValueError: it is none of these.
+    """
+    numbers = {}
+    for part in text.split(","):
+        alias, named, number = part.rpartition("=")
+        numbers[alias.strip() if named else ALL] = int(number)
+    return numbers[ALL] if [*numbers] == [ALL] else numbers
+
+
+ARGUMENTS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "processes": (int, "N", "worker processes"),
     "threads": (int, "N", "threads in each worker process"),
     "max_connections": (
-        int,
-        "N",
-        "most database connections per worker process and database, whatever settings say",
+        per_database,
+        "[ALIAS=]N",
+        "most connections per worker process and database, or to this one, whatever settings say",
     ),
     "total_connections": (
         int,
@@ -63,7 +79,7 @@ ARGUMENTS: dict[str, tuple[type, str, str]] = {
     "max_rss": (int, "MIB", "replace a worker that uses more memory"),
     "max_age": (float, "SECONDS", "replace a worker after so long a time"),
 }
-"""Of each option: the type, what stands for it, and the help."""
+"""Of each option: what reads it, what stands for it, and the help."""
 
 
 def add_daemon_arguments(parser: CommandParser) -> None:
@@ -75,8 +91,11 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         help="run (the default: in the foreground), start (in the background), stop, "
         "restart, reload, status, or scale N; all but run need a pidfile",
     )
-    for name, (kind, metavar, text) in ARGUMENTS.items():
-        parser.add_argument(flag(name), type=kind, metavar=metavar, help=text)
+    for name, (read, metavar, text) in ARGUMENTS.items():
+        if read is per_database:
+            parser.add_argument(flag(name), action="append", metavar=metavar, help=text)
+        else:
+            parser.add_argument(flag(name), type=read, metavar=metavar, help=text)
     parser.add_argument(
         "--until-idle", action="store_true", help="end when no thread finds work any more"
     )
@@ -144,24 +163,32 @@ def read_options(command: object, given: Mapping[str, Any]) -> dict[str, Option]
 
 def _find(name: str, given: Mapping[str, Any], configured: Mapping[str, Any]) -> Option | None:
     key = name.upper()
-    if given.get(name) is not None:
-        return Option(given[name], flag(name))
+    value = given.get(name)
+    if isinstance(value, list):  # it may be given several times
+        return _read(name, ",".join(value), flag(name))
+    if value is not None:
+        return Option(value, flag(name))
     if variable := os.environ.get(f"{PREFIX}{key}"):
-        kind, origin = ARGUMENTS[name][0] if name in ARGUMENTS else str, f"{PREFIX}{key}"
-        try:
-            return Option(kind(variable), origin)
-        except ValueError:
-            return Option(variable, origin)  # to be refused by its rule
+        return _read(name, variable, f"{PREFIX}{key}")
     if key in configured:
         return Option(configured[key], f"settings.POOLDAEMON[{key!r}]")
     return None
 
 
+def _read(name: str, text: str, origin: str) -> Option:
+    read = ARGUMENTS[name][0] if name in ARGUMENTS else str
+    try:
+        return Option(read(text), origin)
+    except ValueError:
+        return Option(text, origin)  # to be refused by its rule
+
+
 def config_of(options: Mapping[str, Option], *, until_idle: bool, strict: bool) -> DaemonConfig:
     """
-    :raises CommandError: two options contradict each other.
+    :raises CommandError: an option names no database, or two contradict each other.
     """
     values = {name: options[name].value for name in DAEMON_RULES}
+    values["max_connections"] = _by_database(options["max_connections"])
     config = DaemonConfig(**values, until_idle=until_idle, strict=strict)
     total = config.total_connections
     if total is not None and config.processes + RESERVE > total:
@@ -170,6 +197,25 @@ def config_of(options: Mapping[str, Option], *, until_idle: bool, strict: bool) 
             f"it must be {config.processes + RESERVE} or more: one for each, and one for helpers."
         )
     return config
+
+
+def _by_database(option: Option) -> PerDatabase:
+    numbers = option.value
+    if not isinstance(numbers, Mapping):
+        return {} if numbers is None else {ALL: numbers}
+    for alias in numbers:
+        if alias != ALL and alias not in connections:
+            hint = nearest(alias, connections)
+            raise CommandError(f"{option.origin} names {alias!r}, which is no database.{hint}")
+    return dict(numbers)
+
+
+def shown(value: Any) -> str:
+    """An option's value as one writes it on the command line."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    texts = [str(n) if alias == ALL else f"{alias}={n}" for alias, n in value.items()]
+    return ",".join(texts)
 
 
 def name_of(command: object) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pooldaemon.management.options import shown
+
 Worker = Mapping[str, Any]
 
 COLUMNS: dict[str, Callable[[Worker], str]] = {
@@ -41,7 +43,7 @@ def daemon_table(told: Mapping[str, Any]) -> str:
         lines += ["", *_align(rows)]
     options = told["options"].items()
     rows = [["OPTION", "VALUE", "FROM"]]
-    rows += [[name, str(option["value"]), option["origin"]] for name, option in options]
+    rows += [[name, shown(option["value"]), option["origin"]] for name, option in options]
     lines += ["", *_align(rows)]
     return "\n".join(lines)
 

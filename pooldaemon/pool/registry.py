@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy.exc
 import sqlalchemy.pool
 
-from pooldaemon.conf import ProcessConfig, read_process_config
+from pooldaemon.conf import PerDatabase, ProcessConfig, of_database, read_process_config
 from pooldaemon.exceptions import PoolError, PoolRetired, PoolTimeout
 from pooldaemon.pool import forks
 from pooldaemon.pool.budget import Budget
@@ -211,10 +211,10 @@ class _ProxyLease:
 
 
 class PoolRegistry:
-    """Pools by key. Thread-safe; a forked child begins with none, and with the same limit."""
+    """Pools by key. Thread-safe; a forked child begins with none, and with the same limits."""
 
     def __init__(self) -> None:
-        self._limit: int | None = None
+        self._limits: PerDatabase = {}
         self._config: ProcessConfig | None = None
         self.epoch = 0
         """Changes when pools that were handed out are no longer to be used."""
@@ -233,7 +233,7 @@ class PoolRegistry:
         config: PoolConfig,
         build: Callable[[PoolConfig, Budget], ManagedPool],
     ) -> ManagedPool:
-        """The pool of *key*, made by *build* if there is none, within the limit if there is one.
+        """The pool of *key*, made by *build* if there is none.
 
         :raises ImproperlyConfigured: the settings for all pools are wrong.
         """
@@ -244,8 +244,7 @@ class PoolRegistry:
             if self._config is None:
                 self._config = read_process_config()
                 self._budget = Budget(self._config.max_process_connections)
-            limit = self._limit
-            pool = build(config if limit is None else config.limited_to(limit), self._budget)
+            pool = build(config, self._budget)
             self._pools[key] = pool
             surplus = len(self._pools) - self._config.max_pools
         if surplus > 0:
@@ -275,7 +274,7 @@ class PoolRegistry:
 
     def forget_process_settings(self) -> None:
         """Read the settings for all pools again; the present ones are closed and forgotten."""
-        self.limit(self._limit)
+        self.limit(self._limits)
         self._config = None
 
     def forget_settings(self) -> None:
@@ -283,13 +282,18 @@ class PoolRegistry:
         with self._lock:
             self.epoch += 1
 
-    def limit(self, connections: int | None) -> None:
-        """Give every pool, present and future, a hard cap; ``None``: what its settings say."""
+    def limited(self, alias: str, config: PoolConfig) -> PoolConfig:
+        """*config*, the settings of this database, within its limit if there is one."""
+        limit = of_database(self._limits, alias)
+        return config if limit is None else config.limited_to(limit)
+
+    def limit(self, limits: PerDatabase) -> None:
+        """Give the databases' pools hard caps, whatever settings say. Closes those there are."""
         self.close_all()
         for pool in self.all():
             pool.dialect.stop_watching()
         with self._lock:
-            self._limit = connections
+            self._limits = limits
             self._pools.clear()
             self.epoch += 1
 

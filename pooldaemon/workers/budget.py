@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pooldaemon.conf import ALL, PerDatabase, of_database
 
 RESERVE = 1
 """Connections of a budget that no worker gets: for helpers, and for the canary of a reload."""
@@ -10,27 +13,34 @@ RESERVE = 1
 
 @dataclass(frozen=True)
 class Budget:
-    """Connections per database.
-
-    :ivar total: for the whole daemon; ``None``: no limit but the workers' own.
-    :ivar each: the most for one worker; ``None``: what the pools' settings say.
+    """
+    :ivar total: connections of the whole daemon to each database; ``None``: no limit but the
+        workers' own.
+    :ivar each: the most for one worker, by database; where there is none, what the pool's settings
+        say.
     """
 
     total: int | None = None
-    each: int | None = None
+    each: PerDatabase = field(default_factory=dict)
 
     @property
     def most_workers(self) -> float:
         """How many workers it is enough for."""
         return float("inf") if self.total is None else self.total - RESERVE
 
-    def share(self, workers: int) -> int | None:
-        """The cap of one among so many."""
+    def share(self, workers: int) -> PerDatabase:
+        """The caps of one among so many."""
         if self.total is None:
             return self.each
         fair = (self.total - RESERVE) // workers
-        return fair if self.each is None else min(fair, self.each)
+        return {ALL: fair} | {alias: min(fair, number) for alias, number in self.each.items()}
 
-    def has_room(self, in_use: int, more: int) -> bool:
-        """Whether a worker may be added to those that have *in_use* together."""
-        return self.total is None or in_use + more <= self.total - RESERVE
+    def has_room(self, caps: Iterable[PerDatabase]) -> bool:
+        """Whether workers with these *caps* may live together."""
+        if self.total is None:
+            return True
+        every = list(caps)
+        return all(
+            sum(of_database(one, alias) or 0 for one in every) <= self.total - RESERVE
+            for alias in {ALL}.union(*every)
+        )

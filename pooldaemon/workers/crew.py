@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterable
 
 from pooldaemon.backoff import Backoff
+from pooldaemon.conf import PerDatabase
 from pooldaemon.sessions import Session
 from pooldaemon.workers.budget import Budget
 from pooldaemon.workers.handle import NEVER, WorkerHandle, WorkerState
@@ -51,14 +52,14 @@ class Crew:
     """So many places, and the processes in them.
 
     :param size: how many, 1 or more.
-    :param fork: starts the process of that name, with that cap of connections.
+    :param fork: starts the process of that name, with those caps of connections.
     :param budget: it has to be enough for them.
     """
 
     def __init__(
         self,
         size: int,
-        fork: Callable[[str, int | None, float], WorkerHandle],
+        fork: Callable[[str, PerDatabase, float], WorkerHandle],
         budget: Budget,
     ) -> None:
         self._fork = fork
@@ -95,7 +96,7 @@ class Crew:
         """Let those be replaced whose share of the budget is not what it should be."""
         share = self._budget.share(self.size)
         for worker in self.workers.values():
-            worker.outdated = worker.outdated or worker.cap != share
+            worker.outdated = worker.outdated or worker.caps != share
 
     @property
     def is_settled(self) -> bool:
@@ -104,8 +105,8 @@ class Crew:
         return ready and not (self._vacancies and self._has_room())
 
     def _has_room(self) -> bool:
-        in_use = sum(worker.cap or 0 for worker in self.workers.values())
-        return self._budget.has_room(in_use, self._budget.share(self.size) or 0)
+        in_use = [worker.caps for worker in self.workers.values()]
+        return self._budget.has_room([*in_use, self._budget.share(self.size)])
 
     @property
     def is_complete(self) -> bool:

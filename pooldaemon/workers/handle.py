@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pooldaemon.conf import PerDatabase
 from pooldaemon.sessions import Session
 from pooldaemon.workers import memory
 from pooldaemon.workers.channel import Receiver
@@ -105,16 +106,16 @@ class WorkerHandle:
     """One process, from its fork until it is reaped.
 
     :param started: when it was forked (monotonic clock, as all times here).
-    :param cap: the most connections it may have, per database; ``None``: as the settings say.
+    :param caps: the most connections it may have, by database.
     """
 
     def __init__(
-        self, name: str, pid: int, receiver: Receiver, started: float, cap: int | None = None
+        self, name: str, pid: int, receiver: Receiver, started: float, caps: PerDatabase
     ) -> None:
         self.name = name
         self.pid = pid
         self.started = started
-        self.cap = cap
+        self.caps = caps
         self.state = WorkerState.BOOTING
         self.receiver = receiver
         self.boot_error: str | None = None
@@ -133,7 +134,7 @@ class WorkerHandle:
         self.overdue: list[OverdueUnit] = []
         """Reported, and not yet looked at."""
         self.outdated = False
-        """To be replaced: it runs the code from before a reload, or has another cap by now."""
+        """To be replaced: it runs the code from before a reload, or has other caps by now."""
         self._oom_kills = memory.oom_kills()
 
     def hand_over(self) -> dict[str, Any]:
@@ -143,7 +144,7 @@ class WorkerHandle:
             "pid": self.pid,
             "descriptor": self.receiver.descriptor,
             "started": self.started,
-            "cap": self.cap,
+            "caps": self.caps,
             "state": self.state.value,
             "was_ready": self.was_ready,
             "retired": self.retired,
@@ -157,7 +158,7 @@ class WorkerHandle:
     def taken_over(cls, told: Mapping[str, Any], now: float) -> WorkerHandle:
         """One that the last supervisor has handed over."""
         receiver = Receiver(told["descriptor"])
-        worker = cls(told["name"], told["pid"], receiver, told["started"], told["cap"])
+        worker = cls(told["name"], told["pid"], receiver, told["started"], told["caps"])
         worker.outdated = True
         worker.state = WorkerState(told["state"])
         worker.was_ready, worker.retired = told["was_ready"], told["retired"]

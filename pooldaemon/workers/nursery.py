@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pooldaemon.conf import PerDatabase
 from pooldaemon.workers import statuses
 from pooldaemon.workers.channel import Receiver, Sender
 from pooldaemon.workers.forking import fork
@@ -19,7 +20,7 @@ HELPER_TIMEOUT = 5
 """Seconds after which a helper is ended by the kernel: its server may not answer."""
 
 
-RunWorker = Callable[[str, int | None, Sender, int], int]
+RunWorker = Callable[[str, PerDatabase, Sender, int], int]
 
 
 class Nursery:
@@ -56,7 +57,7 @@ class Nursery:
         for descriptor in self.lifeline:
             os.close(descriptor)
 
-    def fork(self, name: str, cap: int | None, now: float) -> WorkerHandle:
+    def fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
         read_end, write_end = os.pipe()
 
         def release() -> None:
@@ -64,12 +65,12 @@ class Nursery:
             self._leave_to_parent()
 
         def run() -> int:
-            return self._run_worker(name, cap, Sender(write_end), self.lifeline[0])
+            return self._run_worker(name, caps, Sender(write_end), self.lifeline[0])
 
         pid = fork(name, run, release)
         os.close(write_end)
         logger.info("%s: started as pid %d", name, pid)
-        return WorkerHandle(name, pid, Receiver(read_end), now, cap)
+        return WorkerHandle(name, pid, Receiver(read_end), now, caps)
 
     def fork_helper(self, work: Callable[[], None]) -> None:
         """Do *work* in a process of its own, which is not waited for. An error is logged."""

@@ -30,7 +30,7 @@ def _nothing(*args: object) -> None:
 class Owner:
     """Whoever runs a supervisor.
 
-    :ivar run_worker: runs in the child, with the worker's name, its cap of connections, the end of
+    :ivar run_worker: runs in the child, with the worker's name, its caps of connections, the end of
         its channel and the descriptor of its lifeline; returns its exit status.
     :ivar on_ready: called once, when all workers are ready for the first time.
     :ivar on_death: told of every worker that died.

@@ -68,8 +68,7 @@ class WorkerInfo:
 
 def boot(config: DaemonConfig, job: Job, info: WorkerInfo) -> None:
     """What makes a worker ready: its hook has run, and its databases have answered."""
-    if config.max_connections is not None:
-        limit_connections(config.max_connections)
+    limit_connections(config.max_connections)
     job.worker_init(info)
     with auto_close_db():
         for alias in job.databases:

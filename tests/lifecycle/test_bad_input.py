@@ -54,7 +54,6 @@ def test_an_option_out_of_range_is_named_with_its_value_and_what_is_valid(
     [
         ("--processes", "ten"),
         ("--threads", "1.5"),
-        ("--max-connections", ""),
         ("--idle-interval", "soon"),
     ],
 )

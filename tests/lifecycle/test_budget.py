@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.lifecycle.conftest import StartDaemon
-from tests.lifecycle.daemon import TIMEOUT
+from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import MySQLDatabase, SQLiteDatabase
 from tests.lifecycle.test_bad_input import complaint
 
@@ -53,6 +53,45 @@ def test_no_more_workers_than_connections_are_added(
     daemon.wait_for_log("SIGTTIN: its connections are enough for 2 workers")
     assert len(daemon.workers) == 2
     daemon.stop()
+
+
+def refusal(daemon: Daemon) -> str:
+    return complaint(daemon).removeprefix("CommandError: --strict: ")
+
+
+@pytest.mark.mysql
+def test_the_databases_of_one_server_count_together(
+    start_work: StartDaemon, mysql: MySQLDatabase
+) -> None:
+    mysql.query(f"ALTER USER {mysql.name}@'%' WITH MAX_USER_CONNECTIONS 8")
+    databases = {"default": mysql.settings, "replica": mysql.settings | {"TIME_ZONE": "UTC"}}
+    options = ("--processes", "2", "--strict", "--max-connections", "3")
+    daemon = start_work(mysql, "idle", *options, DATABASES=databases)
+    daemon.wait_for("unit")  # it does not use the other one
+    daemon.stop()
+    options = (*options, "--max-connections", "replica=2")
+    assert refusal(start_work(mysql, "idle", *options, DATABASES=databases)) == (
+        "default, replica: 2 processes of 5 connections, and 2 for helpers, are 12, "
+        "but the server allows 8 (max_user_connections)"
+    )
+    daemon = start_work(
+        mysql, "idle", *options, DATABASES=databases, POOLDAEMON={"MAX_PROCESS_CONNECTIONS": 3}
+    )
+    daemon.wait_for("unit")
+    daemon.stop()
+
+
+@pytest.mark.mysql
+def test_the_limit_of_a_process_counts_where_it_is_lower(
+    start_work: StartDaemon, mysql: MySQLDatabase
+) -> None:
+    mysql.query(f"ALTER USER {mysql.name}@'%' WITH MAX_USER_CONNECTIONS 8")
+    options = ("--processes", "2", "--strict", "--max-connections", "9")
+    settings = {"MAX_PROCESS_CONNECTIONS": 4}
+    assert refusal(start_work(mysql, "idle", *options, POOLDAEMON=settings)) == (
+        "default: 2 processes of 4 connections (MAX_PROCESS_CONNECTIONS), and 1 for helpers, "
+        "are 9, but the server allows 8 (max_user_connections)"
+    )
 
 
 @pytest.mark.mysql

@@ -107,6 +107,17 @@ def test_a_limit_warns_of_databases_that_are_not_pooled(
     assert "default" not in warning
 
 
+def test_a_limit_of_one_database_does_not_warn_of_another(
+    start_daemon: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    unpooled = {"ENGINE": "django.db.backends.sqlite3", "NAME": "other.sqlite3"}
+    databases = {"default": sqlite.settings, "reports": unpooled}
+    daemon = start_daemon(sqlite, "idle", "--max-connections", "default=2", DATABASES=databases)
+    daemon.wait_for("unit")
+    daemon.stop()
+    assert "not pooled" not in daemon.err
+
+
 def test_a_limit_does_not_warn_when_every_database_is_pooled(
     start_daemon: StartDaemon, sqlite: SQLiteDatabase, tmp_path: Path
 ) -> None:

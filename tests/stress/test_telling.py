@@ -35,7 +35,7 @@ def scratch(make_scratch: MakeScratch) -> Scratch:
 
 @pytest.fixture
 def alias(add_database: AddDatabase, scratch: Scratch) -> str:
-    registry.limit(None)  # no pool but that of the test
+    registry.limit({})  # no pool but that of the test
     pool = {"pool_size": 2, "timeout": 0.3, "max_waiting": 1}
     return add_database(**scratch.account.settings(OPTIONS={"pool": pool}))
 
@@ -151,7 +151,7 @@ def test_a_timeout_behind_an_abandoned_session_carries_all_of_it_too(
     add_database: AddDatabase, scratch: Scratch
 ) -> None:
     pool = {"pool_size": 1, "timeout": 0.5}
-    registry.limit(None)
+    registry.limit({})
     settings = scratch.account.settings(OPTIONS={"read_timeout": 1, "pool": pool})
     alias = add_database(**settings)
     with pytest.raises(DjangoError), connections[alias].cursor() as cursor:

@@ -38,7 +38,7 @@ def own_databases() -> Iterator[AddDatabase]:
             BaseDatabaseWrapper.close(connection)  # SQLite's own keeps a database in memory
         close_pool()
         # The pools themselves go too: a test's statistics begin at nothing.
-        registry.limit(None)
+        registry.limit({})
         for alias in added:
             del connections[alias]
             del connections.settings[alias]

@@ -7,6 +7,7 @@ from django.db import connections, transaction
 from django.utils.connection import ConnectionDoesNotExist
 
 from pooldaemon import auto_close_db, close_pool, pool_stats
+from pooldaemon.conf import ALL
 from pooldaemon.connections import limit_connections, peak_connections, unpooled_aliases
 from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool.registry import registry
@@ -90,13 +91,23 @@ def test_a_limit_holds_whatever_the_settings_say_and_can_be_taken_back(
 ) -> None:
     alias = add_sqlite(pool_size=50)
     ask(alias)
-    limit_connections(1)
+    limit_connections({ALL: 1})
     assert ask(alias) == 7
     with pytest.raises(PoolTimeout):
         Task(auto_close_db(ask), alias).result()
-    limit_connections(None)
+    limit_connections({})
     ask(alias)
     assert Task(auto_close_db(ask), alias).result() == 7
+
+
+def test_a_database_may_have_a_limit_of_its_own(add_sqlite: AddDatabase) -> None:
+    one, two = add_sqlite("same"), add_sqlite("same")
+    limit_connections({ALL: 1, two: 3})
+    sizes = [
+        dict(connections[alias].pool.config.arguments)["pool_size"]  # type: ignore[attr-defined]
+        for alias in (one, two)
+    ]
+    assert sizes == [1, 3]
 
 
 @pytest.mark.parametrize("poolclass", ["NullPool", "QueuePool", "SingletonThreadPool"])
@@ -105,7 +116,7 @@ def test_a_limit_holds_for_every_class_of_pool(add_database: AddDatabase, poolcl
     alias = add_database(
         ENGINE="pooldaemon.backends.sqlite3", NAME="never-opened", OPTIONS={"pool": settings}
     )
-    limit_connections(1)
+    limit_connections({ALL: 1})
     pool = connections[alias].pool  # type: ignore[attr-defined]
     assert dict(pool.config.arguments)["pool_size"] == 1
     assert dict(pool.config.arguments)["max_overflow"] == 0
@@ -146,7 +157,7 @@ def test_unpooled_databases_are_told(add_database: AddDatabase, alias: str) -> N
 
 def test_the_peak_of_connections_is_that_of_the_busiest_pool(add_sqlite: AddDatabase) -> None:
     one, two = add_sqlite("one"), add_sqlite("two")
-    registry.limit(None)
+    registry.limit({})
     assert peak_connections() == 0
     ask(one)
     ask(two)

@@ -2,14 +2,15 @@
 
 from typing import Any
 
+from pooldaemon.conf import PerDatabase
 from pooldaemon.workers.budget import Budget
 from pooldaemon.workers.crew import LIVELY, Crew
 from pooldaemon.workers.handle import WorkerHandle
 
 
-def fork(name: str, cap: int | None, now: float) -> WorkerHandle:
+def fork(name: str, caps: PerDatabase, now: float) -> WorkerHandle:
     receiver: Any = None
-    return WorkerHandle(name, 0, receiver, now, cap)
+    return WorkerHandle(name, 0, receiver, now, caps)
 
 
 def test_a_crew_lives_as_long_as_one_of_its_workers_reports() -> None:

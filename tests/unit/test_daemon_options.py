@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
+from django.db import connections
 from pytest_django import Settings
 
 from pooldaemon.conf import DaemonConfig, pooldaemon_settings
 from pooldaemon.management.base import BaseDaemonCommand
-from pooldaemon.management.options import config_of, read_options
+from pooldaemon.management.options import config_of, read_options, shown
 from pooldaemon.management.surroundings import read_surroundings
 
 
@@ -35,15 +36,16 @@ def read(*arguments: str) -> DaemonConfig:
 
 
 @pytest.fixture(autouse=True)
-def no_settings(settings: Settings) -> None:
+def no_settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.POOLDAEMON = {}
+    monkeypatch.setitem(connections.settings, "other", connections.settings["default"])
 
 
 def test_class_attributes_are_the_defaults() -> None:
     assert read() == DaemonConfig(
         processes=2,
         threads=16,
-        max_connections=None,
+        max_connections={},
         idle_interval=1.0,
         graceful_timeout=30.0,
         until_idle=False,
@@ -53,7 +55,7 @@ def test_class_attributes_are_the_defaults() -> None:
 def test_settings_go_before_class_attributes(settings: Settings) -> None:
     settings.POOLDAEMON = {"PROCESSES": 3, "MAX_CONNECTIONS": 5}
     config = read()
-    assert (config.processes, config.threads, config.max_connections) == (3, 16, 5)
+    assert (config.processes, config.threads, config.max_connections) == (3, 16, {"*": 5})
 
 
 def test_the_environment_goes_before_the_settings_and_behind_the_command_line(
@@ -79,7 +81,62 @@ def test_the_command_line_goes_before_everything(settings: Settings) -> None:
         "--processes=4", "--threads=5", "--max-connections=6", "--idle-interval=0.5",
         "--graceful-timeout=0", "--until-idle",
     )  # fmt: skip
-    assert config == DaemonConfig(4, 5, 6, 0.5, 0.0, until_idle=True)
+    assert config == DaemonConfig(4, 5, {"*": 6}, 0.5, 0.0, until_idle=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "numbers"),
+    [
+        (("4",), {"*": 4}),
+        (("other=2",), {"other": 2}),
+        (("4", "other=2"), {"*": 4, "other": 2}),
+        (("4, other = 2", "default=3"), {"*": 4, "other": 2, "default": 3}),
+    ],
+)
+def test_connections_may_be_limited_by_database(
+    settings: Settings, given: tuple[str, ...], numbers: dict[str, int]
+) -> None:
+    settings.POOLDAEMON = {"MAX_CONNECTIONS": {"default": 9}}
+    assert read().max_connections == {"default": 9}
+    assert read(*(f"--max-connections={text}" for text in given)).max_connections == numbers
+
+
+def test_connections_may_be_limited_by_database_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POOLDAEMON_MAX_CONNECTIONS", "4,other=2")
+    assert read().max_connections == {"*": 4, "other": 2}
+    options = read_options(Command(), parse())
+    told = options["max_connections"]
+    assert (shown(told.value), told.origin) == ("4,other=2", "POOLDAEMON_MAX_CONNECTIONS")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("", "''"),
+        ("many", "'many'"),
+        ("other=", "'other='"),
+        ("0", "0"),
+        ("other=0", "{'other': 0}"),
+        ("4,other=0", "{'*': 4, 'other': 0}"),
+    ],
+)
+def test_a_wrong_limit_of_connections_is_named_with_what_is_valid(given: str, shown: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        read(f"--max-connections={given}")
+    assert str(caught.value) == (
+        f"--max-connections is {shown}; it must be a whole number from 1 to 100000, or None, or "
+        "a dict of them by database, '*' for all others."
+    )
+
+
+def test_a_limit_for_a_database_that_is_not_there_is_named_with_the_nearest() -> None:
+    with pytest.raises(CommandError) as caught:
+        read("--max-connections=4,defualt=2")
+    assert str(caught.value) == (
+        "--max-connections names 'defualt', which is no database. Did you mean 'default'?"
+    )
 
 
 def test_a_wrong_value_on_the_command_line_hides_no_setting(settings: Settings) -> None:
@@ -93,7 +150,6 @@ def test_a_wrong_value_on_the_command_line_hides_no_setting(settings: Settings) 
         ("processes", "0", "a whole number from 1 to 1000"),
         ("processes", "-1", "a whole number from 1 to 1000"),
         ("threads", "0", "a whole number from 1 to 10000"),
-        ("max-connections", "0", "a whole number from 1 to 100000, or None"),
         ("idle-interval", "0", "a number of seconds from 0.01 to 604800"),
         ("idle-interval", "nan", "a number of seconds from 0.01 to 604800"),
         ("graceful-timeout", "-1", "a number of seconds from 0 to 604800"),
@@ -109,7 +165,7 @@ def test_a_wrong_option_is_named_with_its_range(option: str, value: str, told: s
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("processes", "two"), ("threads", "1.5"), ("max-connections", ""), ("idle-interval", "1s")],
+    [("processes", "two"), ("threads", "1.5"), ("idle-interval", "1s")],
 )
 def test_an_option_of_a_wrong_type_is_named(option: str, value: str) -> None:
     with pytest.raises(CommandError, match=rf"argument --{option}: invalid (int|float) value"):
@@ -123,6 +179,9 @@ def test_an_option_of_a_wrong_type_is_named(option: str, value: str) -> None:
         ("PROCESSES", "2"),
         ("THREADS", 1.5),
         ("MAX_CONNECTIONS", 0),
+        ("MAX_CONNECTIONS", {}),
+        ("MAX_CONNECTIONS", {"default": None}),
+        ("MAX_CONNECTIONS", {1: 1}),
         ("IDLE_INTERVAL", math.nan),
         ("GRACEFUL_TIMEOUT", None),
         ("THREADS", True),

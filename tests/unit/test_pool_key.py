@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from pooldaemon.conf import ALL
 from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.registry import ManagedPool, PoolKey, PoolRegistry
@@ -81,11 +82,12 @@ def test_a_limit_holds_for_pools_to_come_and_ends_the_present_ones() -> None:
     registry = PoolRegistry()
     before = registry.get(PoolKey("a"), config(pool_size=50), build)
     epoch = registry.epoch
-    registry.limit(2)
+    registry.limit({ALL: 2, "replica": 3})
     assert registry.epoch != epoch
-    after = registry.get(PoolKey("a"), config(pool_size=50), build)
-    assert after is not before
-    assert dict(after.config.arguments)["pool_size"] == 2
-    registry.limit(None)
-    again = registry.get(PoolKey("a"), config(pool_size=50), build)
-    assert dict(again.config.arguments)["pool_size"] == 50
+    assert registry.get(PoolKey("a"), config(pool_size=50), build) is not before
+    sizes = {"default": 2, "replica": 3}
+    for alias, size in sizes.items():
+        limited = registry.limited(alias, config(pool_size=50))
+        assert dict(limited.arguments)["pool_size"] == size
+    registry.limit({})
+    assert registry.limited("default", config(pool_size=50)) == config(pool_size=50)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pooldaemon.conf import PerDatabase
 from pooldaemon.workers.budget import RESERVE, Budget
 from pooldaemon.workers.crew import Crew
 from pooldaemon.workers.handle import WorkerHandle, WorkerState
@@ -13,30 +14,50 @@ from pooldaemon.workers.handle import WorkerHandle, WorkerState
 @pytest.mark.parametrize(
     ("budget", "workers", "share"),
     [
-        (Budget(), 3, None),
-        (Budget(each=5), 3, 5),
-        (Budget(total=13), 3, 4),
-        (Budget(total=13), 5, 2),
-        (Budget(total=13, each=3), 2, 3),
-        (Budget(total=3), 2, 1),
+        (Budget(), 3, {}),
+        (Budget(each={"*": 5}), 3, {"*": 5}),
+        (Budget(total=13), 3, {"*": 4}),
+        (Budget(total=13), 5, {"*": 2}),
+        (Budget(total=13, each={"*": 3}), 2, {"*": 3}),
+        (Budget(total=13, each={"replica": 3}), 2, {"*": 6, "replica": 3}),
+        (Budget(total=13, each={"*": 3, "replica": 8}), 2, {"*": 3, "replica": 6}),
+        (Budget(total=3), 2, {"*": 1}),
     ],
 )
 def test_the_total_without_the_reserve_is_divided(
-    budget: Budget, workers: int, share: int | None
+    budget: Budget, workers: int, share: PerDatabase
 ) -> None:
     assert budget.share(workers) == share
 
 
 def test_a_budget_is_enough_for_as_many_workers_as_it_has_connections_beside_the_reserve() -> None:
     assert Budget(total=5).most_workers == 5 - RESERVE
-    assert Budget(total=5).share(4) == 1
+    assert Budget(total=5).share(4) == {"*": 1}
     assert Budget().most_workers == float("inf")
 
 
-def fork(name: str, cap: int | None, now: float) -> WorkerHandle:
+@pytest.mark.parametrize(
+    ("caps", "room"),
+    [
+        ([{"*": 4}, {"*": 4}, {"*": 4}], True),
+        ([{"*": 4}, {"*": 4}, {"*": 5}], False),
+        ([{"*": 4, "replica": 2}, {"*": 4, "replica": 10}], True),
+        ([{"*": 4, "replica": 2}, {"*": 4, "replica": 11}], False),
+        ([{"*": 4}, {"*": 1, "replica": 9}], False),  # from before a reload, and after it
+        ([{}, {"*": 12}], True),
+    ],
+)
+def test_there_is_room_as_long_as_the_total_holds_for_every_database(
+    caps: list[PerDatabase], room: bool
+) -> None:
+    assert Budget(total=13).has_room(caps) is room
+    assert Budget().has_room(caps)
+
+
+def fork(name: str, caps: PerDatabase, now: float) -> WorkerHandle:
     """A worker that is ready at once; nobody tells it anything."""
     receiver: Any = None
-    worker = WorkerHandle(name, 0, receiver, now, cap)
+    worker = WorkerHandle(name, 0, receiver, now, caps)
     worker.become(WorkerState.READY)
     return worker
 
@@ -50,7 +71,8 @@ class Life:
 
     def step(self) -> None:
         self.crew.fill(0.0, one_at_a_time=False)
-        assert sum(worker.cap or 0 for worker in self.crew.workers.values()) <= self.total - RESERVE
+        caps = [worker.caps["*"] for worker in self.crew.workers.values()]
+        assert sum(caps) <= self.total - RESERVE
         if self.crew.is_settled:
             for worker in self.crew.outdated()[:1]:
                 self.die(worker)
@@ -78,4 +100,6 @@ def test_the_budget_holds_at_every_step_and_all_get_their_share_in_the_end(seed:
     for _ in range(2 * total):
         life.step()
     assert life.crew.is_complete
-    assert {worker.cap for worker in life.crew.workers.values()} == {(total - RESERVE) // size}
+    assert {worker.caps["*"] for worker in life.crew.workers.values()} == {
+        (total - RESERVE) // size
+    }

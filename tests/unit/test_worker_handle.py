@@ -25,7 +25,7 @@ class Child:
         self.sender = Sender(self.writing)
         python = sys.executable
         self.pid = os.posix_spawn(python, [python, "-S", "-E", "-c", code], {})
-        self.handle = WorkerHandle("worker-1", self.pid, Receiver(reading), started=0.0)
+        self.handle = WorkerHandle("worker-1", self.pid, Receiver(reading), started=0.0, caps={})
 
     def reap(self) -> WorkerDeath:
         death = wait_until(lambda: self.handle.reap(0.0), DEADLINE, "the process did not end")
