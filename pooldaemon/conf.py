@@ -143,6 +143,7 @@ class DaemonConfig:
     :param max_age: seconds of life, likewise.
     :param retries: further tries of a unit that failed with a deadlock or lock wait timeout.
     :param until_idle: end when no thread finds work any more.
+    :param autoreload: reload when code has changed.
     """
 
     processes: int = 1
@@ -161,6 +162,7 @@ class DaemonConfig:
     until_idle: bool = False
     total_connections: int | None = None
     strict: bool = False
+    autoreload: bool = False
 
 
 DAEMON_RULES: dict[str, Rule] = {

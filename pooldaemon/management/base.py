@@ -30,6 +30,7 @@ from pooldaemon.management.actions import LAUNCHING, Action, Operator, read_acti
 from pooldaemon.management.launch import Launcher
 from pooldaemon.management.limits import excesses
 from pooldaemon.management.options import (
+    SWITCHES,
     Option,
     add_daemon_arguments,
     config_of,
@@ -136,8 +137,7 @@ class BaseDaemonCommand(BaseCommand):
             raise CommandError("a daemon needs fork(), which this platform does not have")
         action = read_action(options["daemon_action"])
         found = read_options(self, options)
-        given = {name: options[name] for name in ("until_idle", "strict")}
-        config = config_of(found, **given)
+        config = config_of(found, **{name: options[name] for name in SWITCHES})
         if options["print_systemd"]:
             self.stdout.write(unit_file(name_of(self), self.help, config), ending="")
             return
@@ -183,6 +183,8 @@ class BaseDaemonCommand(BaseCommand):
     ) -> None:
         if detached and options["logfile"].value is None:
             raise CommandError("--detach needs --logfile: a daemon has no terminal to log to")
+        if detached and config.autoreload:
+            raise CommandError("--autoreload is for development, with run in the foreground")
         for excess in excesses(config, self.databases):
             if config.strict:
                 raise CommandError(f"--strict: {excess}")

@@ -24,6 +24,7 @@ from pooldaemon.management.logs import open_log
 from pooldaemon.management.options import Option, name_of
 from pooldaemon.management.surroundings import read_surroundings, refuse_surroundings
 from pooldaemon.workers import logfiles
+from pooldaemon.workers.changes import Changes
 from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.detach import Surroundings, detach
@@ -173,6 +174,7 @@ class Launcher:
             self._lock.write_pid()  # detaching has changed it
         path = self._lock and self._lock.path
         ledger = Ledger(path.with_name(path.name + ".sessions")) if path else None
+        changes = Changes() if self._config.autoreload else None
         owner = Owner(
             run_worker=self._run_worker,
             on_ready=on_ready,
@@ -180,6 +182,7 @@ class Launcher:
             release=self._release,
             hand_over=self._hand_over,
             control=self._control,
+            changes=changes,
             ledger=ledger,
             vitals=Vitals(os.environ, self._options["health_file"].value),
             directory=self._directory,
@@ -190,6 +193,8 @@ class Launcher:
         with supervisor:
             self._command.setup()
             self._close_what_setup_opened()
+            if changes:
+                changes.note()
             # What is there now stays as it is: a collection in a worker would write to each
             # object's header, and copy the pages that it shares with the others.
             gc.collect()

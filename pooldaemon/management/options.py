@@ -43,6 +43,10 @@ def per_database(text: str) -> int | dict[str, int]:
     return numbers[ALL] if [*numbers] == [ALL] else numbers
 
 
+SWITCHES = ("until_idle", "strict", "autoreload")
+"""Options that only the command line has."""
+
+
 ARGUMENTS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "processes": (int, "N", "worker processes"),
     "threads": (int, "N", "threads in each worker process"),
@@ -103,6 +107,9 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         "--strict",
         action="store_true",
         help="refuse to start if the server allows fewer connections than the workers may open",
+    )
+    parser.add_argument(
+        "--autoreload", action="store_true", help="for development: reload when code changes"
     )
     parser.add_argument("--pidfile", metavar="FILE", help="refuse to start a second time")
     parser.add_argument("--logfile", metavar="FILE", help="log to this file instead of stderr")
@@ -183,13 +190,14 @@ def _read(name: str, text: str, origin: str) -> Option:
         return Option(text, origin)  # to be refused by its rule
 
 
-def config_of(options: Mapping[str, Option], *, until_idle: bool, strict: bool) -> DaemonConfig:
+def config_of(options: Mapping[str, Option], **switches: bool) -> DaemonConfig:
     """
+    :param switches: those of the configuration, which only the command line has.
     :raises CommandError: an option names no database, or two contradict each other.
     """
-    values = {name: options[name].value for name in DAEMON_RULES}
+    values: dict[str, Any] = {name: options[name].value for name in DAEMON_RULES} | switches
     values["max_connections"] = _by_database(options["max_connections"])
-    config = DaemonConfig(**values, until_idle=until_idle, strict=strict)
+    config = DaemonConfig(**values)
     total = config.total_connections
     if total is not None and config.processes + RESERVE > total:
         raise CommandError(

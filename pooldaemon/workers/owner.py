@@ -10,6 +10,7 @@ from typing import Any
 from pooldaemon import signals
 from pooldaemon.sessions import Session
 from pooldaemon.workers.announce import announce
+from pooldaemon.workers.changes import Changes
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.crew import Crew
 from pooldaemon.workers.handle import WorkerDeath
@@ -38,6 +39,7 @@ class Owner:
     :ivar hand_over: executes the command afresh in this process, and gives it what it is told;
         raises ``OSError`` if that is not possible. Without it there are no reloads.
     :ivar control: answered in the main loop; the owner's to open and to release.
+    :ivar changes: looked at for a reason to reload.
     :ivar ledger: where the workers' sessions are written down.
     :ivar vitals: given signs of life.
     :ivar directory: where the command was started: paths on its command line may be relative.
@@ -51,6 +53,7 @@ class Owner:
     release: Callable[[], None] = _nothing
     hand_over: Callable[[Handover], None] | None = None
     control: ControlSocket | None = None
+    changes: Changes | None = None
     ledger: Ledger | None = None
     vitals: Vitals = field(default_factory=lambda: Vitals({}))
     directory: str = "."
@@ -76,6 +79,13 @@ class Owner:
         except (Exception, SystemExit):
             logger.exception("worker_died failed")
         announce(signals.worker_died, self.sender, death=death)
+
+    def has_changed(self, now: float) -> bool:
+        """Whether there is new code."""
+        path = self.changes and self.changes.look(now)
+        if path:
+            logger.info("%s has changed", path)
+        return bool(path)
 
     def look(self, crew: Crew, left: set[Session], phase: Phase, now: float) -> None:
         """Called at the end of every round of the main loop.

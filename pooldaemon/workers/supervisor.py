@@ -32,15 +32,8 @@ from pooldaemon.workers.state import describe_crew
 logger = logging.getLogger("pooldaemon.supervisor")
 
 HANDLED_SIGNALS = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGCHLD,
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD),
 )
 
 TICK = 1.0
@@ -276,6 +269,9 @@ class Supervisor:
             self._status = statuses.KILLED
 
     def _look_at_the_whole(self, now: float) -> None:
+        # What changes during a reload is seen after it.
+        if not self._reload.is_under_way and self._owner.has_changed(now):
+            self._begin_reload(now)
         if self._crew.is_settled:
             # One at a time, so that there are never more workers than places.
             for worker in self._crew.outdated()[:1]:

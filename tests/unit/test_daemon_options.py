@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from pooldaemon.conf import DaemonConfig, pooldaemon_settings
 from pooldaemon.management.base import BaseDaemonCommand
-from pooldaemon.management.options import config_of, read_options, shown
+from pooldaemon.management.options import SWITCHES, config_of, read_options, shown
 from pooldaemon.management.surroundings import read_surroundings
 
 
@@ -30,9 +30,7 @@ def parse(*arguments: str) -> dict[str, Any]:
 
 def read(*arguments: str) -> DaemonConfig:
     given = parse(*arguments)
-    return config_of(
-        read_options(Command(), given), until_idle=given["until_idle"], strict=given["strict"]
-    )
+    return config_of(read_options(Command(), given), **{name: given[name] for name in SWITCHES})
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """What a hook of the command ``work`` can be told to do."""
 
 import gc
+import importlib
 import sys
 import threading
 from pathlib import Path
@@ -31,6 +32,15 @@ def connect_failing_receivers() -> None:
 
 def connect_leaving_receivers() -> None:
     receivers.connect(receivers.leave)
+
+
+def import_module() -> None:
+    """One that the test changes."""
+    path = Path("changing.py")
+    if not path.exists():
+        path.write_text("version = 'first'\n")
+    importlib.invalidate_caches()
+    importlib.import_module("changing")
 
 
 def report_sessions() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import datetime
+import importlib
 import logging
 import os
 import signal
@@ -113,6 +114,10 @@ def query_in_version(ctx: WorkContext) -> bool:
         cursor.execute("SELECT SLEEP(0.02)")
     journal().note("ended", version=code.version)
     return True
+
+
+def tell_version_of_module(ctx: WorkContext) -> None:
+    journal().note("began", version=importlib.import_module("changing").version)
 
 
 def tell_progress(ctx: WorkContext) -> None:
