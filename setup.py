@@ -51,6 +51,7 @@ setup(
             *PYTEST,
             *SERVERS,
             "hypothesis>=6.100",
+            "pyyaml>=6",
             "eventlet>=0.36",
             "gevent>=24.10",
             "uvicorn>=0.30",

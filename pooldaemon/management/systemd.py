@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pooldaemon.conf import DaemonConfig
+from pooldaemon.workers.vitals import STOP_MARGIN
 
 FLAG = "--print-systemd"
-
-STOP_MARGIN = 15
-"""Seconds beyond ``graceful_timeout``: for the last hooks, and for what is ended on the server."""
 
 TEMPLATE = """\
 # Written by {written_by}
@@ -50,7 +48,7 @@ def unit_file(name: str, description: str, config: DaemonConfig) -> str:
         directory=_escape(str(Path.cwd())),
         environment=f'Environment="DJANGO_SETTINGS_MODULE={settings}"\n' if settings else "",
         command=_quote([sys.executable, *arguments]),
-        start=round(config.boot_timeout) + STOP_MARGIN,
+        start=round(2 * config.boot_timeout) + STOP_MARGIN,  # the first worker, then the others
         stop=round(config.graceful_timeout) + STOP_MARGIN,
     )
 

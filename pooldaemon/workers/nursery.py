@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pooldaemon.conf import PerDatabase
@@ -87,8 +87,25 @@ class Nursery:
 
         self._helpers.add(fork("a helper", run, self._leave_to_parent))
 
-    def reap_helpers(self) -> None:
-        """Collect those that have ended. Never blocks."""
+    def reap(self, others: Collection[int]) -> None:
+        """Collect the helpers that have ended. Never blocks.
+
+        The first process of a container also inherits whatever has lost its parent, and nobody
+        else would collect that.
+
+        :param others: children that are not ours to collect.
+        """
+        self._reap_helpers()
+        while os.getpid() == 1:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:  # there are none
+                return
+            if ended is None or ended.si_pid in others or ended.si_pid in self._helpers:
+                return
+            os.waitpid(ended.si_pid, 0)
+
+    def _reap_helpers(self) -> None:
         for pid in list(self._helpers):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:

@@ -69,8 +69,9 @@ class Owner:
         self.vitals.reloading()
         announce(signals.daemon_reloading, self.sender)
 
-    def stopping(self) -> None:
-        self.vitals.stopping()
+    def stopping(self, seconds: float) -> None:
+        """It drains, for so long at the most."""
+        self.vitals.stopping(seconds)
         announce(signals.daemon_stopping, self.sender)
 
     def died(self, death: WorkerDeath) -> None:

@@ -49,6 +49,11 @@ class Reload:
     def is_under_way(self) -> bool:
         return self.state in (ReloadState.TRYING, ReloadState.ROLLING)
 
+    @property
+    def children(self) -> set[int]:
+        """The trial's process, if one is under way."""
+        return {self._trial.pid} if self.state is ReloadState.TRYING else set()
+
     def begin(self, now: float, timeout: float, directory: str) -> None:
         """Start the trial, in *directory*; it gets *timeout* seconds."""
         self.number += 1

@@ -137,7 +137,8 @@ class Supervisor:
             self._handle_signal(number, now)
         if self._owner.control:
             self._owner.control.serve(lambda request: self._answer(request, now), now)
-        self._nursery.reap_helpers()
+        own = {worker.pid for worker in self._crew.workers.values()}
+        self._nursery.reap(own | self._reload.children)
         for worker in list(self._crew.workers.values()):
             worker.read_messages(now)
             if self._phase is Phase.STARTING and worker.was_ready:
@@ -240,7 +241,7 @@ class Supervisor:
         else:
             seconds = self._config.graceful_timeout
             logger.info("%s: draining, for up to %g s", who, seconds)
-            self._drain(now + seconds)
+            self._drain(now, seconds)
         self._told_to_stop = True
 
     def scale(self, size: int) -> str | None:
@@ -254,14 +255,14 @@ class Supervisor:
             worker.drain()
         return None
 
-    def _drain(self, kill_at: float) -> None:
+    def _drain(self, now: float, seconds: float = 0.0) -> None:
         if self._phase is not Phase.DRAINING:
-            self._owner.stopping()
+            self._owner.stopping(seconds)
         self._phase = Phase.DRAINING
-        self._kill_at = min(self._kill_at, kill_at)
+        self._kill_at = min(self._kill_at, now + seconds)
         self._crew.close_vacancies()
         for worker in self._crew.workers.values():
-            worker.drain(kill_at)
+            worker.drain(now + seconds)
 
     def _cut_off(self) -> None:
         """Units of work were lost. If that happens at the end the exit status tells."""
@@ -292,7 +293,7 @@ class Supervisor:
                 worker.read_messages(now)
             if self._all_idle():
                 logger.info("no work is left")
-                self._drain(now + self._config.graceful_timeout)
+                self._drain(now, self._config.graceful_timeout)
 
     def _all_idle(self) -> bool:
         return all(worker.report.idle for worker in self._crew.workers.values())
@@ -382,7 +383,7 @@ class Supervisor:
                 *(worker.name, place.crashes, death),
             )
             self._status = statuses.CRASH_LOOP
-            self._drain(now + self._config.graceful_timeout)
+            self._drain(now, self._config.graceful_timeout)
             return
         logger.error("%s; another one starts %s", death, f"in {delay:.1f} s" if delay else "now")
         self._crew.vacate(worker.name, now + delay)

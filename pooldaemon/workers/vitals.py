@@ -16,6 +16,9 @@ from pathlib import Path
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
+STOP_MARGIN = 15
+"""Seconds beyond ``graceful_timeout``: for the last hooks, and for what is ended on the server."""
+
 
 class Vitals:
     """
@@ -40,8 +43,10 @@ class Vitals:
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
 
-    def stopping(self) -> None:
-        self._send("STOPPING=1")
+    def stopping(self, seconds: float) -> None:
+        """The daemon drains, for so long at the most: systemd is not to kill it before."""
+        microseconds = round((seconds + STOP_MARGIN) * 1e6)
+        self._send(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={microseconds}")
 
     def beat(self, status: str, *, alive: bool) -> None:
         """Called in every round of the main loop.

@@ -29,6 +29,8 @@ class Daemon:
     """
 
     stdin = subprocess.DEVNULL
+    prefix: tuple[str, ...] = ()
+    """A command to run it under."""
 
     def __init__(
         self, directory: Path, database: Database, arguments: Sequence[str], **settings: Any
@@ -46,7 +48,7 @@ class Daemon:
         self.directory.mkdir()
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "django", *self._arguments],
+                [*self.prefix, sys.executable, "-m", "django", *self._arguments],
                 env=self._environment(),
                 cwd=self.directory,
                 stdin=self.stdin,

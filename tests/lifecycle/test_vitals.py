@@ -71,6 +71,9 @@ def test_systemd_is_told_every_step_in_order(
     systemd.wait_for("READY=1", 2)
     daemon.stop()
     assert systemd.steps() == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+    (stopping,) = [m for m in systemd.messages if m.startswith("STOPPING=1")]
+    # The graceful timeout, and a margin: a unit that knows of neither is to wait so long.
+    assert stopping.partition("EXTEND_TIMEOUT_USEC=")[2] == "45000000"
     (reloading,) = [m for m in systemd.messages if m.startswith("RELOADING=1")]
     told = int(reloading.partition("MONOTONIC_USEC=")[2]) / 1e6
     assert 0 < time.monotonic() - told < TIMEOUT
