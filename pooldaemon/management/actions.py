@@ -119,7 +119,7 @@ class Operator:
 
         :raises CommandError: it does not end in time.
         """
-        if (pid := lock_holder(self._pidfile)) is None:
+        if (pid := self._holder()) is None:
             self._tell("not running")
             return
         try:
@@ -128,7 +128,7 @@ class Operator:
             seconds = self._grace
             self._signal(pid)
         deadline = time.monotonic() + seconds + MARGIN
-        while lock_holder(self._pidfile) == pid:
+        while self._holder() == pid:
             if time.monotonic() >= deadline:
                 raise CommandError(f"{self._name} (pid {pid}) does not end")
             time.sleep(POLL)
@@ -145,7 +145,7 @@ class Operator:
                 told = ask(self._socket, "status")["reload"]
                 if told["state"] in ("done", "failed") or told["number"] != number:
                     break
-            if lock_holder(self._pidfile) is None:
+            if self._holder() is None:
                 raise CommandError(f"{self._name} has ended during the reload")
             time.sleep(POLL)
         if told["state"] == "failed":
@@ -159,7 +159,7 @@ class Operator:
 
     def status(self, *, as_json: bool) -> int:
         """Print it; returns the exit status."""
-        pid = lock_holder(self._pidfile)
+        pid = self._holder(STATUS_UNKNOWN)
         if pid is None:
             left = self._pidfile.exists()
             self._print(as_json, {"state": "not running"}, lambda _: "not running")
@@ -174,8 +174,19 @@ class Operator:
         self._print(as_json, told, daemon_table)
         return 0
 
+    def _holder(self, returncode: int = 1) -> int | None:
+        """As of :func:`lock_holder`.
+
+        :raises CommandError: with this status: the pidfile can't be read.
+        """
+        try:
+            return lock_holder(self._pidfile)
+        except OSError as error:
+            reason = f"{self._name}: the pidfile {self._pidfile}: {error.strerror}"
+            raise CommandError(reason, returncode=returncode) from None
+
     def _ask(self, command: str, **values: Any) -> dict[str, Any]:
-        if lock_holder(self._pidfile) is None:
+        if self._holder() is None:
             raise CommandError(f"{self._name} is not running", returncode=NOT_RUNNING)
         try:
             told = ask(self._socket, command, **values)

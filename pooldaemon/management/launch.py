@@ -71,11 +71,12 @@ class Launcher:
 
         :raises CommandError: it can't be started like this.
         """
-        logfile: str = self._options["logfile"].value
-        open_log(logfile)
+        logfile = self._options["logfile"]
+        open_log(logfile.value, logfile.origin)
+        self._check_health_file(self._options["health_file"])
         with ExitStack() as claims:
-            if pidfile := self._options["pidfile"].value:
-                self._claim(pidfile, claims)
+            if self._options["pidfile"].value:
+                self._claim(self._options["pidfile"], claims)
             if not detached:
                 refuse_surroundings(self._options)
                 return self._run(lambda: None)
@@ -89,25 +90,35 @@ class Launcher:
                 with claims.pop_all():  # the launching shell's process does not release them
                     return self._run(on_ready)
 
-            status = detach(run, logfile, keep, surroundings)
+            status = detach(run, logfile.value, keep, surroundings)
             claims.pop_all()
         if status:
             self._command.stderr.write(
-                self._command.style.ERROR(f"The daemon did not start; see {logfile}")
+                self._command.style.ERROR(f"The daemon did not start; see {logfile.value}")
             )
         return status
 
-    def _claim(self, pidfile: str, claims: ExitStack) -> None:
+    def _check_health_file(self, option: Option) -> None:
+        if option.value is None:
+            return
+        path = Path(option.value).absolute()
+        if not path.parent.is_dir():
+            raise CommandError(f"{option.origin} {path}: its directory does not exist")
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise CommandError(f"{option.origin} {path}: it can't be written")
+
+    def _claim(self, pidfile: Option, claims: ExitStack) -> None:
         """Take the lock and the control socket, in front of the user."""
-        self._lock = PidFile(pidfile)
+        self._lock = PidFile(pidfile.value)
         try:
             self._lock.acquire()
         except AlreadyRunningError as error:
             raise CommandError(f"already running: {error}") from None
         except OSError as error:
-            raise CommandError(f"--pidfile {pidfile}: {error.strerror}") from None
+            given = f"{pidfile.origin} {pidfile.value}"
+            raise CommandError(f"{given}: {error.strerror}") from None
         claims.callback(self._lock.release)
-        self._control = ControlSocket(socket_of(Path(pidfile).absolute()))
+        self._control = ControlSocket(socket_of(self._lock.path))
         try:
             self._control.open()
         except OSError as error:

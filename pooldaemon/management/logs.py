@@ -10,10 +10,11 @@ from django.core.management.base import CommandError
 FORMAT = "%(asctime)s %(levelname)s [%(process)d %(threadName)s] %(name)s: %(message)s"
 
 
-def open_log(logfile: str | None) -> None:
+def open_log(logfile: str | None, origin: str = "") -> None:
     """Make sure that the records of this package are seen by somebody.
 
     :param logfile: everything goes there; it is opened anew when it has been rotated.
+    :param origin: where it was given, for messages.
     :raises CommandError: the file can't be opened.
     """
     package = logging.getLogger("pooldaemon")
@@ -21,7 +22,7 @@ def open_log(logfile: str | None) -> None:
         try:
             handler: logging.Handler = logging.handlers.WatchedFileHandler(logfile)
         except OSError as error:
-            raise CommandError(f"--logfile {logfile}: {error.strerror}") from None
+            raise CommandError(f"{origin} {logfile}: {error.strerror}") from None
         _add(logging.getLogger(), handler)
     elif not package.hasHandlers():
         _add(package, logging.StreamHandler())

@@ -34,6 +34,7 @@ class Vitals:
         self._health_file = Path(health_file).absolute() if health_file else None
         self._watchdog = variables.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self._status = ""
+        self._touched = True
 
     def ready(self) -> None:
         """All workers are ready, at the start or after a reload."""
@@ -62,10 +63,17 @@ class Vitals:
         if self._watchdog:
             self._send("WATCHDOG=1")
         if self._health_file:
-            try:
-                self._health_file.touch()
-            except OSError as error:
-                logger.warning("--health-file %s: %s", self._health_file, error.strerror)
+            self._touch(self._health_file)
+
+    def _touch(self, path: Path) -> None:
+        try:
+            path.touch()
+        except OSError as error:
+            if self._touched:  # told once, not every second
+                logger.warning("The health file %s: %s", path, error.strerror)
+            self._touched = False
+        else:
+            self._touched = True
 
     def end(self) -> None:
         """The daemon has ended: no file is left to look healthy for a while."""

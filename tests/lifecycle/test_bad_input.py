@@ -13,6 +13,7 @@ from tests.lifecycle.daemon import TIMEOUT, UNITS, Daemon
 from tests.lifecycle.databases import SQLiteDatabase
 
 IDLE = f"{UNITS}.idle"
+USAGE = 2
 
 
 def complaint(daemon: Daemon, status: int = 1) -> str:
@@ -166,6 +167,50 @@ def test_a_pidfile_that_cannot_be_written_is_named(
     assert line.startswith(f"CommandError: --pidfile {pidfile}: ")
 
 
+@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="needs /sys")
+def test_a_pidfile_in_a_directory_that_cannot_be_written_is_named(
+    start_command: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    pidfile = "/sys/kernel/daemon.pid"  # where even root may not
+    daemon = start_command(sqlite, "rundaemon", IDLE, POOLDAEMON={"PIDFILE": pidfile})
+    line = complaint(daemon)
+    assert line.startswith(f"CommandError: settings.POOLDAEMON['PIDFILE'] {pidfile}: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("missing/health", "its directory does not exist"), (".", "it can't be written")],
+)
+def test_a_health_file_that_cannot_be_written_is_named(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, path: str, reason: str
+) -> None:
+    daemon = start_command(sqlite, "work", "idle", "--health-file", path)
+    line = complaint(daemon)
+    assert line == f"CommandError: --health-file {daemon.directory / path}: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("action", "status"),
+    [("status", 4), ("stop", 1), ("reload", 1), ("restart", 1), ("scale", 1)],
+)
+def test_an_action_on_a_pidfile_that_is_a_symlink_is_refused(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, tmp_path: Path, action: str, status: int
+) -> None:
+    link = tmp_path / "pid"
+    link.symlink_to(tmp_path / "precious")
+    words = [action, *(["2"] if action == "scale" else []), "idle"]
+    daemon = start_command(sqlite, "work", *words, f"--pidfile={link}", "--logfile=log")
+    line = complaint(daemon, status)
+    assert line == f"CommandError: work: the pidfile {link}: Too many levels of symbolic links"
+
+
+def test_an_option_that_is_not_there_is_named(
+    start_command: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    line = complaint(start_command(sqlite, "work", "idle", "--procesess", "2"), USAGE)
+    assert line.endswith("work: error: unrecognized arguments: --procesess 2")
+
+
 def test_a_pidfile_that_is_a_symlink_is_refused_and_what_it_points_to_left_alone(
     start_command: StartDaemon, sqlite: SQLiteDatabase, tmp_path: Path
 ) -> None:
@@ -179,9 +224,6 @@ def test_a_pidfile_that_is_a_symlink_is_refused_and_what_it_points_to_left_alone
     assert "symbolic link" in line
     assert precious.read_text() == "data"
     assert link.is_symlink()
-
-
-USAGE = 2
 
 
 @pytest.mark.parametrize(
@@ -287,6 +329,19 @@ def test_a_connection_that_setup_leaves_open_is_closed_with_a_warning(
     daemon.wait_for("unit")
     assert daemon.log_lines("setup() has left connections open", "default")
     daemon.stop()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_daemon_starts_and_stops_although_its_log_is_on_a_full_disk(
+    start_command: StartDaemon, sqlite: SQLiteDatabase, tmp_path: Path
+) -> None:
+    files = (f"--pidfile={tmp_path / 'pid'}", "--logfile=/dev/full")
+    for action in ("start", "stop"):
+        command = start_command(sqlite, "work", action, "idle", *files)
+        assert command.process.wait(TIMEOUT) == 0, command.err
+    command.leaves_nothing()
+    assert not (tmp_path / "pid").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

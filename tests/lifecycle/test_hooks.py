@@ -53,12 +53,16 @@ def test_a_hook_that_raises_at_the_end_is_logged_and_stops_nothing(
     assert error in daemon.err
 
 
+@pytest.mark.parametrize(
+    ("deed", "error"),
+    [("fail", "LookupError: the hook's own mistake"), ("leave", "the hook leaves")],
+)
 def test_a_setup_that_raises_ends_the_daemon_before_any_worker(
-    start_work: StartDaemon, sqlite: SQLiteDatabase
+    start_work: StartDaemon, sqlite: SQLiteDatabase, deed: str, error: str
 ) -> None:
-    daemon = start_work(sqlite, "idle", "--pidfile", "pid", "--in-setup", "fail")
+    daemon = start_work(sqlite, "idle", "--pidfile", "pid", "--in-setup", deed)
     daemon.ends_with(1)
-    assert "LookupError: the hook's own mistake" in daemon.err
+    assert error in daemon.err
     assert daemon.journal.events("worker_init") == []
 
 
