@@ -6,6 +6,7 @@ import enum
 import logging
 import os
 import signal
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -62,8 +63,8 @@ class WorkerDeath:
     :ivar reason: why the supervisor killed it, ``None`` if it did not.
     :ivar last_unit: at its last report, at most a second before, the unit that had been running
         longest: ``"in worker-1/thread-2 for 3.1 s"``. ``None`` if there was none.
-    :ivar oom: it got SIGKILL, not from the supervisor, and since its last report the kernel has
-        killed a process for want of memory.
+    :ivar oom: it got SIGKILL, not from the supervisor, and since its last report but one the
+        kernel has killed a process for want of memory.
     """
 
     name: str
@@ -135,7 +136,10 @@ class WorkerHandle:
         """Reported, and not yet looked at."""
         self.outdated = False
         """To be replaced: it runs the code from before a reload, or has other caps by now."""
-        self._oom_kills = memory.oom_kills()
+        # When it was found alive after its last report, and after the one before: one that has
+        # just been killed may take a while to end.
+        self._oom_kills = deque([memory.oom_kills()], maxlen=2)
+        self._has_reported = False
 
     def hand_over(self) -> dict[str, Any]:
         """What the next supervisor has to know, as JSON takes it. See :meth:`taken_over`."""
@@ -192,7 +196,7 @@ class WorkerHandle:
                 self.was_ready = True
             case {"kind": "heartbeat"}:
                 self.report = Report.of(message)
-                self._oom_kills = memory.oom_kills()
+                self._has_reported = True
             case {"kind": "session", "alias": alias, "number": number, "port": port}:
                 self.sessions.add(Session(alias, number, port))
             case {"kind": "session_over", "alias": alias, "number": number, "port": port}:
@@ -250,6 +254,9 @@ class WorkerHandle:
         # This pid and no other: a library may have children of its own, and waits for them.
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid == 0:
+            if self._has_reported:
+                self._oom_kills.append(memory.oom_kills())
+                self._has_reported = False
             return None
         self.read_messages(now)
         self.receiver.close()
@@ -265,7 +272,7 @@ class WorkerHandle:
             was_ready=self.was_ready,
             reason=self.killed_for,
             last_unit=self.report.last_unit,
-            oom=killed and memory.oom_kills() > self._oom_kills,
+            oom=killed and memory.oom_kills() > self._oom_kills[0],
         )
 
     def signal(self, number: signal.Signals) -> None:

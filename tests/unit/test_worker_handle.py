@@ -169,6 +169,34 @@ def test_a_worker_killed_by_nobody_we_know_may_have_been_killed_for_its_memory(
     )
 
 
+def test_a_worker_killed_for_its_memory_is_known_although_its_last_report_is_read_late(
+    sleeper: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper.sender.send("heartbeat")
+    sleeper.handle.read_messages(0.0)
+    assert sleeper.handle.reap(0.0) is None
+    sleeper.sender.send("heartbeat")
+    kills = memory.oom_kills()
+    monkeypatch.setattr(memory, "oom_kills", lambda: kills + 1)
+    os.kill(sleeper.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)  # dead, and not yet collected
+    sleeper.handle.read_messages(1.0)
+    assert sleeper.reap().oom
+
+
+def test_an_earlier_kill_for_memory_is_not_taken_for_the_workers(
+    sleeper: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = memory.oom_kills()
+    monkeypatch.setattr(memory, "oom_kills", lambda: kills + 1)
+    for _ in range(2):
+        sleeper.sender.send("heartbeat")
+        sleeper.handle.read_messages(0.0)
+        assert sleeper.handle.reap(0.0) is None
+    os.kill(sleeper.pid, signal.SIGKILL)
+    assert not sleeper.reap().oom
+
+
 def test_a_worker_that_is_killed_by_us_was_not_killed_for_its_memory(
     sleeper: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
