@@ -40,9 +40,11 @@ def test_the_other_workers_finish_their_units_when_a_crash_loop_ends_the_daemon(
 
 
 @pytest.mark.mysql
+@pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_the_statement_of_a_unit_that_hangs_is_ended_and_the_others_finish(
-    start_work: StartDaemon, mysql: MySQLDatabase
+    start_work: StartDaemon, mysql: MySQLDatabase, mode: str
 ) -> None:
+    mysql.settings["OPTIONS"] = {"pool": {"mode": mode}}
     options = ("--threads", "2", "--unit-timeout", "1")
     daemon = start_work(mysql, "query_for_long_once", *options)
     (hung,) = daemon.wait_for("asking")
