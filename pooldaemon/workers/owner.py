@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.dispatch import Signal
+
 from pooldaemon import signals
+from pooldaemon.connections import close_pool
 from pooldaemon.sessions import Session
 from pooldaemon.workers.announce import announce
 from pooldaemon.workers.changes import Changes
@@ -63,23 +66,27 @@ class Owner:
     def ready(self) -> None:
         """All workers are ready, at the start or after a reload."""
         self.vitals.ready()
-        announce(signals.daemon_ready, self.sender)
+        self._announce(signals.daemon_ready)
 
     def reloading(self) -> None:
         self.vitals.reloading()
-        announce(signals.daemon_reloading, self.sender)
+        self._announce(signals.daemon_reloading)
 
     def stopping(self, seconds: float) -> None:
         """It drains, for so long at the most."""
         self.vitals.stopping(seconds)
-        announce(signals.daemon_stopping, self.sender)
+        self._announce(signals.daemon_stopping)
 
     def died(self, death: WorkerDeath) -> None:
         try:
             self.on_death(death)
         except (Exception, SystemExit):
             logger.exception("worker_died failed")
-        announce(signals.worker_died, self.sender, death=death)
+        self._announce(signals.worker_died, death=death)
+
+    def _announce(self, signal: Signal, **values: Any) -> None:
+        announce(signal, self.sender, **values)
+        close_pool()  # a supervisor has no session
 
     def has_changed(self, now: float) -> bool:
         """Whether there is new code."""

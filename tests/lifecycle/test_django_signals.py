@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.lifecycle import processes
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import Daemon
 from tests.lifecycle.databases import Database, SQLiteDatabase
 from tests.lifecycle.project.receivers import NAMES
+from tests.support.poll import wait_until
 
 WORK = "tests.lifecycle.project.management.commands.work"
 
@@ -66,6 +68,20 @@ def test_the_death_of_a_worker_that_was_killed_is_sent_by_the_supervisor_alone(
     daemon.wait_for("worker_ready", 2)
     daemon.stop()
     assert sent(daemon, worker["pid"]) == [("worker_ready", "worker-1")]
+
+
+def test_a_supervisor_keeps_no_session_that_a_receiver_has_opened(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_work(sqlite, "idle", "--in-setup", "connect_receivers")
+    daemon.wait_for("daemon_ready")
+
+    def kept() -> list[str]:
+        opened = processes.descriptors(daemon.process.pid).values()
+        return [path for path in opened if "sqlite3" in path]
+
+    wait_until(lambda: not kept(), 2, "the supervisor keeps a session")
+    daemon.stop()
 
 
 @pytest.mark.parametrize(
