@@ -103,9 +103,17 @@ def nearest(given: str, valid: Iterable[str]) -> str:
 
 
 def check_value(where: str, rule: Rule, value: Any) -> None:
-    """:raises ImproperlyConfigured: *value* is not what *rule* says, naming *where*."""
+    """
+    :raises ImproperlyConfigured: *value* is not what *rule* says, naming *where*; or it names a
+        database that is not there.
+    """
     if not rule.accepts(value):
         raise ImproperlyConfigured(f"{where} is {value!r}; it must be {rule}.")
+    if isinstance(value, Mapping):
+        for alias in value:
+            if alias != ALL and alias not in settings.DATABASES:
+                hint = nearest(alias, settings.DATABASES)
+                raise ImproperlyConfigured(f"{where} names {alias!r}, which is no database.{hint}")
 
 
 def import_path(path: str) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
-from django.db import connections
 
 from pooldaemon.conf import (
     ALL,
@@ -19,7 +18,6 @@ from pooldaemon.conf import (
     DaemonConfig,
     PerDatabase,
     check_value,
-    nearest,
     pooldaemon_settings,
 )
 from pooldaemon.workers.budget import RESERVE
@@ -193,10 +191,12 @@ def _read(name: str, text: str, origin: str) -> Option:
 def config_of(options: Mapping[str, Option], **switches: bool) -> DaemonConfig:
     """
     :param switches: those of the configuration, which only the command line has.
-    :raises CommandError: an option names no database, or two contradict each other.
+    :raises CommandError: two options contradict each other.
     """
     values: dict[str, Any] = {name: options[name].value for name in DAEMON_RULES} | switches
-    values["max_connections"] = _by_database(options["max_connections"])
+    caps: int | PerDatabase | None = values["max_connections"]
+    if not isinstance(caps, Mapping):
+        values["max_connections"] = {} if caps is None else {ALL: caps}
     config = DaemonConfig(**values)
     total = config.total_connections
     if total is not None and config.processes + RESERVE > total:
@@ -205,17 +205,6 @@ def config_of(options: Mapping[str, Option], **switches: bool) -> DaemonConfig:
             f"it must be {config.processes + RESERVE} or more: one for each, and one for helpers."
         )
     return config
-
-
-def _by_database(option: Option) -> PerDatabase:
-    numbers = option.value
-    if not isinstance(numbers, Mapping):
-        return {} if numbers is None else {ALL: numbers}
-    for alias in numbers:
-        if alias != ALL and alias not in connections:
-            hint = nearest(alias, connections)
-            raise CommandError(f"{option.origin} names {alias!r}, which is no database.{hint}")
-    return dict(numbers)
 
 
 def shown(value: Any) -> str:

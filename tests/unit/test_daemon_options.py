@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
-from django.db import connections
 from pytest_django import Settings
 
 from pooldaemon.conf import DaemonConfig, pooldaemon_settings
@@ -36,7 +35,7 @@ def read(*arguments: str) -> DaemonConfig:
 @pytest.fixture(autouse=True)
 def no_settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.POOLDAEMON = {}
-    monkeypatch.setitem(connections.settings, "other", connections.settings["default"])
+    monkeypatch.setitem(settings.DATABASES, "other", settings.DATABASES["default"])
 
 
 def test_class_attributes_are_the_defaults() -> None:
