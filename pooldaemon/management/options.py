@@ -16,7 +16,6 @@ from pooldaemon.conf import (
     PATHS,
     SURROUNDINGS,
     DaemonConfig,
-    PerDatabase,
     check_value,
     pooldaemon_settings,
 )
@@ -194,9 +193,11 @@ def config_of(options: Mapping[str, Option], **switches: bool) -> DaemonConfig:
     :raises CommandError: two options contradict each other.
     """
     values: dict[str, Any] = {name: options[name].value for name in DAEMON_RULES} | switches
-    caps: int | PerDatabase | None = values["max_connections"]
-    if not isinstance(caps, Mapping):
-        values["max_connections"] = {} if caps is None else {ALL: caps}
+    match values["max_connections"]:
+        case None:
+            values["max_connections"] = {}
+        case int(cap):
+            values["max_connections"] = {ALL: cap}
     config = DaemonConfig(**values)
     total = config.total_connections
     if total is not None and config.processes + RESERVE > total:
