@@ -79,7 +79,7 @@ class NumberPerDatabase:
         return f"{self.number}, or a dict of them by database, {ALL!r} for all others"
 
     def accepts(self, value: Any) -> bool:
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return bool(value) and all(
                 isinstance(alias, str) and number is not None and self.number.accepts(number)
                 for alias, number in value.items()
@@ -109,7 +109,7 @@ def check_value(where: str, rule: Rule, value: Any) -> None:
     """
     if not rule.accepts(value):
         raise ImproperlyConfigured(f"{where} is {value!r}; it must be {rule}.")
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for alias in value:
             if alias != ALL and alias not in settings.DATABASES:
                 hint = nearest(alias, settings.DATABASES)
