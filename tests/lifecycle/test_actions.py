@@ -175,12 +175,16 @@ def test_status_tells_where_each_option_was_given(
 ) -> None:
     monkeypatch.setenv("POOLDAEMON_GRACEFUL_TIMEOUT", "7")
     monkeypatch.setenv("POOLDAEMON_IDLE_INTERVAL", "9")  # the command line goes before it
+    monkeypatch.setenv("POOLDAEMON_MAX_CONNECTIONS", "9,default=4")
     act("start", POOLDAEMON={"MAX_UNITS": 10**6, "GRACEFUL_TIMEOUT": 8})
     told = {name: tuple(option.values()) for name, option in status_of(act)["options"].items()}
     assert told["idle_interval"] == (0.05, "--idle-interval")
     assert told["graceful_timeout"] == (7.0, "POOLDAEMON_GRACEFUL_TIMEOUT")
     assert told["max_units"] == (10**6, "settings.POOLDAEMON['MAX_UNITS']")
     assert told["processes"] == (1, "Command.processes")
+    limits = {"*": 9, "default": 4}
+    assert told["max_connections"] == (limits, "POOLDAEMON_MAX_CONNECTIONS")
+    assert "  9,default=4 " in act("status").out
     act("stop")
 
 

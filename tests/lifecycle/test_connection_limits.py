@@ -49,12 +49,13 @@ def test_sixteen_threads_share_two_sessions_whatever_the_pool(
 
 
 @pytest.mark.mysql
+@pytest.mark.parametrize("limit", [2, {"default": 2, "*": 9}], ids=["all", "this-one"])
 def test_the_limit_holds_in_each_of_several_workers(
-    start_daemon: StartDaemon, mysql: MySQLDatabase
+    start_daemon: StartDaemon, mysql: MySQLDatabase, limit: int | dict[str, int]
 ) -> None:
     mysql.settings["OPTIONS"]["pool"] = {"pool_size": 50}
     options = ("--processes", "2", "--threads", "8")
-    daemon = start_daemon(mysql, "use_connection", *options, POOLDAEMON={"MAX_CONNECTIONS": 2})
+    daemon = start_daemon(mysql, "use_connection", *options, POOLDAEMON={"MAX_CONNECTIONS": limit})
     daemon.wait_for_threads("used", 16)
     assert most_sessions(daemon, mysql) <= 4
     daemon.stop()
