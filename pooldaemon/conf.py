@@ -76,7 +76,8 @@ class NumberPerDatabase:
     number: Number
 
     def __str__(self) -> str:
-        return f"{self.number}, or a dict of them by database, {ALL!r} for all others"
+        text, code = "4,replica=2", {ALL: 4, "replica": 2}
+        return f"{self.number}, or one for each database: {text} as a text, {code} in Python"
 
     def accepts(self, value: Any) -> bool:
         if isinstance(value, dict):

@@ -124,7 +124,7 @@ def test_a_wrong_limit_of_connections_is_named_with_what_is_valid(given: str, sh
         read(f"--max-connections={given}")
     assert str(caught.value) == (
         f"--max-connections is {shown}; it must be a whole number from 1 to 100000, or None, or "
-        "a dict of them by database, '*' for all others."
+        "one for each database: 4,replica=2 as a text, {'*': 4, 'replica': 2} in Python."
     )
 
 
