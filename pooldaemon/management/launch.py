@@ -23,7 +23,7 @@ from pooldaemon.management.actions import socket_of
 from pooldaemon.management.logs import open_log
 from pooldaemon.management.options import Option, name_of
 from pooldaemon.management.surroundings import read_surroundings, refuse_surroundings
-from pooldaemon.workers import logfiles
+from pooldaemon.workers import logfiles, records
 from pooldaemon.workers.changes import Changes
 from pooldaemon.workers.channel import Sender
 from pooldaemon.workers.control import ControlSocket
@@ -72,7 +72,7 @@ class Launcher:
         :raises CommandError: it can't be started like this.
         """
         logfile = self._options["logfile"]
-        open_log(logfile.value, logfile.origin)
+        self._prepare(logfile)
         self._check_health_file(self._options["health_file"])
         with ExitStack() as claims:
             if self._options["pidfile"].value:
@@ -97,6 +97,12 @@ class Launcher:
                 self._command.style.ERROR(f"The daemon did not start; see {logfile.value}")
             )
         return status
+
+    def _prepare(self, logfile: Option) -> None:
+        """Open the log, and let it tell its origin."""
+        records.add_fields()
+        records.note_daemon(name_of(self._command))
+        open_log(logfile.value, logfile.origin)
 
     def _check_health_file(self, option: Option) -> None:
         if option.value is None:
@@ -135,8 +141,9 @@ class Launcher:
         """
         # The supervisor ends a trial that takes longer; if it has been killed, the kernel does.
         signal.alarm(math.ceil(self._config.boot_timeout) + 1)
-        open_log(None)
+        self._prepare(Option(None, "default"))
         info = WorkerInfo("canary", os.getpid())
+        records.note_worker(info.name)
         self._command.setup()
         close_pool()
         boot(replace(self._config, max_connections={ALL: 1}), self._command, info)
@@ -145,7 +152,7 @@ class Launcher:
 
     def take_over(self, told: Mapping[str, Any]) -> int:
         """Go on with what the last supervisor, in this same process, has handed over."""
-        open_log(self._options["logfile"].value)
+        self._prepare(self._options["logfile"])
         if told["output"]:
             logfiles.note_output(told["output"])
         with ExitStack() as claims:

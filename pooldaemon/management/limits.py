@@ -44,7 +44,7 @@ def _ask(aliases: Sequence[str], caps: PerDatabase) -> list[Room]:
             os.write(write_end, json.dumps(room).encode() + b"\n")
         return 0
 
-    pid = fork("a helper", run, lambda: os.close(read_end))
+    pid = fork("helper", run, lambda: os.close(read_end))
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
         told = pipe.read().splitlines()

@@ -7,7 +7,12 @@ import logging.handlers
 
 from django.core.management.base import CommandError
 
-FORMAT = "%(asctime)s %(levelname)s [%(process)d %(threadName)s] %(name)s: %(message)s"
+from pooldaemon.workers import records
+
+FORMAT = (
+    "%(asctime)s %(levelname)s [%(process)d %(daemon_worker)s %(daemon_unit)s] "
+    "%(name)s: %(message)s"
+)
 
 
 def open_log(logfile: str | None, origin: str = "") -> None:
@@ -29,6 +34,8 @@ def open_log(logfile: str | None, origin: str = "") -> None:
 
 
 def _add(logger: logging.Logger, handler: logging.Handler) -> None:
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(
+        logging.Formatter(FORMAT, defaults=dict.fromkeys(records.FIELDS, records.NONE))
+    )
     logger.addHandler(handler)
     logging.getLogger("pooldaemon").setLevel(logging.INFO)

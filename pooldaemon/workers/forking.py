@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pooldaemon.connections import close_pool
-from pooldaemon.workers import statuses
+from pooldaemon.workers import records, statuses
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -50,6 +50,7 @@ def _be_child(
 ) -> None:
     """The child's side of the fork. Never returns: the parent's stack is not the child's."""
     status = statuses.CRASHED
+    records.note_worker(name)
     try:
         release()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

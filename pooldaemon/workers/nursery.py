@@ -85,7 +85,7 @@ class Nursery:
                 return statuses.FAILED
             return statuses.OK
 
-        self._helpers.add(fork("a helper", run, self._leave_to_parent))
+        self._helpers.add(fork("helper", run, self._leave_to_parent))
 
     def reap(self, others: Collection[int]) -> None:
         """Collect the helpers that have ended. Never blocks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.connections import auto_close_db
+from pooldaemon.workers import records
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.retry import with_retries
@@ -47,6 +49,7 @@ class WorkerThread(threading.Thread):
         self._perform = with_retries(auto_close_db(perform), retries)
         self._idle_interval = idle_interval
         self._activity = activity
+        self._units = itertools.count(1)
         self._backoff = Backoff(min(idle_interval, LONGEST_PAUSE), LONGEST_PAUSE)
 
     def run(self) -> None:
@@ -55,6 +58,10 @@ class WorkerThread(threading.Thread):
 
     def run_once(self) -> float:
         """Do one unit; returns the seconds to wait before the next."""
+        with records.unit(f"{self.name.rpartition('/')[2]}/{next(self._units)}"):
+            return self._do_unit()
+
+    def _do_unit(self) -> float:
         looked = self._activity.look(self.name)
         try:
             result = self._perform(self._ctx)

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import datetime
 import importlib
+import itertools
 import logging
 import os
 import signal
@@ -22,6 +23,8 @@ not_callable = 42
 
 logger = logging.getLogger("project")
 
+_numbers = itertools.count(1)
+
 
 def idle(ctx: WorkContext) -> None:
     journal().note("unit")
@@ -30,6 +33,12 @@ def idle(ctx: WorkContext) -> None:
 def log(ctx: WorkContext) -> None:
     logger.error("a line of the project's own")
     journal().note("unit")
+
+
+def log_number(ctx: WorkContext) -> None:
+    number = next(_numbers)
+    logger.error("number %d of %d ends here", number, os.getpid())
+    journal().note("logged", number=number)
 
 
 def ask(ctx: WorkContext) -> None:
