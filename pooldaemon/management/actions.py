@@ -171,7 +171,8 @@ class Operator:
             told = {"state": "unknown", "pid": pid, "error": reason}
             self._print(as_json, told, lambda _: f"runs as pid {pid}, no answer: {reason}")
             return STATUS_UNKNOWN
-        self._print(as_json, told, daemon_table)
+        bars = self._out.isatty()
+        self._print(as_json, told, lambda told: daemon_table(told, bars=bars))
         return 0
 
     def _holder(self, returncode: int = 1) -> int | None:

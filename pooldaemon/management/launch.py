@@ -20,6 +20,7 @@ from django.db import connections
 from pooldaemon.conf import ALL, DaemonConfig, PerDatabase
 from pooldaemon.connections import close_pool
 from pooldaemon.management.actions import socket_of
+from pooldaemon.management.bars import Bars
 from pooldaemon.management.logs import open_log
 from pooldaemon.management.options import Option, name_of
 from pooldaemon.management.surroundings import read_surroundings, refuse_surroundings
@@ -38,6 +39,8 @@ from pooldaemon.workers.vitals import Vitals
 from pooldaemon.workers.worker import Job, Worker, WorkerInfo, boot
 
 logger = logging.getLogger("pooldaemon.supervisor")
+
+STDERR = 2
 
 
 class DaemonCommand(Job, Protocol):
@@ -65,6 +68,7 @@ class Launcher:
         self._lock: PidFile | None = None
         self._control: ControlSocket | None = None
         self._directory = str(Path.cwd())
+        self._bars = Bars(STDERR)
 
     def launch(self, *, detached: bool) -> int:
         """Run the daemon, or start it detached; returns its exit status.
@@ -176,6 +180,7 @@ class Launcher:
             "output": logfiles.output(),
             "directory": str(Path.cwd()),
         }
+        self._bars.close()
         own = [lock.descriptor] if lock else []
         own += [control.descriptor] if control else []
         Handover(state, [*handover.descriptors, *own]).execute(self._directory)
@@ -202,13 +207,14 @@ class Launcher:
             control=self._control,
             changes=changes,
             ledger=ledger,
+            show=self._bars.draw,
             vitals=Vitals(os.environ, self._options["health_file"].value),
             directory=self._directory,
             sender=type(self._command),
             about=self._describe(),
         )
         supervisor = Supervisor(self._config, owner, told)
-        with supervisor:
+        with supervisor, self._bars:
             self._command.setup()
             self._close_what_setup_opened()
             if changes:

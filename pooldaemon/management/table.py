@@ -27,8 +27,11 @@ BAR = 20
 """Characters in a bar."""
 
 
-def daemon_table(told: Mapping[str, Any]) -> str:
-    """What the daemon has *told* of itself, in lines: state, workers, options."""
+def daemon_table(told: Mapping[str, Any], *, bars: bool) -> str:
+    """What the daemon has *told* of itself, in lines: state, workers, options.
+
+    :param bars: show progress as bars as well.
+    """
     workers = told["workers"]
     ready = sum(worker["state"] == "ready" for worker in workers)
     since = f"{told['state']} as pid {told['pid']} for {duration(told['uptime'])}"
@@ -36,25 +39,28 @@ def daemon_table(told: Mapping[str, Any]) -> str:
     if told["last_death"]:
         lines.append(f"last death: {told['last_death']}")
     rows = [list(COLUMNS), *([show(worker) for show in COLUMNS.values()] for worker in workers)]
-    lines += ["", *_align(rows)]
+    lines += ["", *align(rows)]
     units = [unit for worker in workers for unit in worker["progress"]]
     if units:
-        rows = [["UNIT IN", "PROGRESS"], *([unit["thread"], _progress(unit)] for unit in units)]
-        lines += ["", *_align(rows)]
+        rows = [["UNIT IN", "PROGRESS"]]
+        rows += [
+            [unit["thread"], progress(unit["done"], unit["total"], bar=bars)] for unit in units
+        ]
+        lines += ["", *align(rows)]
     options = told["options"].items()
     rows = [["OPTION", "VALUE", "FROM"]]
     rows += [[name, shown(option["value"]), option["origin"]] for name, option in options]
-    lines += ["", *_align(rows)]
+    lines += ["", *align(rows)]
     return "\n".join(lines)
 
 
-def _progress(unit: Mapping[str, Any]) -> str:
-    done, total = unit["done"], unit["total"]
+def progress(done: float, total: float | None, *, bar: bool) -> str:
+    """``"[##########..........]  50%  60 of 120"``; without a known total what is done."""
     if not total:
         return f"{done:g}"
     share = min(1.0, max(0.0, done / total))
-    bar = "#" * round(share * BAR)
-    return f"[{bar:.<{BAR}}] {share:4.0%}  {done:g} of {total:g}"
+    filled = "#" * round(share * BAR)
+    return (f"[{filled:.<{BAR}}] " if bar else "") + f"{share:4.0%}  {done:g} of {total:g}"
 
 
 def duration(seconds: float) -> str:
@@ -67,7 +73,8 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes % 60} min" if days == 0 else f"{days} d {hours % 24} h"
 
 
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with columns as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -9,7 +9,7 @@ from pooldaemon.backoff import Backoff
 from pooldaemon.conf import PerDatabase
 from pooldaemon.sessions import Session
 from pooldaemon.workers.budget import Budget
-from pooldaemon.workers.handle import NEVER, WorkerHandle, WorkerState
+from pooldaemon.workers.handle import NEVER, Progress, WorkerHandle, WorkerState
 
 RESPAWN_DELAY = 1.0, 30.0
 """First and longest delay, in seconds, before a worker that died again is replaced."""
@@ -131,6 +131,11 @@ class Crew:
     def sessions(self) -> set[Session]:
         """What they have open on servers."""
         return set().union(*(worker.sessions for worker in self.workers.values()))
+
+    @property
+    def progress(self) -> dict[str, Progress]:
+        """How far their units are, by thread."""
+        return {name: told for w in self.workers.values() for name, told in w.progress.items()}
 
     @property
     def ready(self) -> int:

@@ -46,6 +46,9 @@ TRANSITIONS = {
 
 NEVER = float("inf")
 
+Progress = tuple[float, float | None]
+"""What is done, and of how much, if that is known."""
+
 ABORT_GRACE = 1.0
 """Seconds that a worker which is aborted gets to write its stacks before it is killed."""
 
@@ -130,8 +133,8 @@ class WorkerHandle:
         self.last_heard = started
         self.sessions: set[Session] = set()
         """What it has open on servers."""
-        self.progress: dict[str, tuple[float, float | None]] = {}
-        """How far the units are that tell: by thread, what is done, and of how much."""
+        self.progress: dict[str, Progress] = {}
+        """How far the units are that tell, by thread."""
         self.overdue: list[OverdueUnit] = []
         """Reported, and not yet looked at."""
         self.outdated = False

@@ -16,7 +16,7 @@ from pooldaemon.workers.announce import announce
 from pooldaemon.workers.changes import Changes
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.crew import Crew
-from pooldaemon.workers.handle import WorkerDeath
+from pooldaemon.workers.handle import Progress, WorkerDeath
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.nursery import RunWorker
 from pooldaemon.workers.phase import Phase
@@ -45,6 +45,7 @@ class Owner:
     :ivar changes: looked at for a reason to reload.
     :ivar ledger: where the workers' sessions are written down.
     :ivar vitals: given signs of life.
+    :ivar show: given how far the units are that tell: by thread, what is done, and of how much.
     :ivar directory: where the command was started: paths on its command line may be relative.
     :ivar sender: of the signals, the command's class.
     :ivar about: what ``status`` tells beside the supervisor's own state.
@@ -59,6 +60,7 @@ class Owner:
     changes: Changes | None = None
     ledger: Ledger | None = None
     vitals: Vitals = field(default_factory=lambda: Vitals({}))
+    show: Callable[[Mapping[str, Progress]], None] = _nothing
     directory: str = "."
     sender: type = object
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -102,5 +104,6 @@ class Owner:
         """
         if self.ledger:
             self.ledger.write(crew.sessions | left)
+        self.show(crew.progress)
         status = f"{phase.value}, {crew.ready} of {crew.size} workers ready"
         self.vitals.beat(status, alive=crew.is_alive(now))

@@ -13,7 +13,7 @@ from django.db import OperationalError
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
-from pooldaemon.management.table import _progress, duration
+from pooldaemon.management.table import duration, progress
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.context import PROGRESS_INTERVAL, WorkContext
 from pooldaemon.workers.crew import GOOD_LIFE, RESPAWN_DELAY, Place
@@ -369,19 +369,20 @@ def test_progress_is_passed_on_now_and_then_and_ends_with_the_unit(
 
 
 @pytest.mark.parametrize(
-    ("unit", "shown"),
+    ("done", "total", "shown"),
     [
-        ({"done": 30, "total": 120}, "[#####...............]  25%  30 of 120"),
-        ({"done": 120, "total": 120}, "[####################] 100%  120 of 120"),
-        ({"done": 130, "total": 120}, "[####################] 100%  130 of 120"),
-        ({"done": 7.5, "total": None}, "7.5"),
-        ({"done": 0, "total": 0}, "0"),
+        (30, 120, "[#####...............]  25%  30 of 120"),
+        (120, 120, "[####################] 100%  120 of 120"),
+        (130, 120, "[####################] 100%  130 of 120"),
+        (7.5, None, "7.5"),
+        (0, 0, "0"),
     ],
 )
 def test_progress_is_shown_as_a_bar_where_the_total_is_known(
-    unit: dict[str, Any], shown: str
+    done: float, total: float | None, shown: str
 ) -> None:
-    assert _progress(unit) == shown
+    assert progress(done, total, bar=True) == shown
+    assert progress(done, total, bar=False) == shown.rpartition("] ")[2]
 
 
 @pytest.mark.parametrize(

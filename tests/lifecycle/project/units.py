@@ -143,6 +143,15 @@ def tell_progress(ctx: WorkContext) -> None:
     journal().wait_for_gate()
 
 
+def log_and_tell_progress(ctx: WorkContext) -> None:
+    for number in range(1, 41):
+        logger.error("line %d of %s ends here", number, ctx.name)
+        ctx.progress(number, 40)
+        time.sleep(0.03)
+    journal().note("logged")
+    journal().wait_for_gate()
+
+
 def die(ctx: WorkContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
