@@ -42,9 +42,12 @@ setup(
         "SQLAlchemy>=2.0,<2.2",
         "python-daemon>=3.1",
     ],
+    # By this name, and not a shorter one, it is the same plugin with -p and without.
+    entry_points={"pytest11": ["pooldaemon.pytest_plugin = pooldaemon.pytest_plugin"]},
     extras_require={
         "mysql": MYSQL,
         "example": EXAMPLE,
+        "pytest": ["pytest>=8.2"],
         "test": [
             *MYSQL,
             *EXAMPLE,

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 ONE_BY_ONE = ("tests/mysql", "tests/isolation", "tests/servers", "tests/stress")
 SEVERAL_AT_A_TIME = ("--numprocesses=4", *(f"--ignore={path}" for path in ONE_BY_ONE))
-NO_DATABASE = tuple(f"--ignore=tests/{name}" for name in ("unit", "support", "packaging"))
+NO_DATABASE = tuple(f"--ignore=tests/{name}" for name in ("unit", "support", "plugin", "packaging"))
 TESTS_FAILED = 1  # pytest's exit status when it ran and some failed
 INTERRUPTED = 2  # pytest's exit status after Ctrl-C, and when a test file can't be read
 

@@ -17,6 +17,7 @@ from django.core.management.base import CommandError, OutputWrapper
 from django.core.management.color import Style
 from django.db import connections
 
+from pooldaemon import faults
 from pooldaemon.conf import ALL, DaemonConfig, PerDatabase
 from pooldaemon.connections import close_pool
 from pooldaemon.management.actions import socket_of
@@ -103,10 +104,14 @@ class Launcher:
         return status
 
     def _prepare(self, logfile: Option) -> None:
-        """Open the log, and let it tell its origin."""
+        """Open the log, and arm the fault points if a test wants that."""
         records.add_fields()
         records.note_daemon(name_of(self._command))
         open_log(logfile.value, logfile.origin)
+        try:
+            faults.arm(os.environ)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
 
     def _check_health_file(self, option: Option) -> None:
         if option.value is None:
@@ -181,6 +186,7 @@ class Launcher:
             "directory": str(Path.cwd()),
         }
         self._bars.close()
+        faults.fault_point("hand_over")
         own = [lock.descriptor] if lock else []
         own += [control.descriptor] if control else []
         Handover(state, [*handover.descriptors, *own]).execute(self._directory)
@@ -193,6 +199,7 @@ class Launcher:
                 os.chown(self._control.path, owner.uid, owner.gid)
 
     def _run(self, on_ready: Callable[[], None], told: Mapping[str, Any] | None = None) -> int:
+        faults.warn()
         if self._lock:
             self._lock.write_pid()  # detaching has changed it
         path = self._lock and self._lock.path

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pooldaemon.conf import PerDatabase
+from pooldaemon.faults import fault_point
 from pooldaemon.workers import statuses
 from pooldaemon.workers.channel import Receiver, Sender
 from pooldaemon.workers.forking import fork
@@ -58,6 +59,7 @@ class Nursery:
             os.close(descriptor)
 
     def fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
+        fault_point("before_fork")
         read_end, write_end = os.pipe()
 
         def release() -> None:

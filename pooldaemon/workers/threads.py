@@ -11,6 +11,7 @@ from typing import Any
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.connections import auto_close_db
+from pooldaemon.faults import fault_point
 from pooldaemon.workers import records
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.context import WorkContext
@@ -64,7 +65,9 @@ class WorkerThread(threading.Thread):
     def _do_unit(self) -> float:
         looked = self._activity.look(self.name)
         try:
+            fault_point("before_unit")
             result = self._perform(self._ctx)
+            fault_point("after_unit")
         except BaseException:  # a thread that ends would be missing until the worker is replaced
             self._activity.worked(failed=True)
             pause = self._backoff.next_delay()

@@ -23,6 +23,7 @@ from django.db import connections
 from pooldaemon import signals
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.connections import auto_close_db, close_pool, limit_connections, peak_connections
+from pooldaemon.faults import fault_point
 from pooldaemon.sessions import SessionLog
 from pooldaemon.workers import logfiles, memory, statuses
 from pooldaemon.workers.activity import Activity
@@ -69,6 +70,7 @@ class WorkerInfo:
 def boot(config: DaemonConfig, job: Job, info: WorkerInfo) -> None:
     """What makes a worker ready: its hook has run, and its databases have answered."""
     limit_connections(config.max_connections)
+    fault_point("worker_boot")
     job.worker_init(info)
     with auto_close_db():
         for alias in job.databases:
@@ -134,6 +136,7 @@ class Worker:
         threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
         self._watch(threads)
         self._report()
+        fault_point("worker_exit")
         announce(signals.worker_exiting, type(self._job), worker=self.info)
         self._call_hook(self._job.worker_exit)
         return statuses.OK

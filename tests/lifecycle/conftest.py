@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,25 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 @pytest.fixture
 def start_command(tmp_path: Path) -> Iterator[StartDaemon]:
-    """Start `start_command(database, "work", "idle", "--threads", "1", POOLDAEMON={…})`."""
+    """Start `start_command(database, "work", "idle", "--threads", "1", POOLDAEMON={…})`.
+
+    `faults={"before_unit": "crash"}` says what is to happen at a fault point.
+    """
     numbers = itertools.count(1)
     with ExitStack() as daemons:
 
-        def start(database: Database, *arguments: str, **settings: Any) -> Daemon:
+        def start(
+            database: Database,
+            *arguments: str,
+            faults: Mapping[str, str] | None = None,
+            **settings: Any,
+        ) -> Daemon:
             directory = tmp_path / f"daemon-{next(numbers)}"
-            return daemons.enter_context(Daemon(directory, database, arguments, **settings))
+            daemon = Daemon(directory, database, arguments, **settings)
+            daemon.prepare()
+            for point, action in (faults or {}).items():
+                daemon.arm(point, action)
+            return daemons.enter_context(daemon)
 
         yield start
 

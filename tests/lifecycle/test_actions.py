@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle import processes
+from pooldaemon.testing import processes
+from tests.lifecycle import proc
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import SQLiteDatabase
@@ -68,7 +69,7 @@ def test_a_daemon_is_started_asked_and_stopped(act: Act, pidfile: Path) -> None:
     assert "2 of 2 workers ready" in table
     assert str(told["workers"][1]["pid"]) in table
     assert act("stop").out == "work: stopped\n"
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
     assert list(pidfile.parent.glob("daemon.pid*")) == []
 
 
@@ -104,7 +105,7 @@ def test_a_daemon_that_does_not_answer_is_told_apart_and_can_be_stopped_all_the_
     told = act("status", status=STATUS_UNKNOWN)
     assert f"runs as pid {daemon.process.pid}, no answer: " in told.out
     assert act("stop").out == "work: stopped\n"
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
 
 
 def test_a_frozen_supervisor_does_not_hang_the_one_who_asks(
@@ -144,16 +145,16 @@ def test_restart_returns_when_new_workers_are_ready_and_no_unit_was_cut_off(
     assert after["pid"] != before["pid"]
     assert {w["pid"] for w in before["workers"]}.isdisjoint(w["pid"] for w in after["workers"])
     assert {e["status"] for e in first.journal.events("worker_died")} == {0}
-    first.leaves_nothing()
+    first.assert_nothing_left()
     act("stop")
-    second.leaves_nothing()
+    second.assert_nothing_left()
 
 
 def test_restart_starts_what_does_not_run(act: Act) -> None:
     daemon = act("restart")
     assert daemon.out == "work: not running\n"
     act("stop")
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
 
 
 def test_stop_waits_for_running_units(
@@ -165,8 +166,8 @@ def test_stop_waits_for_running_units(
     daemon.wait_for_log("stop: draining")
     assert stopper.process.poll() is None
     daemon.journal.open_gate()
-    stopper.ends_with(0)
-    daemon.ends_with(0)
+    stopper.assert_clean_end()
+    daemon.assert_clean_end()
     assert daemon.journal.events("finished")
 
 
@@ -196,7 +197,7 @@ def test_status_shows_the_progress_of_units_until_their_end(
     daemon.wait_for("started")
     (worker,) = status_of(act)["workers"]
     assert worker["progress"] == [{"thread": "worker-1/thread-1", "done": 0, "total": 120}]
-    assert "[....................]   0%  0 of 120" in act("status").out
+    assert "worker-1/thread-1    0%  0 of 120\n" in act("status").out
     daemon.journal.open_gate()
     wait_until(lambda: status_of(act)["workers"][0]["progress"] == [], TIMEOUT, "the unit's end")
     daemon.stop()
@@ -221,7 +222,7 @@ def test_only_the_owner_may_ask(
     assert stat.S_ISSOCK(mode)
     assert stat.S_IMODE(mode) == 0o600
     for worker in daemon.workers:
-        opened = processes.descriptors(worker).values()
+        opened = proc.descriptors(worker).values()
         # The log's, of which there is none, and nothing else: a worker holds no socket.
         assert not [target for target in opened if target.startswith("socket:")]
     daemon.stop()
@@ -238,11 +239,11 @@ def test_a_daemon_started_by_root_becomes_what_it_is_told(
     pid = int(pidfile.read_text())
     (worker,) = processes.children(pid)
     for member in (pid, worker.pid):
-        assert processes.group(member) == group.gr_gid
-        assert processes.umask(member) == 0o027
+        assert proc.group(member) == group.gr_gid
+        assert proc.umask(member) == 0o027
         assert Path(f"/proc/{member}/cwd").readlink() == tmp_path
     for name in ("log", "daemon.pid.sock"):
         assert (tmp_path / name).stat().st_gid == group.gr_gid
     assert status_of(act)["ready"]
     act("stop")
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()

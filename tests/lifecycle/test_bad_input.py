@@ -19,7 +19,7 @@ USAGE = 2
 def complaint(daemon: Daemon, status: int = 1) -> str:
     """The one line with which the daemon has refused to start."""
     assert daemon.process.wait(TIMEOUT) == status, daemon.err
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
     assert "Traceback" not in daemon.err
     assert daemon.journal.events("unit") == []
     assert daemon.out == ""
@@ -336,7 +336,7 @@ def test_a_daemon_starts_and_stops_although_its_log_is_on_a_full_disk(
     for action in ("start", "stop"):
         command = start_command(sqlite, "work", action, "idle", *files)
         assert command.process.wait(TIMEOUT) == 0, command.err
-    command.leaves_nothing()
+    command.assert_nothing_left()
     assert not (tmp_path / "pid").exists()
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.lifecycle import processes
+from pooldaemon.testing import processes
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import SQLiteDatabase
@@ -40,4 +40,4 @@ def test_as_the_first_process_it_collects_what_has_lost_its_parent(
     wait_until(lambda: not zombies(), TIMEOUT, "orphans are not collected")
     assert len(daemon.journal.events("worker_died")) == 0
     os.kill(first.pid, signal.SIGTERM)
-    daemon.ends_with(0)
+    daemon.assert_clean_end()

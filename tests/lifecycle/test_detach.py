@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.lifecycle import processes
+from pooldaemon.testing import processes
+from tests.lifecycle import proc
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import Database, SQLiteDatabase
@@ -33,7 +34,8 @@ def stop(daemon: Daemon, pid: int) -> None:
 
 def await_end(daemon: Daemon, pid: int) -> None:
     wait_until(lambda: not processes.is_alive(pid), TIMEOUT, "the daemon does not end")
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
+    assert not (daemon.directory / "pid").exists()
 
 
 def test_the_launcher_returns_when_the_workers_are_ready(
@@ -77,7 +79,7 @@ def test_a_detached_daemon_has_cut_its_ties_to_the_shell(
     assert process.session != pid  # not its leader: it can't get a terminal again
     assert process.terminal == 0
     assert Path(f"/proc/{pid}/cwd").readlink() == daemon.directory
-    assert processes.umask(pid) == 0o022
+    assert proc.umask(pid) == 0o022
     stop(daemon, pid)
 
 
@@ -90,7 +92,7 @@ def test_a_detached_daemon_and_its_workers_keep_only_descriptors_of_their_own(
     log = str(daemon.directory / "log")
     (worker,) = processes.children(pid)
     for member in (pid, worker.pid):
-        opened = processes.descriptors(member)
+        opened = proc.descriptors(member)
         assert [opened[number] for number in range(3)] == ["/dev/null", log, log]
         shells = {str(daemon.directory / name) for name in ("out", "err")}
         assert not shells & set(opened.values())
@@ -119,6 +121,6 @@ def test_a_detached_daemon_whose_setup_raises_says_so_in_the_log_and_returns_1(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle", *DETACH, "--in-setup", "fail")
-    daemon.ends_with(1)
+    daemon.assert_clean_end(1)
     assert "see log" in daemon.err
     assert "LookupError: the hook's own mistake" in log_of(daemon)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle import processes
+from tests.lifecycle import proc
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import Daemon
 from tests.lifecycle.databases import Database, SQLiteDatabase
@@ -77,7 +77,7 @@ def test_a_supervisor_keeps_no_session_that_a_receiver_has_opened(
     daemon.wait_for("daemon_ready")
 
     def kept() -> list[str]:
-        opened = processes.descriptors(daemon.process.pid).values()
+        opened = proc.descriptors(daemon.process.pid).values()
         return [path for path in opened if "sqlite3" in path]
 
     wait_until(lambda: not kept(), 2, "the supervisor keeps a session")
@@ -95,7 +95,7 @@ def test_a_receiver_that_fails_is_logged_and_stops_nothing(
     start_work: StartDaemon, sqlite: SQLiteDatabase, receivers: str, error: str
 ) -> None:
     daemon = start_work(sqlite, "idle", "--until-idle", "--in-setup", receivers)
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     # In worker and supervisor: ready, exiting; ready, stopping, died.
     assert daemon.err.count(error) >= 5
     assert len(daemon.log_lines("A receiver of a signal failed")) == 5

@@ -96,7 +96,7 @@ def test_a_daemon_that_cannot_start_gives_up_after_a_few_tries_with_one_clear_li
     failed: dict[str, Daemon], case: str
 ) -> None:
     daemon = failed[case]
-    daemon.ends_with(BOOT_FAILED, TIMEOUT)
+    daemon.assert_clean_end(BOOT_FAILED, TIMEOUT)
     # Although four workers are wanted: while none has been ready, one at a time is tried.
     assert len(daemon.journal.events("worker_init")) == BOOT_ATTEMPTS
     (last,) = daemon.log_lines("Giving up")
@@ -110,7 +110,7 @@ def test_the_tries_of_a_daemon_that_cannot_start_are_further_and_further_apart(
     failed: dict[str, Daemon],
 ) -> None:
     daemon = failed["worker_init raises"]
-    daemon.ends_with(BOOT_FAILED, TIMEOUT)
+    daemon.assert_clean_end(BOOT_FAILED, TIMEOUT)
     times = [event["time"] for event in daemon.journal.events("worker_init")]
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert gaps[-1] > gaps[0]
@@ -121,7 +121,7 @@ def test_a_detached_daemon_that_cannot_start_tells_the_shell_its_status_and_wher
     failed: dict[str, Daemon],
 ) -> None:
     daemon = failed["detached"]
-    daemon.ends_with(BOOT_FAILED, TIMEOUT)
+    daemon.assert_clean_end(BOOT_FAILED, TIMEOUT)
     (told,) = daemon.err.splitlines()
     assert "see log" in told
     log = (daemon.directory / "log").read_text()

@@ -20,7 +20,7 @@ def test_a_worker_that_dies_again_and_again_ends_the_daemon_with_the_last_error(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "die", "--crash-limit", "2", "--pidfile", "pid")
-    daemon.ends_with(CRASH_LOOP)
+    daemon.assert_clean_end(CRASH_LOOP)
     assert len(daemon.journal.events("worker_died", signal="SIGKILL")) == 2
     (last,) = daemon.log_lines("Giving up")
     assert "worker-1 died 2 times" in last
@@ -35,7 +35,7 @@ def test_the_other_workers_finish_their_units_when_a_crash_loop_ends_the_daemon(
     os.kill(victim, signal.SIGKILL)
     daemon.wait_for_log("Giving up")
     daemon.journal.open_gate()
-    daemon.ends_with(CRASH_LOOP)
+    daemon.assert_clean_end(CRASH_LOOP)
     assert len(daemon.journal.events("finished")) == 1
 
 
@@ -75,7 +75,7 @@ def test_a_worker_whose_unit_cannot_be_ended_is_killed_after_the_graceful_timeou
     daemon.wait_for("started", 2)
     daemon.signal(signal.SIGQUIT)
     daemon.process.wait(10)
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
 
 
 def test_a_worker_in_which_no_python_runs_is_killed_with_its_stacks_shown(
@@ -178,7 +178,7 @@ def test_a_new_start_ends_what_a_daemon_left_that_was_killed(
     daemon.wait_for_log("the last daemon: ended the sessions")
     daemon.wait_for("unit")
     daemon.stop()
-    killed.leaves_nothing()
+    killed.assert_nothing_left()
     assert not noted.exists()
 
 

@@ -10,7 +10,7 @@ def test_hooks_run_in_order_in_the_process_they_belong_to(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle", "--processes", "2", "--until-idle")
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     notes = daemon.journal
     (setup,) = notes.events("setup")
     supervisor = daemon.process.pid
@@ -36,7 +36,7 @@ def test_what_the_supervisor_has_loaded_is_kept_from_the_workers_collector(
     daemon = start_work(sqlite, "idle", *options)
     (event,) = daemon.wait_for("frozen")
     assert event["objects"] > 10_000
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
 
 
 @pytest.mark.parametrize("hook", ["worker_exit", "worker_died"])
@@ -48,7 +48,7 @@ def test_a_hook_that_raises_at_the_end_is_logged_and_stops_nothing(
     start_work: StartDaemon, sqlite: SQLiteDatabase, hook: str, deed: str, error: str
 ) -> None:
     daemon = start_work(sqlite, "idle", "--until-idle", f"--in-{hook}", deed)
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     assert daemon.log_lines(hook, "failed")
     assert error in daemon.err
 
@@ -61,7 +61,7 @@ def test_a_setup_that_raises_ends_the_daemon_before_any_worker(
     start_work: StartDaemon, sqlite: SQLiteDatabase, deed: str, error: str
 ) -> None:
     daemon = start_work(sqlite, "idle", "--pidfile", "pid", "--in-setup", deed)
-    daemon.ends_with(1)
+    daemon.assert_clean_end(1)
     assert error in daemon.err
     assert daemon.journal.events("worker_init") == []
 

@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.lifecycle import processes
+from pooldaemon.testing import processes
+from tests.lifecycle import proc
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT
 from tests.lifecycle.databases import SQLiteDatabase
@@ -38,7 +39,7 @@ def test_usr1_opens_the_log_files_anew_in_every_process(
     wait_until(own.read_text, TIMEOUT, "a worker's line in it")
     (worker,) = processes.children(pid)
     for member in (pid, worker.pid):
-        opened = processes.descriptors(member)
+        opened = proc.descriptors(member)
         assert [opened[number] for number in (1, 2)] == [str(output)] * 2
         assert str(rotated) not in opened.values()
     stop(daemon, pid)

@@ -77,4 +77,4 @@ def test_a_daemon_whose_server_hangs_ends_within_the_graceful_timeout(
     daemon.signal(signal.SIGTERM)
     assert daemon.process.wait(10) == KILLED
     server.resume()
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()

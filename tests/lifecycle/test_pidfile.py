@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lifecycle import processes
+from tests.lifecycle import proc
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.databases import SQLiteDatabase
 from tests.lifecycle.test_worker_deaths import kill_supervisor
@@ -33,7 +33,7 @@ def test_a_second_daemon_is_refused_with_the_pid_of_the_first(
     first = start_daemon(sqlite, "idle", "--pidfile", str(pidfile))
     first.wait_for("unit")
     second = start_daemon(sqlite, "idle", f"--pidfile={pidfile}", *detach)
-    second.ends_with(1, timeout=5)
+    second.assert_clean_end(1, timeout=5)
     (line,) = second.err.splitlines()
     assert line.startswith("CommandError: already running: ")
     assert str(first.process.pid) in line
@@ -88,9 +88,9 @@ def test_workers_do_not_hold_the_lock(
 ) -> None:
     daemon = start_daemon(sqlite, "hold", "--pidfile", str(pidfile), "--processes", "2")
     daemon.wait_for("started", 2)
-    assert str(pidfile) in processes.descriptors(daemon.process.pid).values()
+    assert str(pidfile) in proc.descriptors(daemon.process.pid).values()
     for worker in daemon.workers:
-        assert str(pidfile) not in processes.descriptors(worker).values()
+        assert str(pidfile) not in proc.descriptors(worker).values()
     daemon.journal.open_gate()
     daemon.stop()
 

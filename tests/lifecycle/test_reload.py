@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle import processes
+from pooldaemon.testing import processes
+from tests.lifecycle import proc
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import Database, MySQLDatabase, SQLiteDatabase
@@ -172,13 +173,13 @@ def test_a_detached_daemon_reloads_again_and_again(
         assert after.pid != before.pid
     assert int(pidfile.read_text()) == pid
     log = str(daemon.directory / "log")
-    assert [processes.descriptors(pid)[number] for number in (1, 2)] == [log, log]
+    assert [proc.descriptors(pid)[number] for number in (1, 2)] == [log, log]
     for member in (pid, after.pid):
-        opened = list(processes.descriptors(member).values())
+        opened = list(proc.descriptors(member).values())
         assert opened.count(str(pidfile)) == (member == pid)
     os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not processes.is_alive(pid), TIMEOUT, "the daemon does not end")
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
     assert list(pidfile.parent.glob("daemon.pid*")) == []
 
 
@@ -192,7 +193,7 @@ def test_term_during_a_reload_ends_the_daemon_in_order(
     daemon.signal(signal.SIGTERM)
     daemon.wait_for_log("draining")
     daemon.journal.open_gate()
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     assert len(daemon.journal.events("finished")) == 2
 
 
@@ -210,7 +211,7 @@ def test_workers_are_gone_when_the_supervisor_is_killed_after_a_reload(
     daemon.process.kill()
     daemon.process.wait()
     wait_until(lambda: not any(map(processes.is_alive, workers)), 2, "workers outlive it")
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
 
 
 def test_a_trial_that_hangs_ends_although_its_supervisor_was_killed(
@@ -224,7 +225,7 @@ def test_a_trial_that_hangs_ends_although_its_supervisor_was_killed(
     daemon.process.kill()
     daemon.process.wait()
     wait_until(lambda: not processes.is_alive(canary["pid"]), 8, "the trial goes on")
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
 
 
 def test_hup_from_a_terminal_that_is_gone_drains(
@@ -240,7 +241,7 @@ def test_hup_from_a_terminal_that_is_gone_drains(
     daemon.wait_for("unit")
     os.close(ours)
     daemon.signal(signal.SIGHUP)
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
 
 
 @pytest.mark.mysql

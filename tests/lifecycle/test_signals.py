@@ -22,7 +22,7 @@ def test_term_and_int_let_running_units_finish(
     daemon.wait_for_log("draining")
     assert daemon.process.poll() is None
     daemon.journal.open_gate()
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     assert len(daemon.journal.events("finished")) == 4
     assert len(daemon.journal.events("started")) == 4
 
@@ -36,7 +36,7 @@ def test_a_signal_to_the_whole_group_as_from_a_terminal_drains_as_well(
     os.killpg(daemon.process.pid, number)
     daemon.wait_for_log("draining")
     daemon.journal.open_gate()
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     assert len(daemon.journal.events("finished")) == 2
 
 
@@ -49,7 +49,8 @@ def test_a_signal_during_setup_ends_the_daemon_without_a_worker_or_a_pidfile(
     daemon.signal(number)
     daemon.journal.open_gate()
     daemon.process.wait(10)
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
+    assert not (daemon.directory / "pid").exists()
     assert "Traceback" not in daemon.err
     assert daemon.journal.events("unit") == []
 
@@ -62,7 +63,7 @@ def test_a_worker_that_is_told_to_drain_while_it_boots_does_no_unit(
     daemon.signal(signal.SIGTERM)
     daemon.wait_for_log("draining")
     daemon.journal.open_gate()
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     assert daemon.journal.events("unit") == []
 
 
@@ -73,14 +74,14 @@ def test_a_worker_that_hangs_while_it_boots_is_killed_after_the_graceful_timeout
     daemon = start_work(sqlite, "idle", *hang)
     daemon.wait_for("worker_init")
     daemon.signal(signal.SIGTERM)
-    daemon.ends_with(KILLED, timeout=5)
+    daemon.assert_clean_end(KILLED, timeout=5)
 
 
 def test_an_idle_daemon_ends_at_once_on_term(start_daemon: StartDaemon, database: Database) -> None:
     daemon = start_daemon(database, "ask", "--threads", "3", "--idle-interval", "600")
     daemon.wait_for_threads("asked", 3)
     daemon.signal(signal.SIGTERM)
-    daemon.ends_with(0, timeout=5)
+    daemon.assert_clean_end(timeout=5)
 
 
 def test_term_interrupts_a_unit_that_waits(
@@ -89,7 +90,7 @@ def test_term_interrupts_a_unit_that_waits(
     daemon = start_daemon(sqlite, "wait")
     daemon.wait_for("started")
     daemon.signal(signal.SIGTERM)
-    daemon.ends_with(0, timeout=5)
+    daemon.assert_clean_end(timeout=5)
     (waited,) = daemon.journal.events("waited")
     assert waited["stopping"] is True
     assert waited["seen"] is True
@@ -104,7 +105,7 @@ def test_a_second_signal_kills_units_that_do_not_finish(
     daemon.signal(signal.SIGTERM)
     daemon.wait_for_log("draining")
     daemon.signal(number)
-    daemon.ends_with(KILLED, timeout=5)
+    daemon.assert_clean_end(KILLED, timeout=5)
     assert daemon.journal.events("finished") == []
 
 
@@ -112,7 +113,7 @@ def test_quit_kills_without_draining(start_daemon: StartDaemon, database: Databa
     daemon = start_daemon(database, "hold", "--processes", "2", "--threads", "2")
     daemon.wait_for("started", 4)
     daemon.signal(signal.SIGQUIT)
-    daemon.ends_with(KILLED, timeout=5)
+    daemon.assert_clean_end(KILLED, timeout=5)
     assert daemon.journal.events("finished") == []
 
 
@@ -123,7 +124,7 @@ def test_units_that_outlast_the_graceful_timeout_are_killed_and_named_in_one_lin
     daemon.wait_for("started", 2)
     (worker,) = daemon.workers
     daemon.signal(signal.SIGTERM)
-    daemon.ends_with(KILLED, timeout=5)
+    daemon.assert_clean_end(KILLED, timeout=5)
     assert daemon.journal.events("finished") == []
     assert len(daemon.log_lines("worker-1", str(worker), "killed")) == 1
     assert "Traceback" not in daemon.err
@@ -139,7 +140,7 @@ def test_the_other_workers_drain_while_one_has_to_be_killed(
     freeze(other)
     daemon.signal(signal.SIGTERM)
     daemon.journal.open_gate()
-    daemon.ends_with(KILLED)
+    daemon.assert_clean_end(KILLED)
     assert [event["pid"] for event in daemon.journal.events("finished")] == [one]
     assert daemon.journal.events("worker_died", told_pid=other, signal="SIGKILL")
 

@@ -19,7 +19,7 @@ def give_job(database: Database, task: str) -> None:
 
 def test_a_daemon_without_work_ends_with_0(start_daemon: StartDaemon, database: Database) -> None:
     daemon = start_daemon(database, "ask", "--until-idle", "--processes", "2", "--threads", "3")
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     looked = {(event["pid"], event["thread"]) for event in daemon.journal.events("asked")}
     assert len(looked) == 6
     assert daemon.log_lines("no work is left")
@@ -31,7 +31,7 @@ def test_work_that_makes_more_work_is_done_to_the_last(
     give_job(database, "5")
     options = ("--until-idle", "--processes", "2", "--threads", "3")
     daemon = start_daemon(database, "work_off_tree", *options)
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     jobs = 2**6 - 1
     assert database.query("SELECT COUNT(*), SUM(taken) FROM job") == [(jobs, jobs)]
     assert len({event["job"] for event in daemon.journal.events("done")}) == jobs
@@ -43,7 +43,7 @@ def test_a_worker_that_finds_nothing_waits_for_what_the_other_is_still_doing(
 ) -> None:
     give_job(sqlite, "first")
     daemon = start_daemon(sqlite, "work_in_turns", "--until-idle", "--processes", "2")
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     done = [event["task"] for event in daemon.journal.events("done")]
     assert done == ["first", "second", "third"]
 
@@ -52,7 +52,7 @@ def test_work_that_is_due_later_keeps_the_daemon_from_being_idle(
     start_daemon: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_daemon(sqlite, "due_later", "--until-idle")
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     assert len(daemon.journal.events("done")) == 1
     # An idle interval of 0.05 s, and half a second until it was due.
     assert 2 <= len(daemon.journal.events("look")) <= 12
@@ -62,7 +62,7 @@ def test_work_that_is_due_soon_does_not_wait_for_the_idle_interval(
     start_daemon: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_daemon(sqlite, "due_later", "--until-idle", "--idle-interval", "600")
-    daemon.ends_with(0, timeout=10)
+    daemon.assert_clean_end(timeout=10)
     (done,) = daemon.journal.events("done")
     looks = daemon.journal.events("look")
     assert len(looks) <= 3
@@ -74,7 +74,7 @@ def test_a_failed_unit_is_tried_again_before_the_daemon_is_idle(
 ) -> None:
     sqlite.query("CREATE TABLE entry (number INTEGER)")
     daemon = start_daemon(sqlite, "fail_once", "--until-idle")
-    daemon.ends_with(0)
+    daemon.assert_clean_end()
     assert len(daemon.journal.events("failing")) == 1
     assert daemon.journal.events("asked")
     assert "1 units, 1 failed" in daemon.out
@@ -88,4 +88,4 @@ def test_one_term_does_not_kill_a_daemon_that_is_ending_by_itself(
     daemon.signal(signal.SIGTERM)
     daemon.wait_for_log("SIGTERM")
     daemon.journal.open_gate()
-    daemon.ends_with(0)
+    daemon.assert_clean_end()

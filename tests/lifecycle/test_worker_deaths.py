@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from pooldaemon.testing import processes
 from pooldaemon.workers.crew import RESPAWN_DELAY
-from tests.lifecycle import processes
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import Daemon
 from tests.lifecycle.databases import Database, SQLiteDatabase
@@ -95,7 +95,7 @@ def test_a_worker_that_dies_while_it_drains_is_not_replaced_and_the_others_finis
 ) -> None:
     daemon = start_work(database, "hold", "--processes", "2")
     victim = kill_worker_during_drain(daemon)
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
     assert len(daemon.journal.events("worker_init")) == 2
     (finished,) = daemon.journal.events("finished")
     assert finished["pid"] != victim
@@ -141,7 +141,7 @@ def kill_supervisor(daemon: Daemon) -> None:
         deadline - time.monotonic(),
         "workers outlive their supervisor",
     )
-    daemon.leaves_nothing()
+    daemon.assert_nothing_left()
 
 
 @pytest.mark.parametrize("unit", ["ask", "hold", "wait"])

@@ -95,6 +95,13 @@ def test_the_wheel_says_who_it_is_and_carries_its_licence(wheel: Path) -> None:
     assert len(licences) == 1
 
 
+def test_the_wheel_registers_the_plugin_of_pytest(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
+        told = archive.read(name).decode()
+    assert told.strip() == "[pytest11]\npooldaemon.pytest_plugin = pooldaemon.pytest_plugin"
+
+
 def test_the_public_names_import_without_settings_and_without_a_mysql_driver(
     python: Path, tmp_path: Path
 ) -> None:

@@ -11,10 +11,10 @@ from typing import Any, Self
 from django.db import connections
 
 from pooldaemon import auto_close_db
+from pooldaemon.testing import processes
 from pooldaemon_example.webhooks.models import Delivery
 from pooldaemon_example.webhooks.receiver import Behaviour, Handler, Receiver
 from pooldaemon_example.webhooks.signing import ATTEMPT_HEADER
-from tests.lifecycle import processes
 from tests.lifecycle.daemon import Daemon
 from tests.lifecycle.databases import MySQLDatabase
 from tests.mysql.scratch import Account

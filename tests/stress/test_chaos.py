@@ -20,7 +20,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.lifecycle import processes
+from pooldaemon.testing import processes
 from tests.lifecycle.daemon import TIMEOUT
 from tests.lifecycle.test_worker_deaths import ORPHANS_GONE
 from tests.stress.deliveries import (
@@ -222,7 +222,7 @@ def test_whatever_is_killed_no_delivery_is_lost_and_every_repetition_is_explaine
         wait_until(lambda: not chaos.hung(), RECOVERY, "workers that hang")
         chaos.daemon.stop()
         for daemon in chaos.daemons:
-            daemon.leaves_nothing()
+            daemon.assert_nothing_left()
         assert not list(tmp_path.glob("daemon.pid*"))
         assert deliveries.all() == deliveries.delivered() == receiver.attempts.keys()
     noted: dict[tuple[int, int], Attempt] = {}

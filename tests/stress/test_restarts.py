@@ -92,7 +92,7 @@ def test_restarts_under_load_interrupt_no_unit_and_return_when_new_workers_are_r
         daemon.wait_for("recorded", 20)
         act("stop", "")
         wait_until(lambda: not daemon.members(), TIMEOUT, "processes are left")
-        daemon.leaves_nothing()
+        daemon.assert_nothing_left()
         attempts = {key: value for d in daemons for key, value in noted_attempts(d).items()}
         assert {number for _, number in attempts} == {1}
         assert all(attempt.recorded for attempt in attempts.values())

@@ -1,23 +1,5 @@
 """Waiting for what another process or thread is about to do, without a blind sleep."""
 
-import time
-from collections.abc import Callable
-from typing import TypeVar
+from pooldaemon.testing.poll import wait_until
 
-T = TypeVar("T")
-
-INTERVAL = 0.01  # seconds
-
-
-def wait_until(predicate: Callable[[], T], timeout: float, message: str) -> T:
-    """Return the first true value of `predicate`; after `timeout` seconds fail with `message`."""
-    deadline = time.monotonic() + timeout
-    while True:
-        # Read before asking: a slow predicate still gets the answer it has at the deadline.
-        last = time.monotonic() >= deadline
-        value = predicate()
-        if value:
-            return value
-        if last:
-            raise AssertionError(f"{message} (waited {timeout:g} s, last value {value!r})")
-        time.sleep(INTERVAL)
+__all__ = ["wait_until"]

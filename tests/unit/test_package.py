@@ -44,6 +44,21 @@ def test_importing_the_package_loads_neither_django_nor_sqlalchemy() -> None:
     assert python(code).stdout == "[]\n"
 
 
+def test_a_project_that_is_not_under_test_loads_nothing_of_it() -> None:
+    code = (
+        "import sys, django; from django.conf import settings;"
+        "settings.configure(INSTALLED_APPS=['pooldaemon']); django.setup();"
+        "from pooldaemon import BaseDaemonCommand;"
+        "print([m for m in sys.modules if 'pytest' in m or m.startswith('pooldaemon.testing')])"
+    )
+    assert python(code).stdout == "[]\n"
+
+
+def test_a_test_run_that_has_no_daemon_does_not_load_django_for_the_plugin() -> None:
+    code = "import sys, pooldaemon.pytest_plugin; print('django' in sys.modules)"
+    assert python(code).stdout == "False\n"
+
+
 @pytest.mark.parametrize("name", pooldaemon.__all__)
 def test_every_public_name_is_there_when_it_is_asked_for(name: str) -> None:
     assert getattr(pooldaemon, name).__name__ == name

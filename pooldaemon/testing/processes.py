@@ -1,4 +1,6 @@
-"""What the kernel knows of processes."""
+"""What the kernel knows of processes. Linux."""
+
+from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,22 +32,24 @@ def find(pid: int) -> Process | None:
 
 
 def every() -> list[Process]:
+    """All processes, zombies included."""
     found = [find(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdigit()]
     return [process for process in found if process is not None]
 
 
 def children(pid: int) -> list[Process]:
-    """Return the children of a process, zombies included."""
+    """The children of a process, zombies included."""
     return [process for process in every() if process.parent == pid]
 
 
 def is_alive(pid: int) -> bool:
+    """Whether there is such a process; a zombie is none any more."""
     process = find(pid)
     return process is not None and process.state != "Z"
 
 
 def with_variable(name: str, value: str) -> set[int]:
-    """Return the processes that were started with this in their environment, or forked from one."""
+    """The processes that were started with this in their environment, or forked from one."""
     wanted = f"{name}={value}".encode()
     found = set()
     for entry in PROC.iterdir():
@@ -54,25 +58,3 @@ def with_variable(name: str, value: str) -> set[int]:
                 if wanted in (entry / "environ").read_bytes().split(b"\0"):
                     found.add(int(entry.name))
     return found
-
-
-def descriptors(pid: int) -> dict[int, str]:
-    """Return what the open descriptors of a process point to."""
-    found = {}
-    for entry in (PROC / str(pid) / "fd").iterdir():
-        with suppress(FileNotFoundError):
-            found[int(entry.name)] = str(entry.readlink())
-    return found
-
-
-def umask(pid: int) -> int:
-    return int(_status(pid, "Umask"), 8)
-
-
-def group(pid: int) -> int:
-    return int(_status(pid, "Gid"))
-
-
-def _status(pid: int, name: str) -> str:
-    lines = (PROC / str(pid) / "status").read_text().splitlines()
-    return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
