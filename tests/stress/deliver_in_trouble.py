@@ -12,7 +12,7 @@ from pooldaemon_example.webhooks.models import Delivery
 from pooldaemon_example.webhooks.outcomes import Answer, Outcome
 from tests.lifecycle.project.journal import journal
 
-HOG = 300 * 2**20  # bytes
+HOG = 300  # MiB
 
 deliver = deliver_next
 _post, _record = sending.post, claims.record
@@ -31,7 +31,8 @@ def post(claim: Claim, config: WebhookConfig) -> Answer:
     if journal().take_order("hang"):
         threading.Event().wait()
     if journal().take_order("hog"):
-        _hogged.append(b"x" * HOG)
+        # Piece by piece: in one go no other thread of the worker would run for a while.
+        _hogged.extend(b"x" * 2**20 for _ in range(HOG))
     return answer
 
 
