@@ -21,7 +21,7 @@ class Helpers:
 
 def worker(*sessions: int) -> WorkerHandle:
     receiver: Any = None
-    handle = WorkerHandle("worker-1", 0, receiver, 0.0, None)
+    handle = WorkerHandle("worker-1", 0, receiver, 0.0, {})
     handle.sessions = {Session("default", number, 4000 + number) for number in sessions}
     return handle
 
@@ -46,8 +46,8 @@ def test_a_successor_that_boots_goes_first_for_a_moment() -> None:
     guard = guard_of(helpers)
     successor = worker()
     guard.note_dead(worker(1), 10.0)
-    guard.note_dead(worker(2), 10.1)
-    guard.end_sessions([successor], 10.2)
+    guard.note_dead(worker(2), 10.0 + SUCCESSOR_FIRST / 4)
+    guard.end_sessions([successor], 10.0 + SUCCESSOR_FIRST / 2)
     assert helpers.sent == 0
     assert guard.end_at == 10.0 + SUCCESSOR_FIRST
     guard.end_sessions([successor], guard.end_at)
