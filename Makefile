@@ -57,7 +57,7 @@ docs: $(VENV)/.with-docs  ## the documentation, in docs/_build/html
 bench: mysql-server $(VENV)/.with-bench  ## compare with the alternatives; ARGS="fairness --quick"
 	@$(WITH_DATABASE) $(BIN)/python benchmarks/run.py $(ARGS)
 
-conformance: mysql-server $(VENV)/.with-test  ## run Django's own tests on Django's backend and ours; ARGS="basic queries"
+conformance: mysql-server $(VENV)/.with-conformance  ## Django's own tests on Django's backend and ours; ARGS="basic queries", ARGS=--resume
 	@$(WITH_DATABASE) $(BIN)/python -m conformance $(ARGS)
 
 wheel: $(ENVIRONMENT)  ## the wheel, in dist/

@@ -66,6 +66,12 @@ setup(
             "django-db-connection-pool>=1.2.6",
             "matplotlib>=3.9",
         ],
+        # What Django's tests skip themselves without, services excepted.
+        "conformance": [
+            *MYSQL,
+            *("aiosmtpd", "argon2-cffi", "bcrypt", "docutils", "geoip2", "jinja2", "numpy"),
+            *("Pillow", "PyYAML", "tblib", "tzdata"),
+        ],
         # Up to a bound: a linter's new release must not turn a clean tree red.
         "lint": [
             *PYTEST,  # mypy reads the tests' helpers
