@@ -7,6 +7,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.mysql import base
 from django.db.backends.signals import connection_created
 from pytest_django import Settings
 
@@ -135,6 +136,27 @@ def test_server_data_is_asked_once_per_pool(
     close_pool(alias)  # what comes after may be another server
     Task(ask).result()
     assert len(asked) == 2
+
+
+def test_who_waits_for_a_connection_to_ask_keeps_nobody_from_asking(
+    add_pooled: AddDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On Python 3.11 functools.cached_property has one lock for all threads.
+    alias = add_pooled(pool_size=1, timeout=5)
+    set_up = base.DatabaseWrapper.init_connection_state
+
+    @auto_close_db
+    def ask() -> Any:
+        return connections[alias].mysql_server_data["version"]  # type: ignore[attr-defined]
+
+    def set_up_slowly(connection: Any) -> None:
+        second.append(Task(ask))
+        wait_until(lambda: stats(alias).waiting, DEADLINE, "nobody waits")
+        set_up(connection)  # it asks too
+
+    second: list[Task] = []
+    monkeypatch.setattr(base.DatabaseWrapper, "init_connection_state", set_up_slowly)
+    assert Task(ask).result() == second.pop().result()
 
 
 def test_the_cap_holds_as_the_server_sees_it(add_pooled: AddDatabase, scratch: Scratch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cached_property
 from typing import Any
 
 from pooldaemon.exceptions import ImproperlyConfigured
@@ -27,6 +26,7 @@ if MySQLdb.__name__ != "MySQLdb":
     )
 
 from django.db.backends.mysql import base
+from django.utils.functional import cached_property
 
 from pooldaemon.backends.base import PooledDatabaseMixin
 from pooldaemon.backends.mysql.client import DatabaseClient
