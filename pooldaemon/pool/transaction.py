@@ -166,14 +166,16 @@ class _Counted:
 
     def close(self) -> None:
         turns, self._turns = self._turns, None
-        if turns is None:
-            super().close()  # type: ignore[misc]
-        elif turns.thread == get_ident():
+        if turns is not None and turns.thread == get_ident():
             try:
                 super().close()  # type: ignore[misc]
             finally:
                 turns.let_go()
-        else:  # by its garbage collector: the session, which may be in use, is left alone
+            return
+        forks.check()  # as in _Unbuffered: a child may be ending what its parent's threads began
+        if turns is None:
+            super().close()  # type: ignore[misc]
+        else:  # by the garbage collector: the session, which may be in use, is left alone
             self.connection = None
 
     def __del__(self) -> None:

@@ -57,17 +57,27 @@ class Report:
 
 
 def run_trial(
-    scratch: Scratch, engine: str, forks: int, *, tls: bool = False, poolclass: str = ""
+    scratch: Scratch,
+    engine: str,
+    forks: int,
+    *,
+    tls: bool = False,
+    poolclass: str = "",
+    mode: str = "session",
 ) -> Report:
     """Fork so many times on the database of *scratch*, which is new.
 
     :param tls: the server is to let nobody in without.
     :param poolclass: one of SQLAlchemy's instead of our own.
+    :param mode: our pools'.
     """
     scratch.admin.query(TABLE.replace("fork_rows", f"{scratch.account.name}.fork_rows"))
     if tls:
         scratch.admin.query(f"ALTER USER '{scratch.account.user}'@'%' REQUIRE SSL")
     patience = PATIENCE if engine == OURS else LITTLE_PATIENCE
+    pool: dict[str, Any] = {"timeout": PATIENCE, "mode": mode}
+    if poolclass:
+        pool |= {"poolclass": poolclass, "max_overflow": 0}
     options = {
         "read_timeout": patience,
         "connect_timeout": patience,
@@ -75,7 +85,7 @@ def run_trial(
     }
     sizes = SIZES if engine == OURS and not poolclass else ROOMY
     databases = {
-        name: scratch.account.settings(**_settings(engine, size, poolclass, options))
+        name: scratch.account.settings(**_settings(engine, size, pool, options))
         for name, size in sizes.items()
     }
     arguments = json.dumps({"databases": databases, "forks": forks, "patience": patience})
@@ -129,13 +139,12 @@ def _compare(told: dict[str, Any], scratch: Scratch) -> Report:
     return report
 
 
-def _settings(engine: str, size: int, poolclass: str, options: dict[str, Any]) -> dict[str, Any]:
+def _settings(
+    engine: str, size: int, pool: dict[str, Any], options: dict[str, Any]
+) -> dict[str, Any]:
     settings: dict[str, Any] = {"ENGINE": engine, "OPTIONS": options}
     if engine == OURS:
-        pool = {"pool_size": size, "timeout": PATIENCE}
-        if poolclass:
-            pool |= {"poolclass": poolclass, "max_overflow": 0}
-        settings["OPTIONS"] = options | {"pool": pool}
+        settings["OPTIONS"] = options | {"pool": pool | {"pool_size": size}}
     elif engine == OTHER_POOL:
         pool = {"POOL_SIZE": size, "MAX_OVERFLOW": 0, "TIMEOUT": PATIENCE}
         if size == ROOMY["fresh"]:

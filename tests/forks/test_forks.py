@@ -29,9 +29,11 @@ def assert_nothing_happened(report: Report) -> None:
     assert report.committed > FORKS
 
 
-@pytest.mark.parametrize("poolclass", ["", "QueuePool"], ids=["default pool", "QueuePool"])
-def test_a_fork_in_the_middle_of_everything_harms_nobody(scratch: Scratch, poolclass: str) -> None:
-    assert_nothing_happened(run_trial(scratch, OURS, FORKS, poolclass=poolclass))
+@pytest.mark.parametrize("pool", [{}, {"poolclass": "QueuePool"}, {"mode": "transaction"}], ids=str)
+def test_a_fork_in_the_middle_of_everything_harms_nobody(
+    scratch: Scratch, pool: dict[str, str]
+) -> None:
+    assert_nothing_happened(run_trial(scratch, OURS, FORKS, **pool))
 
 
 @pytest.mark.skipif(not can_certify(), reason="openssl, to make a certificate, is not installed")

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from pytest_django import DjangoDbBlocker
 from pooldaemon.connections import pool_stats
 from pooldaemon.pool import forks
 from tests.mysql.scratch import Scratch, scratch_on
+from tests.support.mode import MODES
 from tests.support.poll import wait_until
 from tests.support.server import Admin
 from tests.unit.databases import own_databases
@@ -35,10 +36,17 @@ def scratch(database_admin: Admin) -> Iterator[Scratch]:
         yield scratch
 
 
-@pytest.fixture
-def alias(scratch: Scratch, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+@pytest.fixture(params=MODES)
+def alias(
+    request: pytest.FixtureRequest, scratch: Scratch, django_db_blocker: DjangoDbBlocker
+) -> Iterator[str]:
     with django_db_blocker.unblock(), own_databases() as add:
-        yield add(**scratch.account.settings())
+        yield add(**scratch.account.settings(OPTIONS={"pool": {"mode": request.param}}))
+
+
+def pinned(alias: str) -> AbstractContextManager[None]:
+    """In session mode a thread keeps its connection anyway."""
+    return connections[alias].pinned()  # type: ignore[attr-defined, no-any-return]
 
 
 def fetch(alias: str, statement: str) -> Any:
@@ -158,7 +166,6 @@ def test_a_unit_that_only_a_thread_local_knows_is_not_ended_by_the_child(
 def test_a_child_that_python_knows_nothing_of_has_sessions_of_its_own(
     alias: str, scratch: Scratch
 ) -> None:
-    own = fetch(alias, "SELECT CONNECTION_ID()")
     fork_in_c = ctypes.PyDLL(None).fork
 
     def use() -> None:
@@ -169,7 +176,9 @@ def test_a_child_that_python_knows_nothing_of_has_sessions_of_its_own(
             fetch(alias, "SELECT CONNECTION_ID()")
         use()
 
-    fork(find_out_and_use, fork_in_c)
+    with pinned(alias):
+        own = fetch(alias, "SELECT CONNECTION_ID()")
+        fork(find_out_and_use, fork_in_c)
     connections[alias].close()
     fork(use, fork_in_c)  # the session is idle in the pool now
     assert fetch(alias, "SELECT CONNECTION_ID()") == own
@@ -201,17 +210,18 @@ def test_of_the_threads_of_such_a_child_one_makes_the_beginning(
 
 @pytest.mark.mysql
 def test_a_child_begins_with_no_pools_and_counts_for_itself(alias: str) -> None:
-    fetch(alias, "SELECT 1")
-
     def use() -> None:
         assert pool_stats() == ()
-        fetch(alias, "SELECT 1")
-        (own,) = pool_stats()
-        assert (own.connects, own.in_use) == (1, 1)
+        with pinned(alias):
+            fetch(alias, "SELECT 1")
+            (own,) = pool_stats()
+            assert (own.connects, own.in_use) == (1, 1)
 
-    fork(use)
-    (parents,) = pool_stats()
-    assert (parents.connects, parents.in_use) == (1, 1)
+    with pinned(alias):
+        fetch(alias, "SELECT 1")
+        fork(use)
+        (parents,) = pool_stats()
+        assert (parents.connects, parents.in_use) == (1, 1)
 
 
 @pytest.mark.mysql

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+MODES = ("session", "transaction")
+
 POOL_MODE = os.environ.get("POOL_MODE", "session")
 
 session_mode_only = pytest.mark.skipif(
