@@ -14,6 +14,7 @@ from tests.isolation.residues import STATE, TRANSACTIONS, Residue
 from tests.isolation.state import State, differences, observe
 from tests.isolation.ways import ALWAYS_POSSIBLE, WAYS, Way
 from tests.mysql.scratch import Scratch
+from tests.support.mode import MODES
 from tests.support.server import Admin
 
 pytestmark = pytest.mark.mysql
@@ -60,12 +61,13 @@ def find_leaks(
     return find
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", EVERYTHING)
 def test_each_kind_can_be_seen_by_the_one_who_left_it(
-    open_pool: OpenPool, pristine: State, plain: Scratch, mariadb: bool, kind: str
+    open_pool: OpenPool, pristine: State, plain: Scratch, mariadb: bool, kind: str, mode: str
 ) -> None:
     statements = statements_of(EVERYTHING[kind], plain, mariadb=mariadb)
-    pool = open_pool()
+    pool = open_pool(mode=mode)
     for way in ALWAYS_POSSIBLE:
         with pool.borrowed() as connection:
             for statement in statements:
@@ -94,8 +96,8 @@ def test_it_is_gone_for_the_next_borrower(
     if "always" not in options.values():
         pool.run("SELECT a FROM t")
         assert pool.stats.resets == 0, "hidden code: this would test nothing"
-    # If everything is reset the way does not matter. Every way in transaction mode: POOL_MODE.
-    ways = WAYS if options == {"reset": "dirty"} else ALWAYS_POSSIBLE
+    # If everything is reset the way does not matter.
+    ways = ALWAYS_POSSIBLE if options == {"reset": "always"} else WAYS
     leaks = find_leaks(
         pool, {name: lambda way=WAYS[name]: leave(pool, way, statements) for name in ways}
     )
