@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from conformance.backends import OURS
 from conformance.comparison import Comparison
-from conformance.kept import Kept
+from conformance.kept import Kept, directory
 from conformance.suite import Suite, SuiteError, batches
 
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("DATABASE_URL must be mysql://user:password@host/name or mariadb://…")
     try:
         suite = Suite()
-        kept = Kept()
+        kept = Kept(directory())
     except SuiteError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 
 import django
 import MySQLdb
@@ -14,21 +15,26 @@ from conformance.backends import BACKENDS, login
 from conformance.suite import SOURCES, Outcomes, SuiteError
 
 
-class Kept:
-    """Outcomes by backend and label, of one Python, Django and server.
+def directory() -> Path:
+    """Where the outcomes of this Python, this Django and the server of DATABASE_URL are kept.
 
     :raises SuiteError: the server can't be reached.
     """
+    try:
+        connection = MySQLdb.connect(**login())
+    except MySQLdb.Error as error:
+        raise SuiteError(f"the server of DATABASE_URL can't be reached: {error}") from None
+    server = connection.get_server_info()
+    connection.close()
+    name = f"python-{platform.python_version()}-django-{django.get_version()}-{server}"
+    return SOURCES / "outcomes" / name
 
-    def __init__(self) -> None:
-        try:
-            connection = MySQLdb.connect(**login())
-        except MySQLdb.Error as error:
-            raise SuiteError(f"the server of DATABASE_URL can't be reached: {error}") from None
-        server = connection.get_server_info()
-        connection.close()
-        name = f"python-{platform.python_version()}-django-{django.get_version()}-{server}"
-        self._directory = SOURCES / "outcomes" / name
+
+class Kept:
+    """Outcomes by backend and label, in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
 
     def find(self, backend: str, label: str) -> Outcomes | None:
         path = self._directory / backend / label

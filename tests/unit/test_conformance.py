@@ -1,0 +1,132 @@
+"""make conformance without Django's tests: what is compared, told, and kept."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance import comparison
+from conformance.comparison import Comparison
+from conformance.differences import Listed, read_list
+from conformance.kept import Kept
+from conformance.suite import Outcomes, SuiteError, batches
+
+PASSED = {"app.tests.T.test_a": "passed", "other.tests.T.test_b": "passed"}
+
+
+class FakeSuite:
+    """*outcomes* on Django's backend; on ours with the changes made."""
+
+    def __init__(self) -> None:
+        self.outcomes: Outcomes = dict(PASSED)
+        self.changes: Outcomes = {}
+        self.broken: set[str] = set()
+        self.ran: list[tuple[str, str]] = []
+
+    def run(self, backend: str, labels: Sequence[str]) -> Outcomes:
+        self.ran += [(backend, label) for label in labels]
+        if self.broken.intersection(labels):
+            raise SuiteError(f"it broke off on {backend}")
+        outcomes = self.outcomes if backend == "django" else self.outcomes | self.changes
+        return {
+            test: end for test, end in outcomes.items() if any(label in test for label in labels)
+        }
+
+
+@pytest.fixture
+def suite() -> FakeSuite:
+    return FakeSuite()
+
+
+@pytest.fixture
+def compare(
+    suite: FakeSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., int]:
+    def run(*labels: str, listed: Sequence[Listed] = ()) -> int:
+        monkeypatch.setattr(comparison.differences, "read_list", lambda: listed)
+        fake: Any = suite
+        compared = Comparison(fake, Kept(tmp_path), ["session"])
+        compared.compare(labels)
+        return compared.report()
+
+    return run
+
+
+def test_equal_outcomes_are_conformance(compare: Callable[..., int], capsys: Any) -> None:
+    assert compare("app", "other") == 0
+    assert "app other: 2 tests" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("end", ["failed: Error: no", "skipped", "not run"])
+def test_a_test_that_ends_otherwise_fails_the_run_unless_it_is_listed(
+    compare: Callable[..., int], suite: FakeSuite, capsys: Any, end: str
+) -> None:
+    suite.changes = {"app.tests.T.test_a": end}
+    assert compare("app", "other", listed=[Listed("app.*", ("session",), "")]) == 0
+    assert compare("app", "other", listed=[Listed("app.*", ("transaction",), "")]) == 1
+    assert f"app.tests.T.test_a\n    Django's: passed\n    ours: {end}" in capsys.readouterr().out
+
+
+def test_a_failure_in_other_words_is_the_same_failure(
+    compare: Callable[..., int], suite: FakeSuite
+) -> None:
+    suite.outcomes["app.tests.T.test_a"] = "failed: Error: 1"
+    suite.changes = {"app.tests.T.test_a": "failed: Error: 2"}
+    assert compare("app") == 0
+
+
+def test_what_has_run_is_not_run_again(compare: Callable[..., int], suite: FakeSuite) -> None:
+    compare("app")
+    assert suite.ran == [("django", "app"), ("session", "app")]
+    suite.ran.clear()
+    assert compare("app", "other") == 0
+    assert suite.ran == [("django", "other"), ("session", "other")]
+
+
+def test_what_was_forgotten_is_run_again(
+    compare: Callable[..., int], suite: FakeSuite, tmp_path: Path
+) -> None:
+    compare("app")
+    Kept(tmp_path).forget(["app"])
+    compare("app")
+    assert suite.ran == [("django", "app"), ("session", "app")] * 2
+
+
+def test_an_app_that_breaks_off_fails_the_run_and_leaves_the_others_compared(
+    compare: Callable[..., int], suite: FakeSuite, capsys: Any
+) -> None:
+    suite.broken = {"app"}
+    assert compare("app", "other") == 1
+    told = capsys.readouterr()
+    assert "it broke off on django" in told.err
+    assert "other: 1 tests" in told.out
+    assert told.out.endswith("not compared, since they broke off: app\n")
+
+
+def test_a_failed_set_up_of_a_class_belongs_to_its_app(
+    compare: Callable[..., int], suite: FakeSuite
+) -> None:
+    suite.outcomes = {"setUpClass (app.tests.T)": "failed: Error: no"}
+    assert compare("app") == 0
+
+
+def test_a_test_of_no_app_is_not_lost_unseen(
+    compare: Callable[..., int], suite: FakeSuite, capsys: Any
+) -> None:
+    suite.outcomes["elsewhere.app"] = "passed"
+    assert compare("app") == 1
+    assert "elsewhere.app is in none of app" in capsys.readouterr().err
+
+
+def test_geodjangos_tests_run_by_themselves() -> None:
+    assert list(batches(["a", "gis_tests", "gis_tests.geoapp", "b", "c"])) == [
+        ["a"],
+        ["gis_tests", "gis_tests.geoapp"],
+        ["b", "c"],
+    ]
+    assert [len(batch) for batch in batches(map(str, range(25)))] == [10, 10, 5]
+
+
+def test_every_listed_difference_has_its_reason() -> None:
+    assert all(one.reason.strip() and one.modes for one in read_list())
