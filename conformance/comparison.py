@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from conformance import differences
 from conformance.backends import REFERENCE
@@ -33,8 +33,10 @@ class Comparison:
         started = time.monotonic()
         try:
             outcomes = {backend: self._run(backend, labels) for backend in self._kinds}
-            for mode in self._modes:
-                self._look_at(mode, outcomes[REFERENCE], outcomes[mode])
+            found = {
+                mode: self._look_at(mode, outcomes[REFERENCE], outcomes[mode])
+                for mode in self._modes
+            }
         except SuiteError as error:
             if len(labels) > 1:  # which of them was it?
                 for label in labels:
@@ -45,6 +47,9 @@ class Comparison:
             return
         for backend, kinds in self._kinds.items():
             kinds.update(map(differences.kind, outcomes[backend].values()))
+        for mode, (differing, unlisted) in found.items():
+            self._differing[mode] += differing
+            self._unlisted[mode] += unlisted
         count, seconds = len(outcomes[REFERENCE]), time.monotonic() - started
         print(f"{' '.join(labels)}: {count} tests, {seconds:.0f} s", flush=True)
 
@@ -72,23 +77,28 @@ class Comparison:
                 self._kept.keep(backend, label, own)
         return {test: end for own in kept.values() for test, end in (own or {}).items()}
 
-    def _look_at(self, mode: str, expected: Outcomes, found: Outcomes) -> None:
+    def _look_at(self, mode: str, expected: Outcomes, found: Outcomes) -> tuple[int, int]:
+        """Tell the differences; how many there are, and how many of them are not listed."""
         differing = differences.find(expected, found)
-        unlisted = [test for test in differing if not self._is_listed(test, mode)]
-        if unlisted:
-            # Once more, alone: some of Django's tests depend on the clock, or on those before them.
-            labels = sorted({_label(test) for test in unlisted})
-            again = differences.find(
-                self._suite.run(REFERENCE, labels), self._suite.run(mode, labels)
-            )
-            unlisted = [test for test in unlisted if test in again]
-        for test in unlisted:
+        unlisted = {test for test in differing if not self._is_listed(test, mode)}
+        for test in unlisted - self._differ_alone(mode, unlisted):
+            unlisted.remove(test)
+            print(f"{mode}: {test} differs, but not when it runs alone")
+        for test in sorted(unlisted):
             djangos, ours = differing[test]
             print(f"{mode}: {test}", f"    Django's: {djangos}", f"    ours: {ours}", sep="\n")
         for test in differences.without_difference(self._listed, mode, found, list(differing)):
             print(f"{mode}: {test} is listed, but does not differ")
-        self._differing[mode] += len(differing)
-        self._unlisted[mode] += len(unlisted)
+        return len(differing), len(unlisted)
+
+    def _differ_alone(self, mode: str, tests: Collection[str]) -> set[str]:
+        """Of *tests*: some of Django's depend on the clock, or on those before them."""
+        if not tests:
+            return set()
+        labels = sorted(set(map(_label, tests)))
+        return set(
+            differences.find(self._suite.run(REFERENCE, labels), self._suite.run(mode, labels))
+        )
 
     def _is_listed(self, test: str, mode: str) -> bool:
         return any(one.covers(test, mode) for one in self._listed)

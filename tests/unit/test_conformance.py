@@ -21,6 +21,7 @@ class FakeSuite:
     def __init__(self) -> None:
         self.outcomes: Outcomes = dict(PASSED)
         self.changes: Outcomes = {}
+        self.changes_of_alone: Outcomes | None = None
         self.broken: set[str] = set()
         self.ran: list[tuple[str, str]] = []
 
@@ -28,7 +29,10 @@ class FakeSuite:
         self.ran += [(backend, label) for label in labels]
         if self.broken.intersection(labels):
             raise SuiteError(f"it broke off on {backend}")
-        outcomes = self.outcomes if backend == "django" else self.outcomes | self.changes
+        changes = self.changes
+        if self.changes_of_alone is not None and "." in labels[0]:
+            changes = self.changes_of_alone
+        outcomes = self.outcomes if backend == "django" else self.outcomes | changes
         return {
             test: end for test, end in outcomes.items() if any(label in test for label in labels)
         }
@@ -66,6 +70,15 @@ def test_a_test_that_ends_otherwise_fails_the_run_unless_it_is_listed(
     assert compare("app", "other", listed=[Listed("app.*", ("session",), "")]) == 0
     assert compare("app", "other", listed=[Listed("app.*", ("transaction",), "")]) == 1
     assert f"app.tests.T.test_a\n    Django's: passed\n    ours: {end}" in capsys.readouterr().out
+
+
+def test_a_difference_that_is_gone_when_the_test_runs_alone_is_told_and_does_not_count(
+    compare: Callable[..., int], suite: FakeSuite, capsys: Any
+) -> None:
+    suite.changes = {"app.tests.T.test_a": "failed: Error: late"}
+    suite.changes_of_alone = {}
+    assert compare("app") == 0
+    assert "app.tests.T.test_a differs, but not when it runs alone" in capsys.readouterr().out
 
 
 def test_a_failure_in_other_words_is_the_same_failure(
