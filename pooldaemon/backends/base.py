@@ -228,11 +228,6 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             lambda **login: connect(conn_params | login), self._pool_name()
         )
 
-    def ensure_connection(self) -> None:
-        # Asked by every cursor, which @async_unsafe has let through already.
-        if self.connection is None:
-            super().ensure_connection()
-
     # Not @async_unsafe again: every way here is, and the decorator costs as much as the borrow.
     def connect(self) -> None:
         if not forks.ours[0]:
@@ -381,7 +376,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def close_if_unusable_or_obsolete(self) -> None:
         if self._borrowed is None and self._turns is None:
             super().close_if_unusable_or_obsolete()
-        else:  # what Django asks first, whether it is to be kept, is for the pool to ask
+        elif not self.in_atomic_block:  # whether it is to be kept is for the pool to ask
             self.close()
 
     def _close(self) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, transaction
-from django.db.backends.base.base import NO_DB_ALIAS
+from django.db import close_old_connections, connections, transaction
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.mysql import base
 from django.db.backends.signals import connection_created
 from pytest_django import Settings
@@ -157,6 +157,29 @@ def test_who_waits_for_a_connection_to_ask_keeps_nobody_from_asking(
     second: list[Task] = []
     monkeypatch.setattr(base.DatabaseWrapper, "init_connection_state", set_up_slowly)
     assert Task(ask).result() == second.pop().result()
+
+
+def test_inside_atomic_nothing_is_given_back_at_the_end_of_a_request(alias: str) -> None:
+    with transaction.atomic(using=alias):
+        run(alias, "INSERT INTO t VALUES (1)")
+        close_old_connections()
+        run(alias, "INSERT INTO t VALUES (2)")
+    close_old_connections()
+    assert stats(alias).in_use == 0
+    assert fetch(alias, "SELECT COUNT(*) FROM t") == 2
+
+
+def test_a_guard_in_the_place_of_djangos_ensure_connection_is_asked_by_every_cursor(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest-django puts one there, for tests that are not to use the database.
+    def refuse(connection: Any) -> None:
+        raise LookupError
+
+    fetch(alias, "SELECT 1")
+    monkeypatch.setattr(BaseDatabaseWrapper, "ensure_connection", refuse)
+    with pytest.raises(LookupError):
+        fetch(alias, "SELECT 1")
 
 
 def test_the_cap_holds_as_the_server_sees_it(add_pooled: AddDatabase, scratch: Scratch) -> None:
