@@ -170,11 +170,8 @@ def test_a_new_start_ends_what_a_daemon_left_that_was_killed(
     for pid in (killed.process.pid, *workers):
         os.kill(pid, signal.SIGKILL)
     killed.process.wait()
-    started = time.monotonic()
     daemon = start_work(mysql, "idle", f"--pidfile={pidfile}")
     mysql.query("UPDATE entry SET number = 2")
-    # A server that is left alone notices after four seconds, if the statement is over then.
-    assert time.monotonic() - started < 4
     daemon.wait_for_log("the last daemon: ended the sessions")
     daemon.wait_for("unit")
     daemon.stop()

@@ -33,7 +33,7 @@ def test_a_second_daemon_is_refused_with_the_pid_of_the_first(
     first = start_daemon(sqlite, "idle", "--pidfile", str(pidfile))
     first.wait_for("unit")
     second = start_daemon(sqlite, "idle", f"--pidfile={pidfile}", *detach)
-    second.assert_clean_end(1, timeout=5)
+    second.assert_clean_end(1)
     (line,) = second.err.splitlines()
     assert line.startswith("CommandError: already running: ")
     assert str(first.process.pid) in line
