@@ -15,6 +15,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pooldaemon.conf import PerDatabase
+from pooldaemon.orders import PoolOrder
 from pooldaemon.pool import handle
 from pooldaemon.pool.registry import registry
 from pooldaemon.stats import PoolStats
@@ -259,6 +260,22 @@ def unpooled_aliases() -> list[str]:
 def pool_stats() -> tuple[PoolStats, ...]:
     """One snapshot per pool of this process. Thread-safe; costs the pools nothing."""
     return tuple(pool.stats() for pool in registry.all())
+
+
+def order_pools(order: PoolOrder) -> list[tuple[str, str | None]]:
+    """Pause, resume, reconnect or resize pools of this process, and those that it opens later.
+
+    Thread-safe. Closing connections takes as long as the server needs to let go of them.
+
+    :returns: the names of the pools concerned, and why one of them can't, or ``None``.
+    """
+    return registry.obey(order)
+
+
+def is_paused(alias: str) -> bool:
+    """Whether the pool of this database lends nothing just now."""
+    pool = getattr(connections[alias], "pool", None)
+    return pool is not None and pool.paused
 
 
 def peak_connections() -> int:

@@ -49,7 +49,7 @@ class Holder:
 class PoolStats:
     """One pool at one moment. Counters count from its opening.
 
-    :ivar name: without secrets.
+    :ivar name: without secrets. :ivar aliases: of the databases that have used it.
     :ivar poolclass: the class of SQLAlchemy pool.
     :ivar cap: the most connections it may have; ``None`` if its class has no limit.
     :ivar total: sessions that the server may hold for it now, those being opened or closed
@@ -85,3 +85,4 @@ class PoolStats:
     wait: Histogram = Histogram()
     use: Histogram = Histogram()
     connect: Histogram = Histogram()
+    aliases: tuple[str, ...] = ()

@@ -176,7 +176,9 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         key = PoolKey(
             type(self), config, self.get_connection_params(), options, settings["AUTOCOMMIT"]
         )
-        return registry.get(key, config, self._build_pool)
+        pool = registry.get(key, config, self._build_pool)
+        registry.introduce(pool, self.alias)
+        return pool
 
     def _build_pool(self, config: PoolConfig, budget: Budget) -> ManagedPool:
         # A wrapper of the pool's own opens its sessions: this one belongs to a thread, and its

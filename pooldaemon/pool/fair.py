@@ -284,6 +284,10 @@ class FairQueuePool(SlotPool):
             finally:
                 self._lock.release()
 
+    @property
+    def paused(self) -> bool:
+        return self._share.paused
+
     def pause(self) -> None:
         """Lend nothing until :meth:`resume`: who comes waits, as long as its timeout allows.
 

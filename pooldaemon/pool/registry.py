@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from operator import itemgetter
 from typing import Any
 
@@ -20,6 +20,7 @@ import sqlalchemy.pool
 
 from pooldaemon.conf import PerDatabase, ProcessConfig, of_database, read_process_config
 from pooldaemon.exceptions import PoolError, PoolRetired, PoolTimeout
+from pooldaemon.orders import PoolOrder, StandingOrders
 from pooldaemon.pool import forks
 from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import PoolConfig
@@ -48,6 +49,8 @@ class ManagedPool:
         if budget is not None:
             dialect.budget = budget
             budget.count(dialect)
+        self.aliases: tuple[str, ...] = ()
+        """Of the databases that use it."""
         self.facts: dict[str, Any] = {}
         self._last_borrow = time.monotonic()
         self.retired = False
@@ -130,7 +133,7 @@ class ManagedPool:
     def stats(self) -> PoolStats:
         """What the pool is doing and has done."""
         if isinstance(self._pool, FairQueuePool):
-            return self._pool.stats()
+            return replace(self._pool.stats(), aliases=self.aliases)
         return PoolStats(
             name=self.name,
             poolclass=type(self._pool).__name__,
@@ -138,7 +141,25 @@ class ManagedPool:
             total=self.dialect.open_sessions,
             peak=self.dialect.peak_sessions,
             connects=self.dialect.opened,
+            aliases=self.aliases,
         )
+
+    def obey(self, order: PoolOrder) -> None:
+        """:raises TypeError: a pool of this class can't."""
+        match order:
+            case PoolOrder("pause"):
+                self.pause()
+                self.close()
+            case PoolOrder("resume"):
+                self.resume()
+            case PoolOrder("reconnect"):
+                self.close()
+            case PoolOrder("resize", size=int(size)):
+                self.resize(size)
+
+    @property
+    def paused(self) -> bool:
+        return isinstance(self._pool, FairQueuePool) and self._pool.paused
 
     def pause(self) -> None:
         """Lend nothing until :meth:`resume`; who comes waits, as long as its timeout allows.
@@ -215,6 +236,7 @@ class PoolRegistry:
 
     def __init__(self) -> None:
         self._limits: PerDatabase = {}
+        self._standing = StandingOrders()
         self._config: ProcessConfig | None = None
         self.epoch = 0
         """Changes when pools that were handed out are no longer to be used."""
@@ -250,6 +272,26 @@ class PoolRegistry:
         if surplus > 0:
             self._retire(surplus, keep=pool)
         return pool
+
+    def introduce(self, pool: ManagedPool, alias: str) -> None:
+        """The database *alias* uses *pool*: with it come the orders that stand for it."""
+        with self._lock:
+            if alias in pool.aliases:
+                return
+            pool.aliases += (alias,)
+            standing = [order for order in self._standing if order.is_for(pool.name, pool.aliases)]
+        for order in standing:
+            _refusal(pool, order)  # which was told when the order was given
+
+    def obey(self, order: PoolOrder) -> list[tuple[str, str | None]]:
+        """Have pools obey, also those to come, as far as the order stands.
+
+        :returns: the names of the pools, and why one of them can't, or ``None``.
+        """
+        with self._lock:
+            self._standing.add(order)
+            pools = [p for p in self._pools.values() if order.is_for(p.name, p.aliases)]
+        return [(pool.name, _refusal(pool, order)) for pool in pools]
 
     def _retire(self, surplus: int, keep: ManagedPool) -> None:
         """Close and forget so many of the pools that nobody uses, the longest unused first."""
@@ -296,6 +338,14 @@ class PoolRegistry:
             self._limits = limits
             self._pools.clear()
             self.epoch += 1
+
+
+def _refusal(pool: ManagedPool, order: PoolOrder) -> str | None:
+    try:
+        pool.obey(order)
+    except TypeError as error:
+        return str(error)
+    return None
 
 
 registry = PoolRegistry()

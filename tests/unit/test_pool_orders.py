@@ -1,0 +1,129 @@
+"""What an operator tells pools to do: which obey, and what stands for pools to come."""
+
+import pytest
+from django.db import connections
+
+from pooldaemon.connections import is_paused, order_pools, pool_stats
+from pooldaemon.orders import PoolOrder, StandingOrders
+from pooldaemon.pool.config import PoolConfig, read_pool_config
+from pooldaemon.pool.registry import ManagedPool, PoolKey, PoolRegistry
+from tests.unit.databases import AddDatabase
+from tests.unit.fakes import FakeDialect, FakeDriver, Pool, give_back
+
+PAUSE, RESUME = PoolOrder("pause"), PoolOrder("resume")
+
+
+def config(**options: object) -> PoolConfig:
+    read = read_pool_config("default", options)
+    assert read is not None
+    return read
+
+
+def open_pool(registry: PoolRegistry, name: str, alias: str, **options: object) -> ManagedPool:
+    pool = registry.get(
+        PoolKey(name),
+        config(**options),
+        lambda given, budget: ManagedPool(name, given, FakeDialect(FakeDriver()), budget),
+    )
+    registry.introduce(pool, alias)
+    return pool
+
+
+@pytest.mark.parametrize(
+    ("given", "stand"),
+    [
+        ([PAUSE], [PAUSE]),
+        ([PAUSE, RESUME], []),
+        ([PAUSE, PoolOrder("resume", "a")], [PAUSE, PoolOrder("resume", "a")]),
+        ([PoolOrder("pause", "a"), PoolOrder("resume", "a")], [PoolOrder("resume", "a")]),
+        ([PoolOrder("pause", "a"), PAUSE, PoolOrder("pause", "b"), RESUME], []),
+        ([PoolOrder("reconnect")], []),
+        (
+            [PoolOrder("resize", "a", 1), PAUSE, PoolOrder("resize", "a", 2)],
+            [PAUSE, PoolOrder("resize", "a", 2)],
+        ),
+        (
+            [PoolOrder("resize", "a", 1), PoolOrder("resize", None, 2)],
+            [PoolOrder("resize", None, 2)],
+        ),
+    ],
+)
+def test_a_later_order_about_the_same_takes_the_place_of_an_earlier_one(
+    given: list[PoolOrder], stand: list[PoolOrder]
+) -> None:
+    standing = StandingOrders()
+    for order in given:
+        standing.add(order)
+    assert list(standing) == stand
+
+
+def test_an_order_is_for_a_name_an_alias_or_all() -> None:
+    registry = PoolRegistry()
+    first = open_pool(registry, "first", "default")
+    second = open_pool(registry, "second", "replica")
+    assert registry.obey(PoolOrder("pause", "replica")) == [("second", None)]
+    assert (first.paused, second.paused) == (False, True)
+    assert registry.obey(PoolOrder("pause", "first")) == [("first", None)]
+    assert registry.obey(RESUME) == [("first", None), ("second", None)]
+    assert (first.paused, second.paused) == (False, False)
+    assert registry.obey(PoolOrder("pause", "third")) == []
+
+
+def test_a_pool_that_is_opened_later_is_paused_and_resized_as_the_others() -> None:
+    registry = PoolRegistry()
+    for order in (PAUSE, PoolOrder("resume", "replica"), PoolOrder("resize", "replica", 3)):
+        registry.obey(order)
+    assert open_pool(registry, "first", "default").paused
+    second = open_pool(registry, "second", "replica")
+    assert (second.paused, second.stats().cap) == (False, 3)
+
+
+def test_a_database_that_comes_to_a_pool_brings_what_it_was_told() -> None:
+    registry = PoolRegistry()
+    registry.obey(PoolOrder("resize", "replica", 3))
+    pool = open_pool(registry, "shared", "default")
+    assert pool.stats().cap == 10
+    assert open_pool(registry, "shared", "replica") is pool
+    assert (pool.stats().cap, pool.stats().aliases) == (3, ("default", "replica"))
+
+
+def test_a_pool_of_another_class_says_that_it_cannot_and_the_others_obey() -> None:
+    registry = PoolRegistry()
+    other = open_pool(registry, "other", "default", poolclass="QueuePool")
+    fair = open_pool(registry, "fair", "replica")
+    assert registry.obey(PAUSE) == [("other", "a QueuePool can't be paused"), ("fair", None)]
+    assert (other.paused, fair.paused) == (False, True)
+    assert open_pool(registry, "third", "default", poolclass="QueuePool").paused is False
+
+
+def test_a_pause_closes_what_is_idle_and_the_rest_when_it_comes_back() -> None:
+    pool = Pool(pool_size=2)
+    idle, used = pool.borrow(), pool.borrow()
+    give_back(idle)
+    pool.managed.obey(PAUSE)
+    assert (pool.stats().total, pool.stats().in_use) == (1, 1)
+    give_back(used)
+    assert pool.stats().total == 0
+
+
+def test_reconnect_replaces_connections_and_lends_on() -> None:
+    pool = Pool(pool_size=1)
+    give_back(pool.borrow())
+    pool.managed.obey(PoolOrder("reconnect"))
+    assert pool.stats().total == 0
+    give_back(pool.borrow())
+    assert pool.stats().connects == 2
+
+
+def test_the_pool_of_a_database_is_known_by_its_alias(add_sqlite: AddDatabase) -> None:
+    alias = add_sqlite()
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT 1")
+    connections[alias].close()
+    try:
+        ((name, refusal),) = order_pools(PoolOrder("pause", alias))
+        assert (name, refusal, is_paused(alias)) == (connections[alias].pool.name, None, True)
+        assert [pool.aliases for pool in pool_stats() if pool.name == name] == [(alias,)]
+    finally:
+        order_pools(RESUME)
+    assert not is_paused(alias)
