@@ -49,7 +49,7 @@ class SessionLog:
     """
 
     def __init__(
-        self, opened: Callable[[Session], None], closed: Callable[[Session], None]
+        self, opened: Callable[[Session], object], closed: Callable[[Session], object]
     ) -> None:
         self._opened = opened
         self._closed = closed

@@ -27,7 +27,7 @@ from pooldaemon.management.options import Option, name_of
 from pooldaemon.management.surroundings import read_surroundings, refuse_surroundings
 from pooldaemon.workers import logfiles, records
 from pooldaemon.workers.changes import Changes
-from pooldaemon.workers.channel import Sender
+from pooldaemon.workers.channel import Links
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.detach import Surroundings, detach
 from pooldaemon.workers.handle import WorkerDeath
@@ -255,13 +255,14 @@ class Launcher:
         if self._control:
             self._control.close_descriptors()
 
-    def _run_worker(self, name: str, caps: PerDatabase, sender: Sender, lifeline: int) -> int:
+    def _run_worker(self, name: str, caps: PerDatabase, links: Links) -> int:
         config = replace(self._config, max_connections=caps)
-        return Worker(name, config, self._command, sender, lifeline).run()
+        return Worker(name, config, self._command, links).run()
 
     def _describe(self) -> dict[str, Any]:
         options = {
             name: {"value": option.value, "origin": option.origin}
             for name, option in self._options.items()
         }
-        return {"command": name_of(self._command), "pid": os.getpid(), "options": options}
+        name = name_of(self._command)
+        return {"name": name, "command": name, "pid": os.getpid(), "options": options}

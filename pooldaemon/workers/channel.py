@@ -1,29 +1,44 @@
-"""The pipe from a worker to its supervisor: one JSON object per line."""
+"""The pipes between a supervisor and a worker, one for each direction: a JSON object per line.
+
+Two pipes rather than a pair of sockets: a worker that was forked before a reload, by a version
+that knew one pipe only, goes on with that.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
+LONGEST = 4096
+"""Bytes of a message. A write of up to PIPE_BUF, which this is on Linux, is atomic: it goes into
+the pipe whole or not at all."""
+
 MAX_TEXT = 600
-"""Longest text in a message, in bytes of UTF-8, each of which JSON may escape to six. A write
-below PIPE_BUF (4096 on Linux) is atomic: a message goes into the pipe whole or not at all."""
+"""Longest text in a message, in bytes of UTF-8, each of which JSON may escape to six."""
 
 
 class Sender:
-    """The worker's end. Never blocks: a supervisor that does not read loses messages."""
+    """The writing end. Never blocks: one who does not read loses messages. Thread-safe."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
-        self._descriptor = descriptor
+        self.descriptor = descriptor
 
-    def send(self, kind: str, **values: Any) -> None:
+    def send(self, kind: str, **values: Any) -> bool:
+        """``False``: it was not sent, since it is longer than :data:`LONGEST`."""
         short = {key: _cut(value) for key, value in values.items()}
-        line = json.dumps({"kind": kind, **short}, ensure_ascii=False) + "\n"
+        line = json.dumps({"kind": kind, **short}, ensure_ascii=False).encode() + b"\n"
+        if len(line) > LONGEST:
+            return False
         with suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._descriptor, line.encode())
+            os.write(self.descriptor, line)
+        return True
+
+    def close(self) -> None:
+        os.close(self.descriptor)
 
 
 def _cut(value: Any) -> Any:
@@ -33,7 +48,7 @@ def _cut(value: Any) -> Any:
 
 
 class Receiver:
-    """The supervisor's end."""
+    """The reading end."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
@@ -54,3 +69,16 @@ class Receiver:
 
     def close(self) -> None:
         os.close(self.descriptor)
+
+
+@dataclass(frozen=True)
+class Links:
+    """What a worker has of its supervisor.
+
+    :ivar sender: for what it tells. :ivar orders: for what it is told.
+    :ivar lifeline: a descriptor that reaches its end when the supervisor has died.
+    """
+
+    sender: Sender
+    orders: Receiver
+    lifeline: int

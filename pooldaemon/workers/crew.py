@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.conf import PerDatabase
@@ -31,6 +32,13 @@ class Place:
         self._backoff = Backoff(*RESPAWN_DELAY)
         self.crashes = 0
         """Deaths at work since the last good life."""
+        self.starts = 0
+        """Processes that have filled it."""
+
+    @property
+    def restarts(self) -> int:
+        """How often one has been replaced, as planned or not."""
+        return max(0, self.starts - 1)
 
     def delay_after(self, worker: WorkerHandle, now: float) -> float:
         """Note the death of *worker*; the seconds before the next one starts.
@@ -54,6 +62,9 @@ class Crew:
     :param size: how many, 1 or more.
     :param fork: starts the process of that name, with those caps of connections.
     :param budget: it has to be enough for them.
+
+    :ivar units: done by the dead; :ivar failures: of them, those that failed.
+    :ivar restarts: in all places, those included that are no more.
     """
 
     def __init__(
@@ -67,6 +78,7 @@ class Crew:
         self.workers: dict[str, WorkerHandle] = {}
         self.places: dict[str, Place] = {}
         self._vacancies: dict[str, float] = {}  # name -> when to start it
+        self.units = self.failures = self.restarts = 0
         self.resize(size)
 
     @property
@@ -115,6 +127,31 @@ class Crew:
             worker.state is WorkerState.READY for worker in self.workers.values()
         )
 
+    @property
+    def bounds(self) -> PerDatabase:
+        """How many connections each worker may have, so that the total holds."""
+        return {} if self._budget.total is None else self._budget.share(self.size)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What has been counted, as JSON takes it."""
+        counts = {"units": self.units, "failures": self.failures, "restarts": self.restarts}
+        return counts | {"starts": {name: place.starts for name, place in self.places.items()}}
+
+    def go_on_counting(self, told: Mapping[str, Any]) -> None:
+        """
+        :param told: what :meth:`hand_over` of the last supervisor's crew told, as far as it did.
+        """
+        self.units, self.failures = told.get("units", 0), told.get("failures", 0)
+        self.restarts = told.get("restarts", 0)
+        for name, place in self.places.items():
+            place.starts = told.get("starts", {}).get(name, int(name in self.workers))
+
+    def bury(self, worker: WorkerHandle) -> None:
+        """It is dead."""
+        del self.workers[worker.name]
+        self.units += worker.report.units
+        self.failures += worker.report.failures
+
     def adopt(self, workers: Iterable[WorkerHandle]) -> list[WorkerHandle]:
         """Take in those of the last supervisor; returns the ones that have no place any more."""
         for worker in workers:
@@ -126,6 +163,12 @@ class Crew:
     def outdated(self) -> list[WorkerHandle]:
         """Those that run the code from before a reload."""
         return [worker for worker in self.workers.values() if worker.outdated]
+
+    @property
+    def descriptors(self) -> list[int]:
+        """On which they may tell something."""
+        receivers = [worker.receiver for worker in self.workers.values()]
+        return [receiver.descriptor for receiver in receivers if not receiver.ended]
 
     @property
     def sessions(self) -> set[Session]:
@@ -180,4 +223,7 @@ class Crew:
                 return
             if not_before <= now and self._has_room():
                 del self._vacancies[name]
+                place = self.places[name]
+                self.restarts += place.starts > 0
+                place.starts += 1
                 self.workers[name] = self._fork(name, self._budget.share(self.size), now)

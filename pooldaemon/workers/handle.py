@@ -15,8 +15,9 @@ from typing import Any
 from pooldaemon.conf import PerDatabase
 from pooldaemon.sessions import Session
 from pooldaemon.workers import memory
-from pooldaemon.workers.channel import Receiver
+from pooldaemon.workers.channel import Receiver, Sender
 from pooldaemon.workers.report import Report
+from pooldaemon.workers.view import View
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -111,10 +112,18 @@ class WorkerHandle:
 
     :param started: when it was forked (monotonic clock, as all times here).
     :param caps: the most connections it may have, by database.
+    :param orders: by which it is told what its pools are to do; ``None``: it is of a version that
+        can't be told.
     """
 
     def __init__(
-        self, name: str, pid: int, receiver: Receiver, started: float, caps: PerDatabase
+        self,
+        name: str,
+        pid: int,
+        receiver: Receiver,
+        started: float,
+        caps: PerDatabase,
+        orders: Sender | None = None,
     ) -> None:
         self.name = name
         self.pid = pid
@@ -122,6 +131,7 @@ class WorkerHandle:
         self.caps = caps
         self.state = WorkerState.BOOTING
         self.receiver = receiver
+        self.orders = orders
         self.boot_error: str | None = None
         self.was_ready = False
         self.killed_for: str | None = None
@@ -135,6 +145,8 @@ class WorkerHandle:
         """What it has open on servers."""
         self.progress: dict[str, Progress] = {}
         """How far the units are that tell, by thread."""
+        self.view = View()
+        """What it has told of its pools and units."""
         self.overdue: list[OverdueUnit] = []
         """Reported, and not yet looked at."""
         self.outdated = False
@@ -150,6 +162,7 @@ class WorkerHandle:
             "name": self.name,
             "pid": self.pid,
             "descriptor": self.receiver.descriptor,
+            "orders": self.orders and self.orders.descriptor,
             "started": self.started,
             "caps": self.caps,
             "state": self.state.value,
@@ -165,7 +178,9 @@ class WorkerHandle:
     def taken_over(cls, told: Mapping[str, Any], now: float) -> WorkerHandle:
         """One that the last supervisor has handed over."""
         receiver = Receiver(told["descriptor"])
-        worker = cls(told["name"], told["pid"], receiver, told["started"], told["caps"])
+        given = told.get("orders")  # not by an older version
+        orders = None if given is None else Sender(given)
+        worker = cls(told["name"], told["pid"], receiver, told["started"], told["caps"], orders)
         worker.outdated = True
         worker.state = WorkerState(told["state"])
         worker.was_ready, worker.retired = told["was_ready"], told["retired"]
@@ -188,6 +203,7 @@ class WorkerHandle:
             self.last_heard = now
             self._take(message)
             self._take_of_units(message)
+            self.view.take(message)
 
     def _take(self, message: dict[str, Any]) -> None:
         """What is about the process."""
@@ -262,7 +278,7 @@ class WorkerHandle:
                 self._has_reported = False
             return None
         self.read_messages(now)
-        self.receiver.close()
+        self.close_descriptors()
         self.become(WorkerState.DEAD)
         code = os.waitstatus_to_exitcode(status)
         killed = code == -signal.SIGKILL and self.killed_for is None
@@ -277,6 +293,15 @@ class WorkerHandle:
             last_unit=self.report.last_unit,
             oom=killed and memory.oom_kills() > self._oom_kills[0],
         )
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Its ends that are ours."""
+        return [self.receiver.descriptor, *([self.orders.descriptor] if self.orders else ())]
+
+    def close_descriptors(self) -> None:
+        for descriptor in self.descriptors:
+            os.close(descriptor)
 
     def signal(self, number: signal.Signals) -> None:
         # Not reaped yet, so the pid can't belong to anybody else.

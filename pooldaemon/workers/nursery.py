@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pooldaemon.conf import PerDatabase
 from pooldaemon.faults import fault_point
+from pooldaemon.orders import PoolOrder
 from pooldaemon.workers import statuses
-from pooldaemon.workers.channel import Receiver, Sender
+from pooldaemon.workers.channel import Links, Receiver, Sender
 from pooldaemon.workers.forking import fork
 from pooldaemon.workers.handle import WorkerHandle
 
@@ -21,7 +23,7 @@ HELPER_TIMEOUT = 5
 """Seconds after which a helper is ended by the kernel: its server may not answer."""
 
 
-RunWorker = Callable[[str, PerDatabase, Sender, int], int]
+RunWorker = Callable[[str, PerDatabase, Links], int]
 
 
 class Nursery:
@@ -58,21 +60,33 @@ class Nursery:
         for descriptor in self.lifeline:
             os.close(descriptor)
 
-    def fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
+    def fork(
+        self, name: str, caps: PerDatabase, standing: Iterable[PoolOrder], now: float
+    ) -> WorkerHandle:
+        """
+        :param standing: what it is told to begin with.
+        """
         fault_point("before_fork")
         read_end, write_end = os.pipe()
+        orders, orders_end = os.pipe()
+        receiver, sender = Receiver(read_end), Sender(orders_end)
+        for order in standing:
+            sender.send("order", number=0, **asdict(order))
 
         def release() -> None:
-            os.close(read_end)
+            receiver.close()
+            sender.close()
             self._leave_to_parent()
 
         def run() -> int:
-            return self._run_worker(name, caps, Sender(write_end), self.lifeline[0])
+            links = Links(Sender(write_end), Receiver(orders), self.lifeline[0])
+            return self._run_worker(name, caps, links)
 
         pid = fork(name, run, release)
         os.close(write_end)
+        os.close(orders)
         logger.info("%s: started as pid %d", name, pid)
-        return WorkerHandle(name, pid, Receiver(read_end), now, caps)
+        return WorkerHandle(name, pid, receiver, now, caps, sender)
 
     def fork_helper(self, work: Callable[[], None]) -> None:
         """Do *work* in a process of its own, which is not waited for. An error is logged."""

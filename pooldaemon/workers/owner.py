@@ -34,8 +34,8 @@ def _nothing(*args: object) -> None:
 class Owner:
     """Whoever runs a supervisor.
 
-    :ivar run_worker: runs in the child, with the worker's name, its caps of connections, the end of
-        its channel and the descriptor of its lifeline; returns its exit status.
+    :ivar run_worker: runs in the child, with the worker's name, its caps of connections and what it
+        has of its supervisor; returns its exit status.
     :ivar on_ready: called once, when all workers are ready for the first time.
     :ivar on_death: told of every worker that died.
     :ivar release: called in each child after the fork, to close what is the parent's alone.
@@ -64,6 +64,11 @@ class Owner:
     directory: str = "."
     sender: type = object
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """On which somebody may ask something."""
+        return self.control.descriptors() if self.control else []
 
     def ready(self) -> None:
         """All workers are ready, at the start or after a reload."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -15,9 +14,12 @@ def describe_crew(crew: Crew, now: float) -> dict[str, Any]:
 
     Times are in seconds, memory is in bytes.
     """
-    workers: Iterable[WorkerHandle] = sorted(crew.workers.values(), key=lambda w: _order(w.name))
+    workers = sorted(crew.workers.values(), key=lambda w: _order(w.name))
     return {
         "processes": crew.size,
+        "units": crew.units + sum(worker.report.units for worker in workers),
+        "failures": crew.failures + sum(worker.report.failures for worker in workers),
+        "restarts": crew.restarts,
         "workers": [_describe(worker, crew, now) for worker in workers],
     }
 
@@ -31,11 +33,13 @@ def _describe(worker: WorkerHandle, crew: Crew, now: float) -> dict[str, Any]:
         "age": round(now - worker.started, 1),
         "silent": round(now - worker.last_heard, 1),
         "crashes": place.crashes if place else 0,
+        "restarts": place.restarts if place else 0,
         **asdict(worker.report),
         "progress": [
             {"thread": thread, "done": done, "total": total}
             for thread, (done, total) in sorted(worker.progress.items())
         ],
+        **worker.view.describe(worker.progress),
     }
 
 

@@ -16,13 +16,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pooldaemon.backoff import Backoff
-from pooldaemon.conf import DaemonConfig
+from pooldaemon.conf import DaemonConfig, PerDatabase
+from pooldaemon.orders import ABOUT
 from pooldaemon.workers import logfiles, statuses
 from pooldaemon.workers.budget import Budget
 from pooldaemon.workers.crew import AT_ONCE, Crew
 from pooldaemon.workers.guard import Guard
 from pooldaemon.workers.handle import NEVER, WorkerDeath, WorkerHandle
 from pooldaemon.workers.nursery import Nursery
+from pooldaemon.workers.orderbook import OrderBook
 from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.phase import Phase
 from pooldaemon.workers.reload import Handover, Reload, ReloadState
@@ -93,7 +95,8 @@ class Supervisor:
             self._owner.run_worker, self._leave_to_parent, told and told["nursery"]
         )
         budget = Budget(self._config.total_connections, self._config.max_connections)
-        self._crew = Crew(self._config.processes, self._nursery.fork, budget)
+        self._crew = Crew(self._config.processes, self._fork, budget)
+        self._orders = OrderBook(self._crew, told.get("orders", {}) if told else {})
         self._guard = Guard(self._config, self._nursery, self._cut_off)
         if told:
             self._take_over(told, self._clock())
@@ -111,6 +114,7 @@ class Supervisor:
         self.history.extend(told["history"])
         for worker in self._crew.adopt(WorkerHandle.taken_over(w, now) for w in told["workers"]):
             worker.drain()
+        self._crew.go_on_counting(told.get("crew", {}))
         # They were blocked before this process was executed.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
@@ -128,7 +132,8 @@ class Supervisor:
         while not self._ended():
             self.tick(self._clock())
             if not self._ended():
-                self._signals.wait(self._pause(self._clock()), self._channels())
+                channels = [*self._crew.descriptors, *self._owner.descriptors]
+                self._signals.wait(self._pause(self._clock()), channels)
         return self._status
 
     def tick(self, now: float) -> None:
@@ -157,16 +162,14 @@ class Supervisor:
             self._hand_over()
         self._owner.look(self._crew, self._guard.sessions, self._phase, now)
 
-    def _channels(self) -> list[int]:
-        receivers = [worker.receiver for worker in self._crew.workers.values()]
-        channels = [receiver.descriptor for receiver in receivers if not receiver.ended]
-        return [*channels, *(self._owner.control.descriptors() if self._owner.control else ())]
+    def _fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
+        return self._nursery.fork(name, caps, self._orders.standing(), now)
 
     def _leave_to_parent(self) -> None:
         """In a forked child: let go of what is the supervisor's."""
         self._signals.leave_to_parent()
         for sibling in self._crew.workers.values():
-            sibling.receiver.close()
+            sibling.close_descriptors()
         self._owner.release()
 
     # -- being asked ------------------------------------------------------------------
@@ -186,6 +189,8 @@ class Supervisor:
                 before = self._crew.size
                 error = self.scale(size)
                 return {"error": error} if error else {"before": before, "processes": size}
+            case {"command": str(verb)} if verb in ABOUT:
+                return self._orders.take(request)
         return {"error": f"not understood: {request}"}
 
     def _describe(self, now: float) -> dict[str, Any]:
@@ -195,6 +200,7 @@ class Supervisor:
             "ready": self._crew.is_complete,
             "last_death": self._last_death,
             "reload": self._reload.describe(),
+            "standing": self._orders.describe(),
             **self._owner.about,
             **describe_crew(self._crew, now),
         }
@@ -320,9 +326,11 @@ class Supervisor:
             "reload": self._reload.number,
             "history": list(self.history),
             "nursery": self._nursery.hand_over(),
+            "crew": self._crew.hand_over(),
+            "orders": self._orders.hand_over(),
             "workers": [worker.hand_over() for worker in workers],
         }
-        descriptors = [*self._nursery.lifeline, *(w.receiver.descriptor for w in workers)]
+        descriptors = [*self._nursery.lifeline, *(d for w in workers for d in w.descriptors)]
         self._owner.reloading()
         try:
             self._owner.hand_over(Handover(state, descriptors))
@@ -337,7 +345,7 @@ class Supervisor:
     # -- deaths -----------------------------------------------------------------------
 
     def _bury(self, worker: WorkerHandle, death: WorkerDeath, now: float) -> None:
-        del self._crew.workers[worker.name]
+        self._crew.bury(worker)
         if worker.was_ready:
             self.history.append(str(worker))
         if death.status != statuses.OK:

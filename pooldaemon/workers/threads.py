@@ -23,6 +23,9 @@ LONGEST_PAUSE = 30.0
 """Seconds between tries of a unit that fails every time, at the most. Also the longest a worker
 takes to notice that its database is back."""
 
+HOLD = 0.2
+"""Seconds between looks whether a pause is over."""
+
 
 class WorkerThread(threading.Thread):
     """Calls ``perform(ctx)`` until the worker drains.
@@ -33,6 +36,7 @@ class WorkerThread(threading.Thread):
     :param perform: one unit of work; see ``BaseDaemonCommand.perform`` for what it returns.
     :param idle_interval: seconds between looks for work when there was none.
     :param retries: further tries after a deadlock or lock wait timeout.
+    :param is_held: whether no unit is to begin just now.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class WorkerThread(threading.Thread):
         idle_interval: float,
         activity: Activity,
         retries: int = 0,
+        is_held: Callable[[], bool] = lambda: False,
     ) -> None:
         # A daemon thread: one that hangs must not keep a worker that is told to go.
         super().__init__(name=ctx.name, daemon=True)
@@ -51,11 +56,12 @@ class WorkerThread(threading.Thread):
         self._idle_interval = idle_interval
         self._activity = activity
         self._units = itertools.count(1)
+        self._is_held = is_held
         self._backoff = Backoff(min(idle_interval, LONGEST_PAUSE), LONGEST_PAUSE)
 
     def run(self) -> None:
         while not self._ctx.stopping:
-            self._ctx.wait(self.run_once())
+            self._ctx.wait(HOLD if self._is_held() else self.run_once())
 
     def run_once(self) -> float:
         """Do one unit; returns the seconds to wait before the next."""

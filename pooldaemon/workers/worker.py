@@ -22,18 +22,26 @@ from django.db import connections
 
 from pooldaemon import signals
 from pooldaemon.conf import DaemonConfig
-from pooldaemon.connections import auto_close_db, close_pool, limit_connections, peak_connections
+from pooldaemon.connections import (
+    auto_close_db,
+    close_pool,
+    is_paused,
+    limit_connections,
+    peak_connections,
+)
 from pooldaemon.faults import fault_point
 from pooldaemon.sessions import SessionLog
 from pooldaemon.workers import logfiles, memory, statuses
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.announce import announce
-from pooldaemon.workers.channel import Sender
+from pooldaemon.workers.channel import Links
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.lifespan import Lifespan
+from pooldaemon.workers.obedience import Obedience
 from pooldaemon.workers.report import Report
 from pooldaemon.workers.signals import SignalQueue
 from pooldaemon.workers.stacks import dump_stacks
+from pooldaemon.workers.telling import Teller
 from pooldaemon.workers.threads import WorkerThread
 
 logger = logging.getLogger("pooldaemon.workers")
@@ -68,13 +76,15 @@ class WorkerInfo:
 
 
 def boot(config: DaemonConfig, job: Job, info: WorkerInfo) -> None:
-    """What makes a worker ready: its hook has run, and its databases have answered."""
+    """What makes a worker ready: its hook has run, and its databases have answered. One that is
+    paused is not asked."""
     limit_connections(config.max_connections)
     fault_point("worker_boot")
     job.worker_init(info)
     with auto_close_db():
         for alias in job.databases:
-            connections[alias].ensure_connection()
+            if not is_paused(alias):
+                connections[alias].ensure_connection()
 
 
 def in_a_line(error: BaseException) -> str:
@@ -84,19 +94,14 @@ def in_a_line(error: BaseException) -> str:
 
 
 class Worker:
-    """One worker process.
+    """One worker process."""
 
-    :param lifeline: a descriptor that reaches its end when the supervisor has died.
-    """
-
-    def __init__(
-        self, name: str, config: DaemonConfig, job: Job, sender: Sender, lifeline: int
-    ) -> None:
+    def __init__(self, name: str, config: DaemonConfig, job: Job, links: Links) -> None:
         self.info = WorkerInfo(name, os.getpid())
         self._config = config
         self._job = job
-        self._sender = sender
-        self._lifeline = lifeline
+        sender = self._sender = links.sender
+        self._lifeline = links.lifeline
         self._stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
             # They may be sent to the whole group; the supervisor speaks for us.
@@ -115,6 +120,10 @@ class Worker:
         # At once, from the thread: who waits for the last unit must know before a unit begins.
         on_change: Callable[[], object] = self._report if config.until_idle else lambda: None
         self._activity = Activity(config.threads, on_change)
+        self._teller = Teller(sender)
+        self._obedience = Obedience(links, self._after_order)
+        self._held = threading.Event()
+        """A database is paused: a unit that begins now would only wait, and time out."""
         threading.Thread(target=self._follow_supervisor, name="lifeline", daemon=True).start()
 
     def run(self) -> int:
@@ -143,6 +152,8 @@ class Worker:
 
     def _boot(self) -> bool:
         try:
+            self._obedience.catch_up()  # what stands since before its time
+            threading.Thread(target=self._obedience.follow, name="orders", daemon=True).start()
             boot(self._config, self._job, self.info)
         except (Exception, SystemExit) as error:
             logger.debug("%s could not boot", self.info.name, exc_info=True)
@@ -154,7 +165,12 @@ class Worker:
         ctx = WorkContext(f"{self.info.name}/thread-{number}", self._stop, self._tell_progress)
         config = self._config
         thread = WorkerThread(
-            ctx, self._job.perform, config.idle_interval, self._activity, config.retries
+            ctx,
+            self._job.perform,
+            config.idle_interval,
+            self._activity,
+            config.retries,
+            self._held.is_set,
         )
         thread.start()
         return thread
@@ -167,6 +183,7 @@ class Worker:
             self._signals.wait(usual if not self._stop.is_set() else 0.05)
             self._heed_signals()
             report = self._report()
+            self._tell()
             self._look_for_overdue_units(time.monotonic())
             if reason := self._lifespan.is_over(report.units, report.rss, time.monotonic()):
                 self._leave(reason)
@@ -204,6 +221,16 @@ class Worker:
             sessions = self._sessions.held_by(thread)
             self._sender.send("overdue", thread=thread, seconds=now - began, sessions=sessions)
             self._leave(f"a unit hangs in {thread}")
+
+    def _after_order(self) -> None:
+        if any(is_paused(alias) for alias in self._job.databases):
+            self._held.set()
+        else:
+            self._held.clear()
+        self._tell()
+
+    def _tell(self) -> None:
+        self._teller.tell(self._activity.running())
 
     def _tell_progress(self, thread: str, done: float | None, total: float | None) -> None:
         self._sender.send("progress", thread=thread, done=done, total=total)

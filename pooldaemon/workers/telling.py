@@ -1,0 +1,74 @@
+"""Runs in the child: what it tells of its pools and of its units under way, with each heartbeat."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from pooldaemon.connections import pool_stats
+from pooldaemon.stats import Holder, PoolStats
+from pooldaemon.workers.channel import Sender
+
+MOST_POOLS = 16
+"""Pools that are told of, the busiest: about half of what the pipe holds. What is important also
+has to go through it."""
+
+MOST_HOLDERS = 10
+
+LONGEST_NAME, LONGEST_PLACE = 160, 80
+"""Characters."""
+
+UNITS_PER_MESSAGE = 40
+
+
+class Teller:
+    """One per worker; thread-safe."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._lock = threading.Lock()  # the messages of two rounds may not mix
+
+    def tell(self, begun: Mapping[str, float]) -> None:
+        """
+        :param begun: the threads that are inside a unit, and since when (monotonic clock).
+        """
+        now = time.monotonic()
+        units = [(thread, round(now - since, 3)) for thread, since in begun.items()]
+        pools = sorted(pool_stats(), key=lambda pool: (-pool.in_use, -pool.waiting, -pool.total))
+        with self._lock:
+            for pool in pools[:MOST_POOLS]:
+                self._tell_pool(pool)
+            for start in range(0, len(units), UNITS_PER_MESSAGE):
+                self._sender.send("units", units=units[start : start + UNITS_PER_MESSAGE])
+            self._sender.send("told")
+
+    def _tell_pool(self, pool: PoolStats) -> None:
+        told = describe(pool)
+        while not self._sender.send("pool", pool=told) and told["holders"]:
+            told["holders"].pop()
+
+
+def describe(pool: PoolStats) -> dict[str, Any]:
+    """As JSON takes it."""
+    told = asdict(replace(pool, discards={}, holders=()))
+    del told["aliases"]
+    return {
+        **told,
+        "name": pool.name[:LONGEST_NAME],
+        "alias": pool.aliases[0][:LONGEST_NAME] if pool.aliases else "",
+        "discards": dict(pool.discards),
+        "holders": [_describe_holder(holder) for holder in pool.holders[:MOST_HOLDERS]],
+    }
+
+
+def _describe_holder(holder: Holder) -> dict[str, Any]:
+    place = holder.place
+    return {
+        "thread": holder.thread[:LONGEST_NAME],
+        "seconds": round(holder.seconds, 3),
+        # Its end says more than its beginning.
+        "place": place if len(place) <= LONGEST_PLACE else f"…{place[-LONGEST_PLACE:]}",
+    }

@@ -1,0 +1,130 @@
+"""The supervisor's part in orders to pools: whom it tells, what it keeps, and what it counts."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from pooldaemon.conf import PerDatabase
+from pooldaemon.orders import PoolOrder
+from pooldaemon.workers.budget import Budget
+from pooldaemon.workers.channel import Receiver, Sender
+from pooldaemon.workers.crew import Crew
+from pooldaemon.workers.handle import WorkerHandle
+from pooldaemon.workers.orderbook import OrderBook
+from pooldaemon.workers.report import Report
+from pooldaemon.workers.state import describe_crew
+
+
+class Floor:
+    """A crew whose workers are pipes."""
+
+    def __init__(self, size: int, **budget: Any) -> None:
+        self.told: dict[str, Receiver] = {}
+        self.opened: list[int] = []
+        self.crew = Crew(size, self._fork, Budget(**budget))
+        self.book = OrderBook(self.crew, {})
+        self.crew.fill(0.0, one_at_a_time=False)
+
+    def _fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
+        ends = os.pipe()
+        self.opened += ends
+        self.told[name] = Receiver(ends[0])
+        receiver: Any = None
+        return WorkerHandle(name, 100 + len(self.told), receiver, now, caps, Sender(ends[1]))
+
+    def take(self, command: str, **values: Any) -> dict[str, Any]:
+        return self.book.take({"command": command, **values})
+
+    def replace(self, name: str) -> None:
+        self.crew.bury(self.crew.workers[name])
+        self.crew.vacate(name, 0.0)
+        self.crew.fill(0.0, one_at_a_time=False)
+
+
+@pytest.fixture
+def floor(request: pytest.FixtureRequest) -> Iterator[Floor]:
+    floor = Floor(2, **getattr(request, "param", {}))
+    yield floor
+    for end in floor.opened:
+        with suppress(OSError):
+            os.close(end)
+
+
+def test_every_worker_is_told_and_the_answer_says_whom_to_wait_for(floor: Floor) -> None:
+    floor.crew.workers["worker-2"].orders = None  # of a version that can't be told
+    told = floor.take("pause", pool="default")
+    assert told == {"number": 1, "workers": {"worker-1": 101}, "deaf": ["worker-2"]}
+    assert floor.told["worker-1"].receive() == [
+        {"kind": "order", "number": 1, "verb": "pause", "pool": "default", "size": None}
+    ]
+    assert floor.take("resume", pool="default")["number"] == 2
+
+
+def test_what_stands_is_kept_for_new_workers_and_for_the_next_supervisor(floor: Floor) -> None:
+    floor.take("pause")
+    floor.take("reconnect")
+    after = OrderBook(floor.crew, floor.book.hand_over())
+    assert list(after.standing()) == [PoolOrder("pause")]
+    assert after.take({"command": "resume"})["number"] == 3
+    assert list(after.standing()) == []
+
+
+def test_a_supervisor_of_a_version_without_orders_hands_over_none(floor: Floor) -> None:
+    assert list(OrderBook(floor.crew, {}).standing()) == []
+
+
+def test_a_pool_is_known_by_what_workers_tell_and_by_the_settings(floor: Floor) -> None:
+    for message in ({"kind": "pool", "pool": {"name": "mysql app@host/shop"}}, {"kind": "told"}):
+        floor.crew.workers["worker-2"].view.take(message)
+    assert "error" not in floor.take("pause", pool="mysql app@host/shop")
+    assert floor.take("pause", pool="mysql app@host/shp") == {
+        "error": "there is no pool 'mysql app@host/shp'. Did you mean 'mysql app@host/shop'? "
+        "Valid: default, mysql app@host/shop"
+    }
+    assert "there is no pool ['x']" in floor.take("pause", pool=["x"])["error"]
+    assert list(floor.book.standing()) == [PoolOrder("pause", "mysql app@host/shop")]
+
+
+@pytest.mark.parametrize("size", [0, -1, None, True, "3", 10**9])
+def test_a_size_that_is_none_is_refused(floor: Floor, size: object) -> None:
+    error = floor.take("resize", size=size)["error"]
+    assert error == f"the size is {size!r}; it must be a whole number from 1 to 100000"
+
+
+@pytest.mark.parametrize("floor", [{"total": 13, "each": {"replica": 2}}], indirect=True)
+def test_the_total_of_connections_bounds_the_size(floor: Floor) -> None:
+    for pool, most in ((None, 2), ("default", 6)):
+        assert "error" not in floor.take("resize", pool=pool, size=most)
+        error = floor.take("resize", pool=pool, size=most + 1)["error"]
+        assert error == (
+            f"the size is {most + 1}; total_connections is enough for {most} in each worker"
+        )
+    floor.crew.resize(6)  # the share is smaller now
+    assert PoolOrder("resize", "default", 2) in floor.book.standing()
+
+
+def test_restarts_are_counted_by_place_and_units_also_of_the_dead(floor: Floor) -> None:
+    for worker in floor.crew.workers.values():
+        worker.report = Report(units=10, failures=1)
+    floor.replace("worker-2")
+    told = describe_crew(floor.crew, 0.0)
+    assert (told["units"], told["failures"], told["restarts"]) == (20, 2, 1)
+    assert [worker["restarts"] for worker in told["workers"]] == [0, 1]
+    after = Crew(1, floor.crew._fork, Budget())
+    after.adopt(floor.crew.workers.values())
+    after.go_on_counting(floor.crew.hand_over())
+    told = describe_crew(after, 0.0)
+    assert (told["units"], told["failures"], told["restarts"]) == (20, 2, 1)
+    after.bury(after.workers["worker-1"])
+    after.vacate("worker-1", 0.0)
+    after.fill(0.0, one_at_a_time=False)
+    assert describe_crew(after, 0.0)["restarts"] == 2
+
+
+def test_a_crew_that_was_counted_by_an_older_version_begins_at_nothing(floor: Floor) -> None:
+    floor.crew.go_on_counting({})
+    floor.replace("worker-1")
+    assert describe_crew(floor.crew, 0.0)["restarts"] == 1

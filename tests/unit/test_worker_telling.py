@@ -1,0 +1,226 @@
+"""What a worker tells of its pools and units, and what it is told: both ends of both pipes."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from pooldaemon.stats import Histogram, Holder, PoolStats
+from pooldaemon.workers import obedience, telling
+from pooldaemon.workers.channel import LONGEST, Links, Receiver, Sender
+from pooldaemon.workers.handle import WorkerHandle
+from pooldaemon.workers.obedience import Obedience
+from pooldaemon.workers.telling import LONGEST_PLACE, MOST_HOLDERS, MOST_POOLS, Teller
+from tests.support.poll import wait_until
+from tests.unit.fakes import Task
+
+DEADLINE = 5.0
+
+HOLDER = Holder("worker-1/thread-1", 1.25, "/srv/shop/views.py:31 in checkout", 7)
+POOL = PoolStats(
+    name="mysql app@host/shop",
+    poolclass="FairQueuePool",
+    cap=4,
+    total=3,
+    peak=3,
+    connects=3,
+    in_use=2,
+    idle=1,
+    holders=(HOLDER,),
+    discards={"dead": 1},
+    wait=Histogram((5, *[0] * 9), 0.1),
+    aliases=("default", "replica"),
+)
+
+
+class Wire:
+    """A handle on no process, and the worker's ends."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        read_end, write_end = os.pipe()
+        orders, orders_end = os.pipe()
+        self.links = Links(Sender(write_end), Receiver(orders), lifeline=-1)
+        self.handle = WorkerHandle("worker-1", 0, Receiver(read_end), 0.0, {}, Sender(orders_end))
+        self.done: list[Any] = []
+        for close in (self.links.sender.close, self.links.orders.close):
+            stack.callback(close)
+        self.close = stack.enter_context(_Closing(self.handle)).close
+
+    def describe(self) -> dict[str, Any]:
+        self.handle.read_messages(0.0)
+        return self.handle.view.describe(self.handle.progress)
+
+
+class _Closing:
+    def __init__(self, handle: WorkerHandle) -> None:
+        self._handle: WorkerHandle | None = handle
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._handle.close_descriptors()
+            self._handle = None
+
+    def __enter__(self) -> "_Closing":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    with ExitStack() as stack:
+        yield Wire(stack)
+
+
+@pytest.fixture
+def pools(monkeypatch: pytest.MonkeyPatch) -> list[PoolStats]:
+    found = [POOL]
+    monkeypatch.setattr(telling, "pool_stats", lambda: tuple(found))
+    return found
+
+
+def test_pools_and_units_arrive_as_status_shows_them(wire: Wire, pools: list[PoolStats]) -> None:
+    wire.links.sender.send("progress", thread="worker-1/thread-1", done=5, total=10)
+    Teller(wire.links.sender).tell({"worker-1/thread-1": 0.0, "worker-1/thread-2": 0.0})
+    told = wire.describe()
+    (pool,) = told["pools"]
+    numbers = {field.name: getattr(POOL, field.name) for field in fields(POOL)}
+    del numbers["aliases"]
+    assert pool.keys() == numbers.keys() | {"alias"}
+    assert (pool["alias"], pool["discards"]) == ("default", {"dead": 1})
+    simple = {name: value for name, value in numbers.items() if isinstance(value, (int, str))}
+    assert pool | simple == pool
+    assert pool["wait"] == {"counts": [5, *[0] * 9], "total": 0.1}
+    (holder,) = pool["holders"]
+    assert holder == {"thread": HOLDER.thread, "seconds": 1.25, "place": HOLDER.place}
+    first, second = told["running"]
+    assert (first["thread"], first["done"], first["total"]) == ("worker-1/thread-1", 5, 10)
+    assert (second["done"], second["total"]) == (None, None)
+    assert second["seconds"] > 0
+
+
+def test_a_round_is_seen_once_all_of_it_has_come(wire: Wire, pools: list[PoolStats]) -> None:
+    teller = Teller(wire.links.sender)
+    teller.tell({})
+    assert len(wire.describe()["pools"]) == 1
+    wire.links.sender.send("pool", pool={"name": "of the next round"})
+    wire.links.sender.send("units", units=[("worker-1/thread-1", 1.0)])
+    assert [pool["name"] for pool in wire.describe()["pools"]] == [POOL.name]
+    assert wire.describe()["running"] == []
+    wire.links.sender.send("told")
+    assert [pool["name"] for pool in wire.describe()["pools"]] == ["of the next round"]
+
+
+@pytest.mark.parametrize("letter", ["x", "\u5b57", "\U0001f300", '"', "\x01"])
+def test_what_is_long_is_cut_until_it_fits_into_a_message(
+    wire: Wire, pools: list[PoolStats], letter: str
+) -> None:
+    long = letter * 10_000
+    pools[0] = PoolStats(
+        name=long,
+        poolclass="FairQueuePool",
+        **dict.fromkeys(("cap", "total", "peak", "connects", "in_use"), 10**9),
+        holders=(Holder(long, 10.0**9, f"{long}views.py:31 in checkout"),) * 20,
+        aliases=(long,),
+    )
+    Teller(wire.links.sender).tell({})
+    (pool,) = wire.describe()["pools"]
+    assert pool["holders"][:1] or letter in "\x01\U0001f300"
+    assert len(pool["holders"]) <= MOST_HOLDERS
+    for holder in pool["holders"]:
+        assert holder["place"].endswith("views.py:31 in checkout")
+        assert len(holder["place"]) == 1 + LONGEST_PLACE
+
+
+def test_of_many_pools_the_busiest_are_told_and_leave_room_in_the_pipe(
+    wire: Wire, pools: list[PoolStats]
+) -> None:
+    pools[:] = [
+        PoolStats(f"tenant {n}", "FairQueuePool", 1, 1, 1, 1, in_use=n, holders=(HOLDER,) * 20)
+        for n in range(100)
+    ]
+    Teller(wire.links.sender).tell({f"worker-1/thread-{n}": 0.0 for n in range(500)})
+    wire.links.sender.send("leaving", reason="x" * 500)
+    last = wire.handle.receiver.receive()[-1]
+    assert last["kind"] == "leaving"
+    Teller(wire.links.sender).tell({})
+    names = [pool["name"] for pool in wire.describe()["pools"]]
+    assert names == [f"tenant {n}" for n in range(99, 99 - MOST_POOLS, -1)]
+
+
+def test_a_message_that_is_too_long_is_not_sent_at_all(wire: Wire) -> None:
+    assert not wire.links.sender.send("pool", pool={"name": "x" * LONGEST})
+    assert wire.links.sender.send("told")
+    assert wire.handle.receiver.receive() == [{"kind": "told"}]
+
+
+def test_an_order_is_carried_out_and_answered(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = [("first", None), ("second", "a NullPool can't be paused")]
+    monkeypatch.setattr(obedience, "order_pools", lambda order: wire.done.append(order) or outcome)
+    assert wire.handle.orders is not None
+    wire.handle.orders.send("order", number=3, verb="pause", pool="default", size=None)
+    Obedience(wire.links, lambda: wire.done.append("told")).catch_up()
+    assert [str(one) for one in wire.done] == [
+        "PoolOrder(verb='pause', pool='default', size=None)",
+        "told",
+    ]
+    assert wire.describe()["order"] == {
+        "number": 3,
+        "done": ["first"],
+        "refused": "second: a NullPool can't be paused",
+    }
+
+
+def test_an_order_of_a_later_version_is_refused(wire: Wire) -> None:
+    assert wire.handle.orders is not None
+    wire.handle.orders.send("order", number=1, verb="dance", steps=3)
+    Obedience(wire.links, lambda: None).catch_up()
+    assert wire.describe()["order"]["refused"] == "this worker's version knows no 'dance'"
+
+
+def test_an_order_that_fails_is_answered_too(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(order: object) -> None:
+        raise LookupError("the pool's own mistake")
+
+    monkeypatch.setattr(obedience, "order_pools", fail)
+    assert wire.handle.orders is not None
+    wire.handle.orders.send("order", number=1, verb="pause", pool=None, size=None)
+    Obedience(wire.links, lambda: None).catch_up()
+    assert wire.describe()["order"]["refused"] == "the pool's own mistake"
+
+
+def test_orders_are_followed_until_the_supervisor_is_gone(wire: Wire) -> None:
+    assert wire.handle.orders is not None
+    task = Task(Obedience(wire.links, lambda: None).follow)
+    for number in (1, 2):
+        wire.handle.orders.send("order", number=number, verb="resume", pool="none", size=None)
+        wait_until(
+            lambda number=number: (wire.describe()["order"] or {}).get("number") == number,
+            DEADLINE,
+            "no answer",
+        )
+    wire.close()
+    task.result()
+
+
+def test_the_next_supervisor_goes_on_with_both_pipes(wire: Wire) -> None:
+    wire.links.sender.send("ready")
+    wire.handle.read_messages(0.0)
+    after = WorkerHandle.taken_over(wire.handle.hand_over(), now=1.0)
+    assert after.descriptors == wire.handle.descriptors
+    assert after.orders is not None
+    after.orders.send("order", number=1)
+    assert wire.links.orders.receive() == [{"kind": "order", "number": 1}]
+
+
+def test_a_worker_of_a_version_without_orders_is_taken_over_without(wire: Wire) -> None:
+    told = wire.handle.hand_over()
+    del told["orders"]
+    after = WorkerHandle.taken_over(told, now=1.0)
+    assert after.orders is None
+    assert after.descriptors == [wire.handle.receiver.descriptor]
+    assert after.view.describe({}) == {"pools": [], "running": [], "order": None}
