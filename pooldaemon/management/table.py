@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,9 @@ def daemon_table(told: Mapping[str, Any], *, bars: bool) -> str:
     lines = [f"{since}, {ready} of {told['processes']} workers ready"]
     if told["last_death"]:
         lines.append(f"last death: {told['last_death']}")
+    pools = (pool for worker in workers for pool in worker["pools"])
+    paused = Counter(pool["name"] for pool in pools if pool["paused"])
+    lines += [f"paused in {count} workers: {name}" for name, count in sorted(paused.items())]
     rows = [list(COLUMNS), *([show(worker) for show in COLUMNS.values()] for worker in workers)]
     lines += ["", *align(rows)]
     units = [unit for worker in workers for unit in worker["progress"]]

@@ -1,0 +1,171 @@
+"""pause, resume, reconnect and resize on a daemon that works, and the server's word for it."""
+
+import os
+import signal
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from pooldaemon.testing import wait_until
+from pooldaemon.testing.daemon import TIMEOUT
+from tests.lifecycle.conftest import StartDaemon
+from tests.lifecycle.daemon import Daemon
+from tests.lifecycle.databases import Database, MySQLDatabase, SQLiteDatabase
+
+PIDFILE = ("--pidfile", "shop.pid")
+
+
+def order(daemon: Daemon, verb: str, *words: str) -> str:
+    """Run the command; returns what it says."""
+    out = StringIO()
+    call_command("pooldaemon", verb, *words, "--directory", str(daemon.directory), stdout=out)
+    return out.getvalue()
+
+
+def pools(daemon: Daemon) -> list[dict[str, Any]]:
+    return [pool for worker in daemon.status()["workers"] for pool in worker["pools"]]
+
+
+def wait_for_pools(
+    daemon: Daemon, number: int, condition: Callable[[dict[str, Any]], bool] = bool
+) -> None:
+    wait_until(
+        lambda: sum(condition(pool) for pool in pools(daemon)) == number, TIMEOUT, "no such pools"
+    )
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_a_paused_daemon_has_no_session_and_loses_no_unit_whoever_is_replaced_meanwhile(
+    start_daemon: StartDaemon, mysql: MySQLDatabase, mode: str
+) -> None:
+    mysql.settings["OPTIONS"]["pool"] = {"mode": mode, "timeout": 1}
+    daemon = start_daemon(
+        mysql, "use_connection", *PIDFILE, "--processes", "2", "--threads", "4", "--retries", "0"
+    )
+    daemon.wait_for_threads("used", 8)
+    said = order(daemon, "pause")
+    assert said.splitlines()[-1] == "shop: no connection is left"
+    for name in ("worker-1", "worker-2"):
+        assert f"{name}: paused mysql " in said
+    assert mysql.sessions() == []
+    used = len(daemon.journal.events("used"))
+
+    os.kill(min(daemon.workers), signal.SIGKILL)
+    wait_until(lambda: daemon.status()["restarts"] == 1, TIMEOUT, "nobody came after the dead")
+    daemon.signal(signal.SIGTTIN)
+    wait_until(lambda: daemon.status()["ready"], TIMEOUT, "the new workers are not ready")
+    assert len(daemon.workers) == 3
+    assert mysql.sessions() == []
+    assert len(daemon.journal.events("used")) == used
+    assert daemon.status()["standing"] == [{"verb": "pause", "pool": None, "size": None}]
+
+    assert "worker-3: resumed mysql " in order(daemon, "resume")
+    daemon.wait_for("used", used + 30)
+    wait_until(lambda: len(mysql.sessions()) == 12, TIMEOUT, "not every thread works again")
+    assert daemon.status()["failures"] == 0
+    daemon.stop()
+
+
+def test_pause_waits_for_what_is_in_use_and_says_who_has_it(
+    start_daemon: StartDaemon, database: Database
+) -> None:
+    daemon = start_daemon(database, "hold", *PIDFILE)
+    daemon.wait_for("started")
+    with pytest.raises(CommandError) as refused:
+        order(daemon, "pause", "default", "--wait", "0.2")
+    first, second = str(refused.value).splitlines()
+    assert first == "shop: paused, but after 0.2 s 1 connections are open."
+    assert second.startswith("worker-1/thread-1 for ")
+    assert "tests/lifecycle/project/units.py:" in second
+    assert "paused" in order(daemon, "pause", "--wait", "0")
+    daemon.journal.open_gate()
+    assert "shop: no connection is left" in order(daemon, "pause")
+    assert len(daemon.journal.events("finished")) == 1
+    daemon.stop()
+
+
+@pytest.mark.mysql
+def test_what_stands_survives_a_reload_and_the_server_counts_what_resize_says(
+    start_daemon: StartDaemon, mysql: MySQLDatabase
+) -> None:
+    daemon = start_daemon(mysql, "use_connection", *PIDFILE, "--threads", "4")
+    daemon.wait_for_threads("used", 4)
+    assert len(mysql.sessions()) == 4
+    assert order(daemon, "resize", "2", "default").startswith("worker-1: resized mysql ")
+    wait_until(lambda: len(mysql.sessions()) == 2, TIMEOUT, "sessions are left")
+    order(daemon, "pause")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for_log("reload: done")
+    wait_for_pools(daemon, 1, lambda pool: pool["paused"] and pool["cap"] == 2)
+    assert mysql.sessions() == []
+    told = daemon.status()
+    assert (told["restarts"], told["workers"][0]["restarts"]) == (1, 1)
+    before = told["units"]
+    order(daemon, "resume", "default")
+    wait_until(lambda: daemon.status()["units"] > before + 20, TIMEOUT, "no unit is done")
+    assert len(mysql.sessions()) == 2
+    assert daemon.status()["failures"] == 0
+    daemon.stop()
+
+
+@pytest.mark.mysql
+def test_reconnect_replaces_every_session_and_no_unit_fails(
+    start_daemon: StartDaemon, mysql: MySQLDatabase
+) -> None:
+    daemon = start_daemon(mysql, "use_connection", *PIDFILE, "--threads", "2")
+    daemon.wait_for_threads("used", 2)
+    before = {session.id for session in mysql.sessions()}
+    assert "closes what is idle now" in order(daemon, "reconnect")
+
+    def replaced() -> bool:
+        now = {session.id for session in mysql.sessions()}
+        return len(now) == 2 and now.isdisjoint(before)
+
+    wait_until(replaced, TIMEOUT, "old sessions stay")
+    assert daemon.status()["failures"] == 0
+    daemon.stop()
+
+
+def test_status_tells_of_pools_units_and_who_has_a_connection(
+    start_daemon: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_daemon(sqlite, "hold", *PIDFILE, "--threads", "2")
+    daemon.wait_for("started", 2)
+    wait_for_pools(daemon, 1, lambda pool: len(pool["holders"]) == 2)
+    told = daemon.status()
+    (worker,) = told["workers"]
+    (pool,) = worker["pools"]
+    assert (pool["alias"], pool["in_use"], pool["paused"]) == ("default", 2, False)
+    assert {unit["thread"] for unit in worker["running"]} == {
+        "worker-1/thread-1",
+        "worker-1/thread-2",
+    }
+    assert all(unit["seconds"] >= 0 for unit in worker["running"])
+    assert (told["name"], told["restarts"], told["units"]) == ("rundaemon", 0, 0)
+    daemon.journal.open_gate()
+    daemon.wait_for("finished", 2)
+    daemon.stop()
+
+
+def test_a_mistake_is_one_line_with_the_nearest(
+    start_daemon: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_daemon(sqlite, "idle", *PIDFILE)
+    daemon.wait_for("unit")
+    for words, said in (
+        (("pause", "defalt"), "shop: there is no pool 'defalt'. Did you mean 'default'? Valid: "),
+        (("resize", "0"), "shop: the size is 0; it must be a whole number from 1 to 100000"),
+        (("pause", "--wait", "-1"), "--wait is -1; it must be a number of seconds from 0 to "),
+        (("pause", "--daemon", "shopp"), "--daemon shopp: it is not there. Did you mean 'shop'?"),
+    ):
+        with pytest.raises(CommandError) as refused:
+            order(daemon, *words)
+        assert str(refused.value).startswith(said)
+        assert len(str(refused.value).splitlines()) == 1
+    assert daemon.status()["standing"] == []
+    daemon.stop()
