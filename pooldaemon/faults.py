@@ -6,6 +6,7 @@ is to do at a place is a file in a directory of the test's; see :mod:`pooldaemon
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import stat
@@ -18,6 +19,10 @@ logger = logging.getLogger("pooldaemon.faults")
 
 VARIABLE = "POOLDAEMON_FAULTS"
 """The environment variable that names the directory."""
+
+OWNER = "owner"
+"""A file there, which the test holds locked. A pid would say less: it may be another's by now, or
+that of another container."""
 
 POINTS = (
     "before_fork",  # the supervisor, about to fork a worker
@@ -52,17 +57,23 @@ def arm(variables: Mapping[str, str]) -> None:
     if (name := variables.get(VARIABLE)) is None:
         return
     directory = Path(name)
-    try:
-        found = directory.stat()
-        owner = int((directory / "owner").read_text())
-        os.kill(owner, 0)
-    except (OSError, ValueError):
-        raise ValueError(
-            f"{VARIABLE} is {name!r}: no test that runs has made it; unset it"
-        ) from None
+    if not _is_locked(directory / OWNER):
+        raise ValueError(f"{VARIABLE} is {name!r}: no test that runs has made it; unset it")
+    found = directory.stat()
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise ValueError(f"{VARIABLE} is {name!r}, which others can change as well; unset it")
     _Armed.directory = directory
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none
+        pass
+    return False
 
 
 def warn() -> None:

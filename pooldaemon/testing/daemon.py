@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
@@ -93,6 +94,7 @@ class DaemonProcess:
                 os.kill(process.pid, signal.SIGKILL)
         self.process.wait()
         wait_until(lambda: not self._living(), TIMEOUT, "processes survive kill -9")
+        os.close(self._owner)
         if left and exc_info[0] is None:
             with self._explained():
                 raise AssertionError("it was left running")
@@ -209,7 +211,9 @@ class DaemonProcess:
         self._faults.mkdir(mode=0o700)
         (self._faults / "armed").mkdir()
         (self._faults / "reached").mkdir()
-        (self._faults / "owner").write_text(str(os.getpid()))
+        # Held until the end, whatever that is: the daemon looks whether its test still runs.
+        self._owner = os.open(self._faults / faults.OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._owner, fcntl.LOCK_EX)
 
     def arm(self, point: str, action: str, times: int = 1) -> None:
         """Let whichever process comes first to a fault point fail there.

@@ -1,10 +1,11 @@
 """Fault points do nothing, unless a test that runs has armed them."""
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,12 @@ def disarm() -> Iterator[None]:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> DaemonProcess:
+def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
     """One that is not started; this process does as if it were it."""
     daemon = DaemonProcess(tmp_path / "daemon", [])
     daemon.prepare()
-    return daemon
+    yield daemon
+    os.close(daemon._owner)
 
 
 @pytest.fixture
@@ -118,24 +120,23 @@ finally:
     assert (finished.returncode, finished.stdout) == (os.EX_SOFTWARE, "")
 
 
-def gone(directory: Path) -> None:
-    (directory / "owner").unlink()
+def gone(daemon: DaemonProcess) -> None:
+    (daemon.directory / "faults" / "owner").unlink()
 
 
-def over(directory: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as test:
-        test.wait()
-    (directory / "owner").write_text(str(test.pid))
+def over(daemon: DaemonProcess) -> None:
+    fcntl.flock(daemon._owner, fcntl.LOCK_UN)
 
 
-def shared(directory: Path) -> None:
-    directory.chmod(0o770)
+def shared(daemon: DaemonProcess) -> None:
+    (daemon.directory / "faults").chmod(0o770)
 
 
 @pytest.mark.parametrize("change", [gone, over, shared])
-def test_a_variable_that_went_astray_is_refused(directory: Path, change: object) -> None:
-    assert callable(change)
-    change(directory)
+def test_a_variable_that_went_astray_is_refused(
+    daemon: DaemonProcess, directory: Path, change: Callable[[DaemonProcess], None]
+) -> None:
+    change(daemon)
     with pytest.raises(ValueError, match=r"POOLDAEMON_FAULTS is '.*'.*; unset it"):
         arm({faults.VARIABLE: str(directory)})
     assert faults._Armed.directory is None
