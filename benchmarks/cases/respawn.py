@@ -15,9 +15,9 @@ WORKERS = 4
 UNITS = 5
 """That each worker has done before it is looked at."""
 
-SECTION = "Workers"
 RESPAWN = "ms from death to work"
 MEMORY = "MiB per worker"
+SECTIONS = {RESPAWN: "Respawn", MEMORY: "Memory"}
 
 
 def run(bench: Bench) -> Result:
@@ -42,11 +42,12 @@ def run(bench: Bench) -> Result:
         return {RESPAWN: _respawn(bench, master), MEMORY: _memory(bench, master)}
 
     masters = everybody()
-    for master, values in zip(masters, interleave(masters, rounds, measure), strict=True):
-        result.add(SECTION, master.label, values)
-    for column in (RESPAWN, MEMORY):
+    measured = interleave(masters, rounds, measure)
+    for column, section in SECTIONS.items():
+        for master, values in zip(masters, measured, strict=True):
+            result.add(section, master.label, {column: values[column]})
         for master in masters[1:]:
-            result.compare(SECTION, OURS, master.label, column, at_most=1.0)
+            result.compare(section, OURS, master.label, column, at_most=1.0)
     return result
 
 
