@@ -18,7 +18,8 @@ def read_version() -> str:
 
 
 MYSQL = ["mysqlclient>=2.2.1"]
-EXAMPLE = ["dj-database-url>=2.2", "rich>=13.7", "urllib3>=2.2"]
+TOP = ["rich>=13.7"]
+EXAMPLE = ["dj-database-url>=2.2", *TOP, "urllib3>=2.2"]
 # Servers that fork. uWSGI is not among them: it has to be compiled.
 SERVERS = ["celery>=5.5", "gunicorn>=23"]
 PYTEST = ["pytest>=8.2", "pytest-django>=4.11", "pytest-timeout>=2.3", "pytest-xdist>=3.6"]
@@ -46,11 +47,13 @@ setup(
     entry_points={"pytest11": ["pooldaemon.pytest_plugin = pooldaemon.pytest_plugin"]},
     extras_require={
         "mysql": MYSQL,
+        "top": TOP,
         "example": EXAMPLE,
         "pytest": ["pytest>=8.2"],
         "test": [
             *MYSQL,
             *EXAMPLE,
+            *TOP,
             *PYTEST,
             *SERVERS,
             "hypothesis>=6.100",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +25,17 @@ class Histogram:
     @property
     def count(self) -> int:
         return sum(self.counts)
+
+    def quantile(self, share: float) -> float | None:
+        """The bound below which this share (0 to 1) of all lies: infinite for the last bucket,
+        ``None`` if there is nothing."""
+        wanted = share * self.count
+        below = 0
+        for count, bound in zip(self.counts, (*BOUNDS, math.inf), strict=True):
+            below += count
+            if count and below >= wanted:
+                return bound
+        return None
 
 
 @dataclass(frozen=True)

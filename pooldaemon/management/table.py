@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pooldaemon.console.words import duration
 from pooldaemon.management.options import shown
 
 Worker = Mapping[str, Any]
@@ -65,16 +66,6 @@ def progress(done: float, total: float | None, *, bar: bool) -> str:
     share = min(1.0, max(0.0, done / total))
     filled = "#" * round(share * BAR)
     return (f"[{filled:.<{BAR}}] " if bar else "") + f"{share:4.0%}  {done:g} of {total:g}"
-
-
-def duration(seconds: float) -> str:
-    """``"2.5 s"``, ``"3 min"``, ``"2 h 5 min"``, ``"3 d 4 h"``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if hours == 0:
-        return f"{minutes} min"
-    return f"{hours} h {minutes % 60} min" if days == 0 else f"{days} d {hours % 24} h"
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -13,7 +13,8 @@ from django.db import OperationalError
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
-from pooldaemon.management.table import duration, progress
+from pooldaemon.console.words import duration
+from pooldaemon.management.table import progress
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.context import PROGRESS_INTERVAL, WorkContext
 from pooldaemon.workers.crew import GOOD_LIFE, RESPAWN_DELAY, Place

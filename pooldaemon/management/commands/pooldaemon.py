@@ -54,4 +54,14 @@ def _known(verb: str | None) -> str:
 
 
 def _module(verb: str) -> ModuleType:
-    return import_module(f"pooldaemon.console.{verb}")
+    """
+    :raises CommandError: the package of an extra is missing.
+    """
+    try:
+        return import_module(f"pooldaemon.console.{verb}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "pooldaemon":
+            raise
+        raise CommandError(
+            f"{verb} needs the package {error.name}: pip install 'pooldaemon[{verb}]'"
+        ) from None

@@ -1,0 +1,107 @@
+"""What is chosen, scrolled and asked on the screen of ``top``, and what a key does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pooldaemon.console.daemons import Daemon
+from pooldaemon.console.orders import ORDERS, Order, RefusedError
+from pooldaemon.console.view import DaemonView, Health
+
+KEYS = {
+    "up down": "choose a daemon (also k and j)",
+    "page up, page down": "scroll (also b and space)",
+    **{key: order.text for key, order in ORDERS.items()},
+    "?": "this help",
+    "q": "quit",
+}
+"""For the help."""
+
+PAGE = 10
+"""Lines by which a key scrolls."""
+
+STEPS = {"up": -1, "k": -1, "down": 1, "j": 1}
+FAR = 10**6
+SCROLLS = {
+    "page up": -PAGE,
+    "b": -PAGE,
+    "page down": PAGE,
+    " ": PAGE,
+    "home": -FAR,
+    "end": FAR,
+}
+
+
+class Controls:
+    """
+    :ivar chosen: the name of a daemon; ``None`` if there is none.
+    :ivar offset: lines that are scrolled away.
+    :ivar message: what came of the last order, or a question.
+    """
+
+    def __init__(self, chosen: str | None = None) -> None:
+        self.chosen = chosen
+        self.offset = 0
+        self.message = ""
+        self.help = False
+        self.ended = False
+        self._asked: Order | None = None
+
+    def look(self, views: Sequence[DaemonView]) -> DaemonView | None:
+        """The chosen daemon; the first that lives, if none is chosen."""
+        if self.chosen is None and views:
+            living = [view for view in views if view.health is not Health.ENDED]
+            self.chosen = (living or views)[0].name
+        return next((view for view in views if view.name == self.chosen), None)
+
+    def press(self, key: str, views: Sequence[DaemonView], daemons: Mapping[str, Daemon]) -> None:
+        """*key* is pressed while these *views* are shown, of which these *daemons* live."""
+        order, self._asked = self._asked, None
+        self.message = ""
+        if order is not None:
+            if key in ("y", "Y"):
+                self._give(order, daemons)
+        elif key in ("q", "\x04"):
+            self.ended = True
+        elif key == "?":
+            self.help, self.offset = not self.help, 0
+        elif key in STEPS:
+            self._choose(STEPS[key], views)
+        elif key in SCROLLS:
+            self.offset = max(0, self.offset + SCROLLS[key])
+        elif key in ORDERS:
+            self._order(ORDERS[key], views, daemons)
+
+    def _choose(self, step: int, views: Sequence[DaemonView]) -> None:
+        names = [view.name for view in views]
+        if self.chosen in names:
+            number = names.index(self.chosen) + step
+            self.chosen = names[max(0, min(number, len(names) - 1))]
+            self.offset = 0
+
+    def _order(
+        self, order: Order, views: Sequence[DaemonView], daemons: Mapping[str, Daemon]
+    ) -> None:
+        view = self.look(views)
+        if view is None:
+            self.message = "there is no daemon"
+        elif view.health is not Health.ANSWERS:  # to ask it would hold up the screen
+            ended = view.health is Health.ENDED
+            self.message = f"{view.name} {'has ended' if ended else 'does not answer'}"
+        elif order.question:
+            self._asked = order
+            self.message = f"{order.question} {view.name}? y: yes, any other key: no"
+        else:
+            self._give(order, daemons)
+
+    def _give(self, order: Order, daemons: Mapping[str, Daemon]) -> None:
+        if self.chosen is None or (daemon := daemons.get(self.chosen)) is None:
+            self.message = f"{self.chosen} has ended"
+            return
+        try:
+            said = order.give(daemon)
+        except RefusedError as error:
+            said = f"refused: {error}"
+        except OSError as error:
+            said = f"no answer: {error.strerror or error}"
+        self.message = f"{self.chosen}: {said}"

@@ -1,0 +1,81 @@
+"""The screen of ``top`` as a whole: headline, what can be scrolled, and the lines at the foot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Console, Group, RenderableType
+from rich.segment import Segment, SegmentLines
+from rich.text import Text
+
+from pooldaemon.console.controls import KEYS, Controls
+from pooldaemon.console.draw import details, overview
+from pooldaemon.console.grid import Column, Glyphs, Grid
+from pooldaemon.console.view import DaemonView
+
+FOOTER = "? help  q quit  + - workers  r reload  s stacks  p pause  P resume"
+"""The most needed first: a narrow terminal cuts the rest."""
+
+TALL = 8
+"""Lines from which there is a second line at the foot, for what was said last."""
+
+TINY = 4
+"""Lines below which there is room for nothing but the middle."""
+
+
+class Page:
+    """What the screen shows, as large as the terminal is now.
+
+    :param where: the daemons' directory.
+    :param glyphs: what is drawn with.
+    """
+
+    def __init__(self, console: Console, where: str, glyphs: Glyphs) -> None:
+        self._console = console
+        self._where = where
+        self._glyphs = glyphs
+
+    def draw(
+        self, views: Sequence[DaemonView], controls: Controls, clock: datetime
+    ) -> RenderableType:
+        """:param controls: their offset is brought back to where there are lines."""
+        height = self._console.size.height
+        middle = self._lines(self._middle(views, controls))
+        if height < TINY:
+            head, foot = [], []
+        else:
+            head = self._line(f"pooldaemon top  {clock:%H:%M:%S}  {self._where}", "reverse")
+            foot = self._line(FOOTER, "dim")
+        room = max(1, height - len(head) - len(foot) - (height >= TALL))
+        controls.offset = max(0, min(controls.offset, len(middle) - room))
+        below = len(middle) - controls.offset - room
+        if height >= TALL or controls.message:
+            more = f"{below} more lines: page down" if below > 0 else ""
+            foot = self._line(controls.message or more, "bold") + foot
+        shown = middle[controls.offset : controls.offset + room]
+        empty: list[list[Segment]] = [[] for _ in range(room - len(shown))]
+        return SegmentLines([*head, *shown, *empty, *foot], new_lines=True)
+
+    def _middle(self, views: Sequence[DaemonView], controls: Controls) -> RenderableType:
+        if controls.help:
+            columns = [
+                Column("KEY", lambda key: key, name=True),
+                Column("", lambda key: KEYS[key], name=True),
+            ]
+            return Grid("Keys", columns, KEYS)
+        if not views:
+            return Text(f"No daemon is running in {self._where}. One that starts will be shown.")
+        chosen = controls.look(views)
+        parts = [overview(views, controls.chosen, self._glyphs)]
+        if chosen is not None:
+            parts += [Text(), details(chosen, self._glyphs)]
+        return Group(*parts)
+
+    def _line(self, text: str, style: str) -> list[list[Segment]]:
+        line = Text(text.ljust(self._console.width), style, no_wrap=True, overflow="ellipsis")
+        return self._lines(line)
+
+    def _lines(self, item: RenderableType) -> list[list[Segment]]:
+        options = self._console.options.update(height=None)
+        return self._console.render_lines(item, options)

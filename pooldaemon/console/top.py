@@ -1,0 +1,114 @@
+"""``manage.py pooldaemon top``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from io import StringIO, TextIOWrapper
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser, OutputWrapper
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from pooldaemon.conf import Number, check_value
+from pooldaemon.console import daemons, live
+from pooldaemon.console.controls import Controls
+from pooldaemon.console.draw import details, overview
+from pooldaemon.console.grid import ASCII, Glyphs
+from pooldaemon.console.page import Page
+from pooldaemon.console.view import DaemonView, Health
+from pooldaemon.console.watch import Watch
+from pooldaemon.exceptions import ImproperlyConfigured
+
+INTERVAL = Number(0.2, 3600)
+"""Seconds between two looks."""
+
+NOT_RUNNING = 3
+"""Exit status of one look when no daemon runs, as ``status`` has it."""
+
+PLAIN_WIDTH = 200
+"""Characters in a line of what no terminal shows."""
+
+
+def add_arguments(parser: CommandParser) -> None:
+    daemons.add_arguments(parser)
+    parser.add_argument(
+        "--interval",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="between two looks; default 1, which is how often workers report",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--once", action="store_true", help="print one look as text, and end")
+    form.add_argument("--json", action="store_true", help="print one look as JSON, and end")
+
+
+def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
+    """
+    :raises CommandError: an option is wrong, or there is no terminal.
+    """
+    try:
+        check_value("--interval", INTERVAL, options["interval"])
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from None
+    name = options["daemon"]
+    where = options["directory"] or str(daemons.configured_directory())
+    if name is not None:
+        daemons.choose(name, options["directory"])  # which says what is wrong with it
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names may have what the terminal has not
+    watch = Watch(partial(daemons.search, options["directory"]))
+    if options["json"] or options["once"]:
+        views = [view for view in look(watch) if name in (None, view.name)]
+        out.write(_json(views) if options["json"] else _text(views, where, out, options))
+        if all(view.health is Health.ENDED for view in views):
+            sys.exit(NOT_RUNNING)
+        return
+    console = Console(no_color=options["no_color"] or None)
+    if not sys.stdin.isatty() or not console.is_terminal or console.is_dumb_terminal:
+        raise CommandError("top needs a terminal; without one, give --once or --json.")
+    live.run(watch, Controls(name), console, Page(console, where, _glyphs()), options["interval"])
+
+
+def look(watch: Watch) -> list[DaemonView]:
+    """Each daemon as it is now. Takes as long as the slowest answer, up to 5 s."""
+    watch.ask(time.monotonic())
+    watch.wait()
+    watch.take(now := time.monotonic())
+    return watch.views(now)
+
+
+def _json(views: Sequence[DaemonView]) -> str:
+    """What each daemon has told, with its name and health."""
+    told = [
+        {"name": view.name, "health": view.health.value, "error": view.error, **view.told}
+        for view in views
+    ]
+    return json.dumps({"daemons": told})
+
+
+def _text(
+    views: Sequence[DaemonView], where: str, out: OutputWrapper, options: Mapping[str, Any]
+) -> str:
+    """With colours if *out* is a terminal."""
+    if not views:
+        return f"No daemon is running in {where}."
+    styled = (out.isatty() or options["force_color"]) and not options["no_color"]
+    width = None if out.isatty() else PLAIN_WIDTH
+    console = Console(file=StringIO(), force_terminal=styled, width=width)
+    glyphs = _glyphs()
+    parts: list[RenderableType] = [overview(views, None, glyphs)]
+    for view in views:
+        parts += [Text(), details(view, glyphs)]
+    with console.capture() as captured:
+        console.print(Group(*parts))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _glyphs() -> Glyphs:
+    return Glyphs() if (sys.stdout.encoding or "").lower().startswith("utf") else ASCII

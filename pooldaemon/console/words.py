@@ -1,0 +1,13 @@
+"""How numbers are written for people."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float) -> str:
+    """``"2.5 s"``, ``"3 min"``, ``"2 h 5 min"``, ``"3 d 4 h"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if hours == 0:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if days == 0 else f"{days} d {hours % 24} h"

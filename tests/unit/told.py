@@ -1,0 +1,63 @@
+"""What daemons answer, canned."""
+
+from typing import Any
+
+Told = dict[str, Any]
+
+
+def pool(alias: str = "default", **values: Any) -> Told:
+    none = {"counts": [0] * 10, "total": 0.0}
+    counters = ("timeouts", "rejected", "connects", "connect_errors", "resets")
+    return {
+        "name": f"mysql shop@db/{alias}",
+        "alias": alias,
+        "poolclass": "FairQueuePool",
+        "cap": 4,
+        **dict.fromkeys(("total", "peak", "in_use", "idle", "waiting", *counters), 0),
+        "paused": False,
+        "discards": {},
+        **dict.fromkeys(("wait", "use", "connect"), none),
+        "holders": [],
+        **values,
+    }
+
+
+def waits(*counts: int) -> Told:
+    """So many in the shortest bucket, in the next, …"""
+    return {"counts": [*counts, *[0] * (10 - len(counts))], "total": 1.0}
+
+
+def worker(number: int = 1, *pools: Told, **values: Any) -> Told:
+    return {
+        "name": f"worker-{number}",
+        "pid": 100 + number,
+        "state": "ready",
+        "age": 60.0,
+        "silent": 0.5,
+        "units": 0,
+        "failures": 0,
+        "busy": 0,
+        "rss": 50 * 2**20,
+        "crashes": 0,
+        "restarts": 0,
+        "running": [],
+        "pools": list(pools),
+        **values,
+    }
+
+
+def daemon(*workers: Told, **values: Any) -> Told:
+    return {
+        "pid": 100,
+        "state": "running",
+        "uptime": 3600.0,
+        "processes": len(workers),
+        "last_death": None,
+        "reload": {"number": 0, "state": "none", "reason": None},
+        "options": {"threads": {"value": 2}, "logfile": {"value": "/var/log/shop.log"}},
+        "units": 0,
+        "failures": 0,
+        "restarts": 0,
+        "workers": list(workers),
+        **values,
+    }
