@@ -15,11 +15,12 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from pooldaemon.conf import Number, check_value
-from pooldaemon.console import daemons, live
-from pooldaemon.console.controls import Controls
-from pooldaemon.console.draw import details, overview
-from pooldaemon.console.grid import ASCII, Glyphs
-from pooldaemon.console.page import Page
+from pooldaemon.console import daemons
+from pooldaemon.console.terminal import live
+from pooldaemon.console.terminal.controls import Controls
+from pooldaemon.console.terminal.draw import details, overview
+from pooldaemon.console.terminal.grid import ASCII, Glyphs
+from pooldaemon.console.terminal.page import Page
 from pooldaemon.console.view import DaemonView, Health
 from pooldaemon.console.watch import Watch
 from pooldaemon.exceptions import ImproperlyConfigured
@@ -86,7 +87,7 @@ def look(watch: Watch) -> list[DaemonView]:
 def _json(views: Sequence[DaemonView]) -> str:
     """What each daemon has told, with its name and health."""
     told = [
-        {"name": view.name, "health": view.health.value, "error": view.error, **view.told}
+        {**view.told, "name": view.name, "health": view.health.value, "error": view.error}
         for view in views
     ]
     return json.dumps({"daemons": told})

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.styled import Styled
 from rich.text import Text
 
-from pooldaemon.console.grid import Cell, Column, Glyphs, Grid, bar
+from pooldaemon.console.terminal.grid import Cell, Column, Glyphs, Grid, bar
 from pooldaemon.console.view import DaemonView, Health, Holder, Pool, Unit, Worker
 from pooldaemon.console.words import duration
 

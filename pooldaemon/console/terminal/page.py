@@ -9,9 +9,9 @@ from rich.console import Console, Group, RenderableType
 from rich.segment import Segment, SegmentLines
 from rich.text import Text
 
-from pooldaemon.console.controls import KEYS, Controls
-from pooldaemon.console.draw import details, overview
-from pooldaemon.console.grid import Column, Glyphs, Grid
+from pooldaemon.console.terminal.controls import KEYS, Controls
+from pooldaemon.console.terminal.draw import details, overview
+from pooldaemon.console.terminal.grid import Column, Glyphs, Grid
 from pooldaemon.console.view import DaemonView
 
 FOOTER = "? help  q quit  + - workers  r reload  s stacks  p pause  P resume"

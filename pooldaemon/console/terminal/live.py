@@ -11,9 +11,9 @@ from datetime import datetime
 from rich.console import Console
 from rich.live import Live
 
-from pooldaemon.console.controls import Controls
-from pooldaemon.console.keys import Keyboard
-from pooldaemon.console.page import Page
+from pooldaemon.console.terminal.controls import Controls
+from pooldaemon.console.terminal.keys import Keyboard
+from pooldaemon.console.terminal.page import Page
 from pooldaemon.console.watch import Watch
 from pooldaemon.workers.signals import SignalQueue
 

@@ -58,14 +58,10 @@ def _dump_stacks(daemon: Daemon) -> str:
     return f"the workers log their stacks, to {logfile or 'its standard error'}"
 
 
-def _pause(daemon: Daemon) -> str:
-    _ask(daemon, "pause")
-    return "its pools are paused"
-
-
-def _resume(daemon: Daemon) -> str:
-    _ask(daemon, "resume")
-    return "its pools are resumed"
+def _order(daemon: Daemon, verb: str) -> str:
+    told = _ask(daemon, verb)
+    deaf = f"; of an older version, and not told: {', '.join(told['deaf'])}" if told["deaf"] else ""
+    return f"{verb}: told to {len(told['workers'])} workers{deaf}"
 
 
 ORDERS = {
@@ -73,7 +69,11 @@ ORDERS = {
     "-": Order("one worker less; it finishes its units", partial(_scale, by=-1)),
     "r": Order("reload code and settings", _reload, "Reload"),
     "s": Order("log the stack of every thread", _dump_stacks),
-    "p": Order("pause its pools: they lend nothing until resumed", _pause, "Pause all pools of"),
-    "P": Order("resume its pools", _resume),
+    "p": Order(
+        "pause its pools: they lend nothing until resumed",
+        partial(_order, verb="pause"),
+        "Pause all pools of",
+    ),
+    "P": Order("resume its pools", partial(_order, verb="resume")),
 }
 """By key."""

@@ -64,7 +64,7 @@ class Grid:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         widths = [
-            max(cell_len(column.title), *(row[number].cell_len for row in self._cells))
+            max([cell_len(column.title), *(row[number].cell_len for row in self._cells)])
             for number, column in enumerate(self._columns)
         ]
         kept = _fitting(self._columns, widths, options.max_width)

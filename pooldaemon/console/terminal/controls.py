@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pooldaemon.console.daemons import Daemon
-from pooldaemon.console.orders import ORDERS, Order, RefusedError
+from pooldaemon.console.terminal.orders import ORDERS, Order, RefusedError
 from pooldaemon.console.view import DaemonView, Health
 
 KEYS = {

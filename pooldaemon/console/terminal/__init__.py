@@ -1,0 +1,1 @@
+"""``top`` on a terminal. Needs rich, the package of the extra ``top``."""
