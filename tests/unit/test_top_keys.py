@@ -52,7 +52,7 @@ def test_each_plus_adds_a_worker_to_those_there_are_by_then() -> None:
 
 def test_the_last_worker_stays() -> None:
     shop = Shop()
-    assert press(shop, "-", "-") == "shop: refused: its last worker stays"
+    assert press(shop, "-", "-") == "shop: its last worker stays"
     assert shop.workers == 1
 
 
@@ -93,14 +93,14 @@ def test_the_stacks_are_asked_for_by_a_signal(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_refusal_is_shown_with_its_reason() -> None:
     shop = Shop(scale="its connections are enough for 2 workers")
-    assert press(shop, "+") == "shop: refused: its connections are enough for 2 workers"
+    assert press(shop, "+") == "shop: its connections are enough for 2 workers"
 
 
 def test_a_daemon_that_goes_meanwhile_is_said() -> None:
     def gone(command: str, **values: Any) -> Told:
         raise ConnectionRefusedError(111, "Connection refused")
 
-    assert press(gone, "+") == "shop: no answer: Connection refused"
+    assert press(gone, "+") == "shop: no answer on /run/shop.pid.sock: Connection refused"
 
 
 @pytest.mark.parametrize(

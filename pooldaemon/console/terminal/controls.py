@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from django.core.management.base import CommandError
+
 from pooldaemon.console.daemons import Daemon
-from pooldaemon.console.terminal.orders import ORDERS, Order, RefusedError
+from pooldaemon.console.terminal.orders import ORDERS, Order
 from pooldaemon.console.view import DaemonView, Health
 
 KEYS = {
@@ -99,9 +101,6 @@ class Controls:
             self.message = f"{self.chosen} has ended"
             return
         try:
-            said = order.give(daemon)
-        except RefusedError as error:
-            said = f"refused: {error}"
-        except OSError as error:
-            said = f"no answer: {error.strerror or error}"
-        self.message = f"{self.chosen}: {said}"
+            self.message = f"{daemon.name}: {order.give(daemon)}"
+        except CommandError as error:
+            self.message = str(error)

@@ -7,21 +7,18 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+
+from django.core.management.base import CommandError
 
 from pooldaemon.console.daemons import Daemon
-
-
-class RefusedError(Exception):
-    """The daemon will not, and says why."""
+from pooldaemon.console.steering import ask
 
 
 @dataclass(frozen=True)
 class Order:
     """
     :ivar text: for the help.
-    :ivar give: gives it and returns what came of it; raises :class:`RefusedError`, or ``OSError``
-        if the daemon does not answer.
+    :ivar give: gives it and returns what came of it; raises ``CommandError``.
     :ivar question: asked before, if it stops work.
     """
 
@@ -30,36 +27,32 @@ class Order:
     question: str = ""
 
 
-def _ask(daemon: Daemon, command: str, **values: Any) -> dict[str, Any]:
-    told = daemon.ask(command, **values)
-    if "error" in told:
-        raise RefusedError(told["error"])
-    return told
-
-
 def _scale(daemon: Daemon, by: int) -> str:
     # Asked anew: what is shown may be older than the last key.
-    size = _ask(daemon, "status")["processes"] + by
+    size = ask(daemon, "status")["processes"] + by
     if size < 1:
-        raise RefusedError("its last worker stays")
-    told = _ask(daemon, "scale", processes=size)
+        raise CommandError(f"{daemon.name}: its last worker stays")
+    told = ask(daemon, "scale", processes=size)
     return f"workers: {told['processes']}, were {told['before']}"
 
 
 def _reload(daemon: Daemon) -> str:
-    _ask(daemon, "reload")
+    ask(daemon, "reload")
     return "reloads, if a trial shows that the new code works"
 
 
 def _dump_stacks(daemon: Daemon) -> str:
-    told = _ask(daemon, "status")
-    os.kill(told["pid"], signal.SIGUSR2)
+    told = ask(daemon, "status")
+    try:
+        os.kill(told["pid"], signal.SIGUSR2)
+    except OSError as error:
+        raise CommandError(f"{daemon.name}: {error.strerror}") from None
     logfile = told["options"]["logfile"]["value"]
     return f"the workers log their stacks, to {logfile or 'its standard error'}"
 
 
 def _order(daemon: Daemon, verb: str) -> str:
-    told = _ask(daemon, verb)
+    told = ask(daemon, verb)
     deaf = f"; of an older version, and not told: {', '.join(told['deaf'])}" if told["deaf"] else ""
     return f"{verb}: told to {len(told['workers'])} workers{deaf}"
 
