@@ -63,10 +63,12 @@ def top(tmp_path: Path, environment: dict[str, str]) -> Iterator[StartTop]:
     """`top(size=(80, 24), NO_COLOR="1")`."""
     with ExitStack() as terminals:
 
-        def start_top(size: tuple[int, int] = (100, 40), **more: str) -> Terminal:
+        def start_top(
+            *prefix: str, size: tuple[int, int] = (100, 40), **more: str
+        ) -> Terminal:
             directory = tmp_path / f"terminal-{len(list(tmp_path.glob('terminal-*')))}"
             directory.mkdir()
-            terminal = Terminal(directory, COMMAND, environment | more, size)
+            terminal = Terminal(directory, [*prefix, *COMMAND], environment | more, size)
             return terminals.enter_context(terminal)
 
         yield start_top
@@ -188,6 +190,6 @@ def test_a_signal_gives_the_terminal_back(top: StartTop, number: signal.Signals)
 
 
 def test_a_terminal_that_can_only_write_is_told_what_to_give(top: StartTop) -> None:
-    screen = top(TERM="dumb")
+    screen = top("env", "TERM=dumb")  # tmux sets its own
     screen.wait_for("CommandError: top needs a terminal; without one, give --once or --json.")
     assert screen.ends_with() == 1
