@@ -63,9 +63,7 @@ def top(tmp_path: Path, environment: dict[str, str]) -> Iterator[StartTop]:
     """`top(size=(80, 24), NO_COLOR="1")`."""
     with ExitStack() as terminals:
 
-        def start_top(
-            *prefix: str, size: tuple[int, int] = (100, 40), **more: str
-        ) -> Terminal:
+        def start_top(*prefix: str, size: tuple[int, int] = (100, 40), **more: str) -> Terminal:
             directory = tmp_path / f"terminal-{len(list(tmp_path.glob('terminal-*')))}"
             directory.mkdir()
             terminal = Terminal(directory, [*prefix, *COMMAND], environment | more, size)
