@@ -46,36 +46,38 @@ def start(start_daemon: StartDaemon, sqlite: SQLiteDatabase, run: Path) -> START
 
 
 @pytest.fixture
-def environment(tmp_path: Path, run: Path) -> dict[str, str]:
+def environment(tmp_path: Path) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if name != "NO_COLOR"},
         "DJANGO_SETTINGS_MODULE": "tests.lifecycle.project.settings",
         "LIFECYCLE_SETTINGS": "{}",
         "LIFECYCLE_DIRECTORY": str(tmp_path),
         "PYTHONPATH": str(ROOT),
-        "POOLDAEMON_PIDFILE": str(run / "{command}.pid"),
         "LC_ALL": "C.UTF-8",
     }
 
 
 @pytest.fixture
-def top(tmp_path: Path, environment: dict[str, str]) -> Iterator[StartTop]:
+def top(tmp_path: Path, run: Path, environment: dict[str, str]) -> Iterator[StartTop]:
     """`top(size=(80, 24), NO_COLOR="1")`."""
     with ExitStack() as terminals:
 
         def start_top(*prefix: str, size: tuple[int, int] = (100, 40), **more: str) -> Terminal:
             directory = tmp_path / f"terminal-{len(list(tmp_path.glob('terminal-*')))}"
             directory.mkdir()
-            terminal = Terminal(directory, [*prefix, *COMMAND], environment | more, size)
+            command = [*prefix, *COMMAND, "--directory", "run"]
+            terminal = Terminal(directory, command, environment | more, size, tmp_path)
             return terminals.enter_context(terminal)
 
         yield start_top
 
 
 def save(screen: str) -> None:
-    """Keep it, where the documentation has it from."""
+    """With SCREENS=docs/captures the documentation gets a new picture."""
     if directory := os.environ.get("SCREENS"):
-        Path(directory, "top.txt").write_text(screen.rstrip() + "\n")
+        # Not where this copy of the project lies; as wide as before.
+        short = re.sub(r"…\S*/(tests/\S+ in \w+)", lambda m: f"…/{m[1]}".ljust(len(m[0])), screen)
+        Path(directory, "top.txt").write_text(short.rstrip() + "\n")
 
 
 def test_without_a_daemon_it_waits_for_one_and_leaves_the_terminal_as_it_was(
@@ -115,21 +117,24 @@ def test_keys_operate_the_daemon_that_is_chosen(top: StartTop, start: START) -> 
 
 
 def test_pools_are_shown_with_those_who_hold_and_wait_and_can_be_paused(
-    top: StartTop, start: START
+    top: StartTop, start_daemon: StartDaemon, run: Path
 ) -> None:
-    daemon = start("orders", "count", "--threads", "4", "--max-connections", "2")
-    screen = top(size=(120, 40))
-    seen = screen.wait_for("waits of the last 5 s", "60 of 60", "in count")
+    options = ("--processes", "2", "--threads", "3", "--max-connections", "2")
+    pidfile = str(run / "orders.pid")
+    database = SQLiteDatabase(Path("shop.sqlite3"))  # in the daemon's directory
+    daemon = start_daemon(database, "count", *options, "--pidfile", pidfile)
+    screen = top(size=(100, 32))
+    seen = screen.wait_for("waits of the last 5 s", " of 60", "in count")
     (pool,) = re.findall(r"^default: .*$", seen, re.MULTILINE)
-    assert re.search(r"█{12} +2 +0 +2 +2 ", pool), pool  # in use, idle, waiting, cap
-    assert len(re.findall(r"^worker-1/thread-\d .*units.py:\d+ in count", seen, re.MULTILINE)) == 2
+    assert re.search(r"█{12} +4 +0 +2 +4 ", pool), pool  # in use, idle, waiting, cap
+    assert len(re.findall(r"units\.py:\d+ in count", seen)) == 4
     save(seen)
     screen.press("p")
     screen.wait_for("Pause all pools of orders?")
     screen.press("y")
-    screen.wait_for("orders: pause: told to 1 workers", "▸  orders  paused", "paused default:")
+    screen.wait_for("orders: pause: told to 2 workers", "▸  orders  paused", "paused default:")
     screen.press("P")
-    screen.wait_for("orders: resume: told to 1 workers", "▸  orders  running")
+    screen.wait_for("orders: resume: told to 2 workers", "▸  orders  running")
     daemon.stop()
 
 
@@ -161,7 +166,8 @@ def test_the_screen_follows_the_terminals_size(top: StartTop, start: START) -> N
     screen.press("PPage", "End")
     screen.wait_for("worker-1/thread-1")
     screen.resize(3, 2)
-    wait_until(lambda: not screen.screen().strip("\n…▸ "), TIMEOUT, "next to nothing")
+    screen.press("Home")
+    wait_until(lambda: screen.screen() == "  …\n  …", TIMEOUT, "next to nothing")
     screen.resize(100, 30)
     screen.wait_for("▸  orders  running", "MEMORY")
     daemon.stop()

@@ -18,7 +18,8 @@ TIMEOUT = 20.0  # seconds for what takes two on an idle machine
 class Terminal:
     """Runs `command` on a screen of its own, which stays when the command has ended.
 
-    `directory` is for tmux's own files; nothing of the user's configuration is read.
+    `directory` is for tmux's own files, `cwd` is where the command works. Nothing of the user's
+    configuration is read.
     """
 
     def __init__(
@@ -26,12 +27,14 @@ class Terminal:
         directory: Path,
         command: Sequence[str],
         environment: Mapping[str, str],
-        size: tuple[int, int] = (100, 40),
+        size: tuple[int, int],
+        cwd: Path,
     ) -> None:
         self._directory = directory
         self._command = command
         self._environment = environment
         self._size = size
+        self._cwd = cwd
 
     def __enter__(self) -> Self:
         configuration = self._directory / "tmux.conf"
@@ -39,7 +42,7 @@ class Terminal:
         width, height = map(str, self._size)
         self._tmux(
             *("-f", str(configuration), "-u", "new-session", "-d", "-x", width, "-y", height),
-            *("--", *self._command),
+            *("-c", str(self._cwd), "--", *self._command),
         )
         return self
 
@@ -79,15 +82,14 @@ class Terminal:
         return seen
 
     def ends_with(self) -> int:
-        """The command's exit status, once it has ended."""
-        status = "#{?pane_dead,#{pane_dead_status},}"
-        return int(
-            wait_until(
-                lambda: self._tmux("display-message", "-p", status).strip(),
-                TIMEOUT,
-                "the command does not end",
-            )
+        """The command's exit status, once it has ended; negative, if a signal ended it."""
+        end = "#{?pane_dead,#{pane_dead_status}#{?pane_dead_signal,-#{pane_dead_signal},},}"
+        told = wait_until(
+            lambda: self._tmux("display-message", "-p", end).strip(),
+            TIMEOUT,
+            "the command does not end",
         )
+        return int(told)
 
     def _tmux(self, *words: str) -> str:
         done = subprocess.run(

@@ -201,4 +201,4 @@ def test_names_are_cut_and_numbers_are_not() -> None:
     console = Console(width=40, file=io.StringIO(), color_system=None)
     with console.capture() as captured:
         console.print(Grid(None, columns, [("a" * 30, "b" * 30, "12345")]))
-    assert captured.get().split()[3:] == ["a" * 6 + "…", "b" * 23 + "…", "12345"]
+    assert captured.get().split()[3:] == ["a" * 14 + "…", "b" * 15 + "…", "12345"]

@@ -123,8 +123,8 @@ def _holders(holders: Sequence[Holder]) -> RenderableType:
     columns = [
         Column("HOLDS A CONNECTION", lambda holder: holder.thread, name=True),
         Column("FOR", lambda holder: duration(holder.seconds)),
-        Column("BORROWED AT", lambda holder: holder.place, 1, name=True),
-        Column("OF", lambda holder: holder.pool, 2, name=True),
+        Column("BORROWED AT", lambda holder: holder.place, 1, name=True, end=True),
+        Column("OF", lambda holder: holder.pool, 2, name=True, end=True),
     ]
     return Grid("Connections in use, the longest first", columns, holders)
 

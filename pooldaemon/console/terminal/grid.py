@@ -18,7 +18,7 @@ GAP = 2
 """Characters between columns."""
 
 SHORT, SHORTEST = 24, 6
-"""Characters that a name keeps: before it gets fewer than the first, columns are left out."""
+"""Characters that a name keeps: before it would get fewer than ``SHORT``, columns are left out."""
 
 Cell = str | Text
 
@@ -45,6 +45,7 @@ class Column:
     :ivar rank: the highest go first when there is no room; 0 stays.
     :ivar left: where its text stands; numbers stand to the right.
     :ivar name: text that may be cut; it stands to the left.
+    :ivar end: of a name that is cut the end is kept, as with a path.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Column:
     rank: int = 0
     left: bool = False
     name: bool = False
+    end: bool = False
 
 
 class Grid:
@@ -69,7 +71,8 @@ class Grid:
         ]
         kept = _fitting(self._columns, widths, options.max_width)
         table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="dim")
-        for number, width in _cut(self._columns, widths, kept, options.max_width).items():
+        cut = _cut(self._columns, widths, kept, options.max_width)
+        for number, width in cut.items():
             column = self._columns[number]
             table.add_column(
                 column.title,
@@ -79,7 +82,12 @@ class Grid:
                 overflow="ellipsis",
             )
         for row in self._cells:
-            table.add_row(*(row[number] for number in kept))
+            table.add_row(
+                *(
+                    _end_of(row[number], width) if self._columns[number].end else row[number]
+                    for number, width in cut.items()
+                )
+            )
         if self._title:
             yield Text(self._title, "bold", no_wrap=True, overflow="ellipsis")
         yield table
@@ -103,13 +111,14 @@ def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> lis
 def _cut(
     columns: Sequence[Column], widths: Sequence[int], kept: Sequence[int], room: int
 ) -> dict[int, int]:
-    """The widths of the *kept* columns, their names cut as far as needed."""
+    """The widths of the *kept* columns, their names cut as far as needed, the longest first."""
     cut = {number: widths[number] for number in kept}
-    for least in (SHORT, SHORTEST):
-        for number in kept:
-            over = sum(width + GAP for width in cut.values()) - GAP - room
-            if columns[number].name and over > 0:
-                cut[number] -= min(over, max(0, cut[number] - least))
+    names = [number for number in kept if columns[number].name]
+    for _ in range(sum(width + GAP for width in cut.values()) - GAP - room):
+        longest = max(names, key=lambda number: cut[number], default=None)
+        if longest is None or cut[longest] <= SHORTEST:
+            break
+        cut[longest] -= 1
     return cut
 
 
@@ -125,6 +134,10 @@ def bar(parts: Sequence[tuple[int, str, str]], total: float, free: str) -> Text:
         drawn.append(glyph * length, style)
         left -= length
     return drawn.append(free * left, "dim")
+
+
+def _end_of(text: Text, width: int) -> Text:
+    return text if text.cell_len <= width else Text("…") + text[-(width - 1) :]
 
 
 def _text(cell: Cell) -> Text:

@@ -278,6 +278,7 @@ def due_later(ctx: WorkContext) -> datetime.timedelta | bool:
 
 def count(ctx: WorkContext) -> bool:
     """Hold a connection for a while, and tell how far it is."""
+    journal().note("started")
     with connection.cursor() as cursor:
         for done in range(61):
             cursor.execute("SELECT 1")
