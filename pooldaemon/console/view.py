@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pooldaemon.console.words import clean
 from pooldaemon.stats import Histogram
 
 Told = Mapping[str, Any]
@@ -17,7 +18,7 @@ WINDOW = 5.0
 the questions, so a single second would show none or two reports."""
 
 PATIENCE = 3.0
-"""Seconds after which a daemon that does not answer is shown as silent."""
+"""Seconds that a daemon gets to answer before it is shown as silent."""
 
 GROWING = ("timeouts", "rejected", "connect_errors")
 """Counters of a pool that should stand still."""
@@ -144,12 +145,16 @@ class History:
     Times are of one monotonic clock, in seconds.
     """
 
-    def __init__(self, name: str, now: float) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
         self._samples: deque[tuple[float, Told]] = deque()
-        self._asked = now
+        self._asked: float | None = None
         self._error = ""
         self._ended = False
+
+    def asked(self, now: float) -> None:
+        """A question is under way."""
+        self._asked = now
 
     def heard(self, told: Told, now: float) -> None:
         """It has answered."""
@@ -158,22 +163,24 @@ class History:
         self._samples.append((now, told))
         while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:
             self._samples.popleft()
-        self._error, self._ended = "", False
+        self._asked, self._error, self._ended = None, "", False
 
     def failed(self, error: str) -> None:
         """It has not, though it lives."""
-        self._error, self._ended = error, False
+        self._asked, self._error, self._ended = None, error, False
 
     def ended(self) -> None:
         """It does not live."""
         self._error, self._ended = "", True
 
     def view(self, now: float) -> DaemonView:
-        heard = self._samples[-1][0] if self._samples else self._asked
-        silent = bool(self._error) or now - heard > PATIENCE
+        late = self._asked is not None and now - self._asked > PATIENCE
+        silent = bool(self._error) or late
         health = Health.ENDED if self._ended else Health.SILENT if silent else Health.ANSWERS
-        view = DaemonView(_clean(self._name), health, _clean(self._error), max(0.0, now - heard))
-        return replace(view, **_picture(self._samples)) if self._samples else view
+        view = DaemonView(self._name, health, clean(self._error))
+        if not self._samples:
+            return view
+        return replace(view, since=now - self._samples[-1][0], **_picture(self._samples))
 
 
 def _picture(samples: Sequence[tuple[float, Told]]) -> dict[str, Any]:
@@ -220,7 +227,7 @@ def _rate(told: Told, before: Told | None, window: float) -> float | None:
 
 def _units(workers: Iterable[Told]) -> list[Unit]:
     found = [
-        Unit(_clean(unit["thread"]), unit["seconds"], unit["done"], unit["total"])
+        Unit(clean(unit["thread"]), unit["seconds"], unit["done"], unit["total"])
         for worker in workers
         for unit in worker.get("running", ())
     ]
@@ -230,10 +237,10 @@ def _units(workers: Iterable[Told]) -> list[Unit]:
 def _holders(workers: Iterable[Told]) -> list[Holder]:
     found = [
         Holder(
-            _clean(pool["name"]),
-            _clean(holder["thread"]),
+            clean(pool["name"]),
+            clean(holder["thread"]),
             holder["seconds"],
-            _clean(holder["place"]),
+            clean(holder["place"]),
         )
         for worker in workers
         for pool in worker.get("pools", ())
@@ -248,7 +255,7 @@ def _pools(workers: Iterable[Told], before: Mapping[int, Told]) -> list[Pool]:
         earlier = {_key(pool): pool for pool in before.get(worker["pid"], {}).get("pools", ())}
         for told in worker.get("pools", ()):
             key = _key(told)
-            so_far = found.get(key) or Pool(_clean(told["name"]), _clean(told["alias"]))
+            so_far = found.get(key) or Pool(clean(told["name"]), clean(told["alias"]))
             found[key] = _add(so_far, told, earlier.get(key))
     return sorted(found.values(), key=lambda pool: (pool.alias, pool.name))
 
@@ -263,7 +270,7 @@ def _add(pool: Pool, told: Told, before: Told | None) -> Pool:
     sums: dict[str, Any] = {name: getattr(pool, name) + told[name] for name in counters}
     discards = dict(pool.discards)
     for reason, number in told["discards"].items():
-        discards[_clean(reason)] = discards.get(reason, 0) + number
+        discards[clean(reason)] = discards.get(reason, 0) + number
     grown = {name for name in GROWING if before and told[name] > before[name]}
     return replace(
         pool,
@@ -288,8 +295,3 @@ def _since(told: Told, before: Told | None) -> Histogram:
 def _sum(one: Histogram, other: Histogram) -> Histogram:
     counts = (a + b for a, b in zip(one.counts, other.counts, strict=True))
     return Histogram(tuple(counts), one.total + other.total)
-
-
-def _clean(text: str) -> str:
-    """*text* without what a terminal could take for an order."""
-    return "".join(char if char.isprintable() else " " for char in text)

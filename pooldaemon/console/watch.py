@@ -37,11 +37,12 @@ class Watch:
         found = self._find()
         self.daemons = {daemon.name: daemon for daemon in found if daemon.is_alive}
         for daemon in found:
-            self._histories.setdefault(daemon.name, History(daemon.name, now))
+            self._histories.setdefault(daemon.name, History(daemon.name))
         for name, history in self._histories.items():
             if name not in self.daemons:
                 history.ended()
         for name in self.daemons.keys() - self._asked.keys():
+            self._histories[name].asked(now)
             answer = self._asked[name] = Answer()
             # As a daemon thread, for which the interpreter's end does not wait.
             threading.Thread(target=_ask, args=[self.daemons[name], answer], daemon=True).start()

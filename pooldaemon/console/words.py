@@ -1,4 +1,4 @@
-"""How numbers are written for people."""
+"""How numbers and foreign text are written for people."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def duration(seconds: float) -> str:
     if hours == 0:
         return f"{minutes} min"
     return f"{hours} h {minutes % 60} min" if days == 0 else f"{days} d {hours % 24} h"
+
+
+def clean(text: str) -> str:
+    """*text* in one line, and without what a terminal could take for an order."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pooldaemon.testing import processes
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import ROOT, Daemon
 from tests.lifecycle.databases import SQLiteDatabase
@@ -188,7 +189,8 @@ def test_colours_are_left_out_where_they_are_not_wanted(top: StartTop, start: ST
 def test_a_signal_gives_the_terminal_back(top: StartTop, number: signal.Signals) -> None:
     screen = top()
     screen.wait_for("No daemon is running in")
-    os.kill(screen.pid, number)
+    (command,) = processes.children(screen.pid)
+    os.kill(command.pid, number)
     assert screen.ends_with() == 0
     assert "No daemon" not in screen.screen()
 

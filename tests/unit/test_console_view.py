@@ -11,7 +11,7 @@ from tests.unit.told import Told, daemon, pool, waits, worker
 
 def view(*samples: Told) -> DaemonView:
     """One sample a second."""
-    history = History("shop", 0.0)
+    history = History("shop")
     for second, told in enumerate(samples):
         history.heard(told, float(second))
     return history.view(len(samples) - 1.0)
@@ -53,7 +53,7 @@ def test_the_window_moves() -> None:
 
 
 def test_seldom_samples_are_compared_with_the_one_before() -> None:
-    history = History("shop", 0.0)
+    history = History("shop")
     for number in range(3):
         history.heard(daemon(worker(1), units=60 * number), 60.0 * number)
     assert history.view(120.0).window == 60.0
@@ -147,11 +147,13 @@ def test_an_older_daemon_that_tells_no_pools_is_shown_without() -> None:
 
 
 def test_a_daemon_is_silent_when_it_is_late_or_refuses() -> None:
-    history = History("shop", 0.0)
-    assert history.view(PATIENCE).health is Health.ANSWERS
-    assert history.view(PATIENCE + 1).health is Health.SILENT
+    history = History("shop")
+    history.asked(1.0)
+    assert history.view(1.0 + PATIENCE).health is Health.ANSWERS
+    assert history.view(1.1 + PATIENCE).health is Health.SILENT
     history.heard(daemon(worker(1)), 5.0)
     assert history.view(5.0).health is Health.ANSWERS
+    assert history.view(60.0).health is Health.ANSWERS  # nobody has asked since
     history.failed("timed out")
     assert (history.view(6.0).health, history.view(6.0).error) == (Health.SILENT, "timed out")
     history.heard(daemon(worker(1)), 7.0)
@@ -159,7 +161,7 @@ def test_a_daemon_is_silent_when_it_is_late_or_refuses() -> None:
 
 
 def test_a_daemon_that_ended_keeps_its_last_answer_until_it_is_back() -> None:
-    history = History("shop", 0.0)
+    history = History("shop")
     history.heard(daemon(worker(1)), 1.0)
     history.ended()
     ended = history.view(4.0)

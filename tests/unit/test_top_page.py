@@ -16,7 +16,7 @@ NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 
 
 def seen(*samples: Told, name: str = "shop") -> DaemonView:
-    history = History(name, 0.0)
+    history = History(name)
     for second, told in enumerate(samples):
         history.heard(told, float(second))
     return history.view(len(samples) - 1.0)
@@ -130,7 +130,7 @@ def test_without_a_daemon_that_is_said() -> None:
 
 
 def test_a_daemon_that_ended_shows_no_old_numbers_in_the_list() -> None:
-    history = History("shop", 0.0)
+    history = History("shop")
     history.heard(BUSY, 0.0)
     history.ended()
     lines = drawn(history.view(4.0), seen(BEFORE, BUSY, name="orders"))
@@ -139,7 +139,7 @@ def test_a_daemon_that_ended_shows_no_old_numbers_in_the_list() -> None:
 
 
 def test_a_daemon_that_does_not_answer_says_why() -> None:
-    history = History("shop", 0.0)
+    history = History("shop")
     history.heard(BUSY, 0.0)
     history.failed("timed out")
     lines = drawn(history.view(4.0))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pooldaemon.console.terminal.grid import Cell, Column, Glyphs, Grid, bar
 from pooldaemon.console.view import DaemonView, Health, Holder, Pool, Unit, Worker
-from pooldaemon.console.words import duration
+from pooldaemon.console.words import clean, duration
 
 STATES = {"ready": "green", "running": "green", "killed": "red"}
 """Colours; yellow for every other state."""
@@ -25,7 +25,7 @@ def overview(views: Sequence[DaemonView], chosen: str | None, glyphs: Glyphs) ->
     """A line for each daemon; a mark at the *chosen* one."""
     columns = [
         Column("", lambda view: glyphs.chosen if view.name == chosen else ""),
-        Column("DAEMON", lambda view: view.name, name=True),
+        Column("DAEMON", lambda view: clean(view.name), name=True),
         Column("STATE", _state, left=True),
         Column("UP", _if_it_answers(lambda view: duration(view.told["uptime"])), 2),
         Column("WORKERS", _if_it_answers(_ready), 1),
@@ -52,7 +52,7 @@ def details(view: DaemonView, glyphs: Glyphs) -> RenderableType:
 
 
 def _headline(view: DaemonView) -> Text:
-    lines = [Text.assemble((view.name, "bold"), "  ", _state(view))]
+    lines = [Text.assemble((clean(view.name), "bold"), "  ", _state(view))]
     ago = f"; its last answer is {duration(view.since)} old" if view.told else ""
     match view.health:
         case Health.ENDED:
@@ -62,9 +62,10 @@ def _headline(view: DaemonView) -> Text:
         case Health.ANSWERS if view.told:
             lines[0].append(f" as pid {view.told['pid']} for {duration(view.told['uptime'])}")
     if view.told and (death := view.told["last_death"]):
-        lines.append(Text(f"last death: {death}", "yellow"))
+        lines.append(Text(clean(f"last death: {death}"), "yellow"))
     if view.told and (reload := view.told["reload"])["state"] not in ("none", "done"):
-        lines.append(Text(f"reload {reload['state']}: {reload.get('reason') or ''}", "yellow"))
+        text = f"reload {reload['state']}: {reload.get('reason') or ''}"
+        lines.append(Text(clean(text), "yellow"))
     return Text("\n").join(lines)
 
 

@@ -13,6 +13,7 @@ from pooldaemon.console.terminal.controls import KEYS, Controls
 from pooldaemon.console.terminal.draw import details, overview
 from pooldaemon.console.terminal.grid import Column, Glyphs, Grid
 from pooldaemon.console.view import DaemonView
+from pooldaemon.console.words import clean
 
 FOOTER = "? help  q quit  + - workers  r reload  s stacks  p pause  P resume"
 """The most needed first: a narrow terminal cuts the rest."""
@@ -73,7 +74,9 @@ class Page:
         return Group(*parts)
 
     def _line(self, text: str, style: str) -> list[list[Segment]]:
-        line = Text(text.ljust(self._console.width), style, no_wrap=True, overflow="ellipsis")
+        line = Text(
+            clean(text).ljust(self._console.width), style, no_wrap=True, overflow="ellipsis"
+        )
         return self._lines(line)
 
     def _lines(self, item: RenderableType) -> list[list[Segment]]:
