@@ -275,10 +275,10 @@ class PoolRegistry:
 
     def introduce(self, pool: ManagedPool, alias: str) -> None:
         """The database *alias* uses *pool*: with it come the orders that stand for it."""
+        if alias in pool.aliases:
+            return
         with self._lock:
-            if alias in pool.aliases:
-                return
-            pool.aliases += (alias,)
+            pool.aliases = tuple(dict.fromkeys((*pool.aliases, alias)))
             standing = [order for order in self._standing if order.is_for(pool.name, pool.aliases)]
         for order in standing:
             _refusal(pool, order)  # which was told when the order was given

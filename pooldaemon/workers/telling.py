@@ -24,12 +24,23 @@ LONGEST_NAME, LONGEST_PLACE = 160, 80
 UNITS_PER_MESSAGE = 40
 
 
+INTERVAL = 0.9
+"""Seconds between two rounds at the least: a little less than between two heartbeats."""
+
+
 class Teller:
     """One per worker; thread-safe."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._lock = threading.Lock()  # the messages of two rounds may not mix
+        self._round = 0
+        self._next = 0.0
+
+    def beat(self, begun: Mapping[str, float]) -> None:
+        """:meth:`tell`, if it is time."""
+        if time.monotonic() >= self._next:
+            self.tell(begun)
 
     def tell(self, begun: Mapping[str, float]) -> None:
         """
@@ -39,15 +50,18 @@ class Teller:
         units = [(thread, round(now - since, 3)) for thread, since in begun.items()]
         pools = sorted(pool_stats(), key=lambda pool: (-pool.in_use, -pool.waiting, -pool.total))
         with self._lock:
+            self._round += 1
+            self._next = now + INTERVAL
             for pool in pools[:MOST_POOLS]:
                 self._tell_pool(pool)
             for start in range(0, len(units), UNITS_PER_MESSAGE):
-                self._sender.send("units", units=units[start : start + UNITS_PER_MESSAGE])
-            self._sender.send("told")
+                some = units[start : start + UNITS_PER_MESSAGE]
+                self._sender.send("units", round=self._round, units=some)
+            self._sender.send("told", round=self._round)
 
     def _tell_pool(self, pool: PoolStats) -> None:
         told = describe(pool)
-        while not self._sender.send("pool", pool=told) and told["holders"]:
+        while not self._sender.send("pool", round=self._round, pool=told) and told["holders"]:
             told["holders"].pop()
 
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 ProgressByThread = Mapping[str, tuple[float, float | None]]
+
+
+@dataclass
+class _Round:
+    number: int = 0
+    pools: list[dict[str, Any]] = field(default_factory=list)
+    units: list[tuple[str, float]] = field(default_factory=list)
 
 
 class View:
@@ -14,21 +22,26 @@ class View:
     def __init__(self) -> None:
         self._pools: list[dict[str, Any]] = []
         self._units: list[tuple[str, float]] = []
-        self._coming_pools: list[dict[str, Any]] = []
-        self._coming_units: list[tuple[str, float]] = []
+        self._coming = _Round()
         self._order: dict[str, Any] | None = None
 
     def take(self, message: Mapping[str, Any]) -> None:
         match message:
-            case {"kind": "pool", "pool": pool}:
-                self._coming_pools.append(pool)
-            case {"kind": "units", "units": units}:
-                self._coming_units += units
-            case {"kind": "told"}:
-                self._pools, self._units = self._coming_pools, self._coming_units
-                self._coming_pools, self._coming_units = [], []
+            case {"kind": "pool", "round": number, "pool": pool}:
+                self._round(number).pools.append(pool)
+            case {"kind": "units", "round": number, "units": units}:
+                self._round(number).units.extend(units)
+            case {"kind": "told", "round": number}:
+                told = self._round(number)
+                self._pools, self._units = told.pools, told.units
             case {"kind": "obeyed", "number": number, "done": done, "refused": refused}:
                 self._order = {"number": number, "done": done, "refused": refused}
+
+    def _round(self, number: int) -> _Round:
+        """The end of the last one may have been lost."""
+        if self._coming.number != number:
+            self._coming = _Round(number)
+        return self._coming
 
     @property
     def pool_names(self) -> set[str]:

@@ -183,7 +183,7 @@ class Worker:
             self._signals.wait(usual if not self._stop.is_set() else 0.05)
             self._heed_signals()
             report = self._report()
-            self._tell()
+            self._teller.beat(self._activity.running())
             self._look_for_overdue_units(time.monotonic())
             if reason := self._lifespan.is_over(report.units, report.rss, time.monotonic()):
                 self._leave(reason)
@@ -227,9 +227,6 @@ class Worker:
             self._held.set()
         else:
             self._held.clear()
-        self._tell()
-
-    def _tell(self) -> None:
         self._teller.tell(self._activity.running())
 
     def _tell_progress(self, thread: str, done: float | None, total: float | None) -> None:

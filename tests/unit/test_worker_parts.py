@@ -20,7 +20,7 @@ from pooldaemon.workers.context import PROGRESS_INTERVAL, WorkContext
 from pooldaemon.workers.crew import GOOD_LIFE, RESPAWN_DELAY, Place
 from pooldaemon.workers.lifespan import Lifespan
 from pooldaemon.workers.retry import with_retries
-from pooldaemon.workers.threads import LONGEST_PAUSE, WorkerThread
+from pooldaemon.workers.threads import HOLD, LONGEST_PAUSE, WorkerThread
 
 # -- delays -----------------------------------------------------------------------------
 
@@ -213,6 +213,29 @@ def test_a_thread_runs_until_it_is_told_to_stop() -> None:
     thread.start()
     thread.join(5)
     assert rounds == ["worker-1/thread-1"] * 3
+
+
+def test_a_thread_that_is_held_begins_nothing_until_it_is_not_and_ends_when_told() -> None:
+    stop, held, begun = threading.Event(), threading.Event(), threading.Event()
+    held.set()
+
+    def perform(ctx: WorkContext) -> bool:
+        assert not held.is_set()
+        held.set()
+        begun.set()
+        return True
+
+    activity = Activity(1, lambda: None)
+    ctx = WorkContext("worker-1/thread-1", stop)
+    thread = WorkerThread(ctx, perform, 60.0, activity, is_held=held.is_set)
+    thread.start()
+    assert not begun.wait(2 * HOLD)
+    held.clear()
+    assert begun.wait(5)
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert (activity.units, activity.failures) == (1, 0)
 
 
 # -- lives ------------------------------------------------------------------------------

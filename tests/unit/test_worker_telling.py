@@ -107,12 +107,20 @@ def test_a_round_is_seen_once_all_of_it_has_come(wire: Wire, pools: list[PoolSta
     teller = Teller(wire.links.sender)
     teller.tell({})
     assert len(wire.describe()["pools"]) == 1
-    wire.links.sender.send("pool", pool={"name": "of the next round"})
-    wire.links.sender.send("units", units=[("worker-1/thread-1", 1.0)])
+    wire.links.sender.send("pool", round=2, pool={"name": "of a round that lost its end"})
+    wire.links.sender.send("pool", round=3, pool={"name": "of the next round"})
+    wire.links.sender.send("units", round=3, units=[("worker-1/thread-1", 1.0)])
     assert [pool["name"] for pool in wire.describe()["pools"]] == [POOL.name]
     assert wire.describe()["running"] == []
-    wire.links.sender.send("told")
+    wire.links.sender.send("told", round=3)
     assert [pool["name"] for pool in wire.describe()["pools"]] == ["of the next round"]
+
+
+def test_a_worker_that_looks_often_tells_once_a_second(wire: Wire, pools: list[PoolStats]) -> None:
+    teller = Teller(wire.links.sender)
+    for _ in range(10):
+        teller.beat({})
+    assert [message["kind"] for message in wire.handle.receiver.receive()] == ["pool", "told"]
 
 
 @pytest.mark.parametrize("letter", ["x", "\u5b57", "\U0001f300", '"', "\x01"])
