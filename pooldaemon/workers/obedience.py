@@ -14,10 +14,6 @@ from pooldaemon.workers.channel import Links
 logger = logging.getLogger("pooldaemon.workers")
 
 
-MOST_NAMES = 10
-"""Pools that an answer names."""
-
-
 class Obedience:
     """Carries out orders and answers each.
 
@@ -34,7 +30,9 @@ class Obedience:
         for message in self._orders.receive():
             done, refused = _carry_out(message)
             self._after_each()
-            self._answers.send("obeyed", number=message.get("number"), done=done, refused=refused)
+            answer = {"number": message.get("number"), "done": done, "refused": refused}
+            while not self._answers.send("obeyed", **answer) and done:
+                del done[len(done) // 2 :]
 
     def follow(self) -> None:
         """For a thread of its own: a server that is slow to let go of sessions may hold it up."""
@@ -46,7 +44,7 @@ class Obedience:
 
 
 def _carry_out(message: dict[str, Any]) -> tuple[list[str], str | None]:
-    """The pools' names, and why some can't."""
+    """The names of the pools, of which an answer has as many as go into it, and why some can't."""
     verb = message.get("verb")
     if verb not in ABOUT:
         return [], f"this worker's version knows no {verb!r}"
@@ -58,4 +56,4 @@ def _carry_out(message: dict[str, Any]) -> tuple[list[str], str | None]:
         return [], str(error)
     done = [name for name, refusal in told if refusal is None]
     refused = [f"{name}: {refusal}" for name, refusal in told if refusal is not None]
-    return done[:MOST_NAMES], "; ".join(refused) or None
+    return done, "; ".join(refused) or None

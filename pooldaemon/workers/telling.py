@@ -18,11 +18,10 @@ has to go through it."""
 
 MOST_HOLDERS = 10
 
-LONGEST_NAME, LONGEST_PLACE = 160, 80
-"""Characters."""
+LONGEST_NAME, LONGEST_WORD, LONGEST_PLACE = 400, 100, 80
+"""Characters of a pool's name, of others, and of a place."""
 
 UNITS_PER_MESSAGE = 40
-
 
 INTERVAL = 0.9
 """Seconds between two rounds at the least: a little less than between two heartbeats."""
@@ -72,7 +71,7 @@ def describe(pool: PoolStats) -> dict[str, Any]:
     return {
         **told,
         "name": pool.name[:LONGEST_NAME],
-        "alias": pool.aliases[0][:LONGEST_NAME] if pool.aliases else "",
+        "alias": pool.aliases[0][:LONGEST_WORD] if pool.aliases else "",
         "discards": dict(pool.discards),
         "holders": [_describe_holder(holder) for holder in pool.holders[:MOST_HOLDERS]],
     }
@@ -81,7 +80,7 @@ def describe(pool: PoolStats) -> dict[str, Any]:
 def _describe_holder(holder: Holder) -> dict[str, Any]:
     place = holder.place
     return {
-        "thread": holder.thread[:LONGEST_NAME],
+        "thread": holder.thread[:LONGEST_WORD],
         "seconds": round(holder.seconds, 3),
         # Its end says more than its beginning.
         "place": place if len(place) <= LONGEST_PLACE else f"…{place[-LONGEST_PLACE:]}",

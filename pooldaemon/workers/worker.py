@@ -141,6 +141,7 @@ class Worker:
         # Before the first unit: a worker that dies of it has died at work.
         self._sender.send("ready")
         self._report()
+        self._teller.tell({})
         self._lifespan = Lifespan(self._config, time.monotonic())
         threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
         self._watch(threads)

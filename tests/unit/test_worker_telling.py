@@ -183,6 +183,19 @@ def test_an_order_is_carried_out_and_answered(wire: Wire, monkeypatch: pytest.Mo
     }
 
 
+def test_an_answer_names_as_many_pools_as_go_into_it(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"mysql tenant{number}@host/db" for number in range(1000)]
+    monkeypatch.setattr(obedience, "order_pools", lambda order: [(name, None) for name in names])
+    assert wire.handle.orders is not None
+    wire.handle.orders.send("order", number=1, verb="reconnect", pool=None, size=None)
+    Obedience(wire.links, lambda: None).catch_up()
+    done = wire.describe()["order"]["done"]
+    assert done == names[: len(done)]
+    assert 50 < len(done) < 1000
+
+
 def test_an_order_of_a_later_version_is_refused(wire: Wire) -> None:
     assert wire.handle.orders is not None
     wire.handle.orders.send("order", number=1, verb="dance", steps=3)
