@@ -83,6 +83,10 @@ def test_pause_waits_for_what_is_in_use_and_says_who_has_it(
     assert second.startswith("worker-1/thread-1 for ")
     assert "tests/lifecycle/project/units.py:" in second
     assert "paused" in order(daemon, "pause", "--wait", "0")
+    out = StringIO()
+    pidfile = str(daemon.directory / PIDFILE[1])
+    call_command("rundaemon", "status", "--pidfile", pidfile, stdout=out)
+    assert "\npaused in 1 workers: " in out.getvalue()
     daemon.journal.open_gate()
     assert "shop: no connection is left" in order(daemon, "pause")
     assert len(daemon.journal.events("finished")) == 1
