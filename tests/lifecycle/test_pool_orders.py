@@ -101,7 +101,7 @@ def test_what_stands_survives_a_reload_and_the_server_counts_what_resize_says(
     mysql.settings["OPTIONS"]["pool"] = {"timeout": 1}
     daemon = start_daemon(mysql, "use_connection", *PIDFILE, "--threads", "4")
     daemon.wait_for_threads("used", 4)
-    assert len(mysql.sessions()) == 4
+    wait_until(lambda: len(mysql.sessions()) == 4, TIMEOUT, "not every thread has a session")
     assert order(daemon, "resize", "2", "default").startswith("worker-1: resized mysql ")
     wait_until(lambda: len(mysql.sessions()) == 2, TIMEOUT, "sessions are left")
     order(daemon, "pause")
@@ -114,7 +114,7 @@ def test_what_stands_survives_a_reload_and_the_server_counts_what_resize_says(
     before = told["units"]
     order(daemon, "resume", "default")
     wait_until(lambda: daemon.status()["units"] > before + 20, TIMEOUT, "no unit is done")
-    assert len(mysql.sessions()) == 2
+    wait_until(lambda: len(mysql.sessions()) == 2, TIMEOUT, "not the size of before the reload")
     daemon.stop()
 
 
