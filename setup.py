@@ -18,6 +18,8 @@ def read_version() -> str:
 
 
 MYSQL = ["mysqlclient>=2.2.1"]
+OPENTELEMETRY = ["opentelemetry-sdk>=1.30,<2"]
+PROMETHEUS = ["prometheus-client>=0.20"]
 TOP = ["rich>=13.7"]
 EXAMPLE = ["dj-database-url>=2.2", *TOP, "urllib3>=2.2"]
 # Servers that fork. uWSGI is not among them: it has to be compiled.
@@ -50,12 +52,16 @@ setup(
         "top": TOP,
         "example": EXAMPLE,
         "pytest": ["pytest>=8.2"],
+        "opentelemetry": OPENTELEMETRY,
+        "prometheus": PROMETHEUS,
         "test": [
             *MYSQL,
             *EXAMPLE,
             *TOP,
             *PYTEST,
             *SERVERS,
+            *OPENTELEMETRY,
+            *PROMETHEUS,
             "hypothesis>=6.100",
             "pyyaml>=6",
             "eventlet>=0.36",
@@ -66,6 +72,8 @@ setup(
             *MYSQL,
             *EXAMPLE,
             *SERVERS,
+            *OPENTELEMETRY,
+            *PROMETHEUS,
             "django-db-connection-pool>=1.2.6",
             "matplotlib>=3.9",
         ],
@@ -77,13 +85,15 @@ setup(
         ],
         # Up to a bound: a linter's new release must not turn a clean tree red.
         "lint": [
-            *PYTEST,  # mypy reads the tests' helpers
+            *PYTEST,  # mypy reads the tests' helpers, and the types of what is exported to
+            *OPENTELEMETRY,
+            *PROMETHEUS,
             "django-stubs>=6.1,<6.2",
             "import-linter>=2.16,<3",
             "mypy>=2.4,<2.5",
             "ruff>=0.17.5,<0.18",
         ],
-        "docs": ["furo>=2024.8", "sphinx>=8.1"],
+        "docs": ["furo>=2024.8", "sphinx>=8.1", *OPENTELEMETRY, *PROMETHEUS],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

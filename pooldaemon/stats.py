@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 """Upper bounds of the histograms' buckets, in seconds: those that OpenTelemetry's conventions
-for database connection pools recommend. A last bucket takes what is longer."""
+for database clients recommend. A last bucket takes what is longer."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class PoolStats:
     :ivar total: sessions that the server may hold for it now, those being opened or closed
         included; :ivar peak: the most there have been.
     :ivar in_use: borrowed. :ivar idle: open and free. :ivar waiting: threads in the queue.
+    :ivar min_idle: so many stay open however long they are idle.
     :ivar paused: it lends nothing until it is resumed.
     :ivar holders: who has borrowed, longest first.
     :ivar timeouts: borrowers that gave up; :ivar rejected: that met a full queue.
@@ -87,6 +88,7 @@ class PoolStats:
     in_use: int = 0
     idle: int = 0
     waiting: int = 0
+    min_idle: int = 0
     paused: bool = False
     holders: tuple[Holder, ...] = ()
     timeouts: int = 0

@@ -369,6 +369,7 @@ class FairQueuePool(SlotPool):
             peak=self._sessions.peak_sessions,
             idle=len(self._idle) + len(self._parking),
             waiting=len(self._waiters),
+            min_idle=self.min_idle,
             paused=self._share.paused,
             timeouts=self._timeouts,
             rejected=self._rejected,
