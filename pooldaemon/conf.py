@@ -213,7 +213,9 @@ PROCESS_RULES: dict[str, Rule] = {
 
 PATHS = ("pidfile", "logfile", "health_file")
 SURROUNDINGS = ("user", "group", "umask", "directory")
-TEXT_SETTINGS = frozenset({"TARGET", *map(str.upper, PATHS + SURROUNDINGS)})
+TEXTS = (*PATHS, *SURROUNDINGS, "metrics_address")
+"""Options of daemons that are no numbers."""
+TEXT_SETTINGS = frozenset({"TARGET", *map(str.upper, TEXTS)})
 RULES = {name.upper(): rule for name, rule in (DAEMON_RULES | PROCESS_RULES).items()}
 SETTINGS = frozenset(RULES) | TEXT_SETTINGS
 """All keys of ``settings.POOLDAEMON``."""

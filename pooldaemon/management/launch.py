@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,6 +24,7 @@ from pooldaemon.connections import close_pool
 from pooldaemon.management.actions import socket_of
 from pooldaemon.management.bars import Bars
 from pooldaemon.management.logs import open_log
+from pooldaemon.management.metrics import exporter_of, listen
 from pooldaemon.management.options import Option, name_of
 from pooldaemon.management.surroundings import read_surroundings, refuse_surroundings
 from pooldaemon.workers import logfiles, records
@@ -30,6 +32,7 @@ from pooldaemon.workers.changes import Changes
 from pooldaemon.workers.channel import Links
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.detach import Surroundings, detach
+from pooldaemon.workers.exporter import Exporter
 from pooldaemon.workers.handle import WorkerDeath
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.owner import Owner
@@ -68,6 +71,7 @@ class Launcher:
         self._options = options
         self._lock: PidFile | None = None
         self._control: ControlSocket | None = None
+        self._exporter: Exporter | None = None
         self._directory = str(Path.cwd())
         self._bars = Bars(STDERR)
 
@@ -82,6 +86,8 @@ class Launcher:
         with ExitStack() as claims:
             if self._options["pidfile"].value:
                 self._claim(self._options["pidfile"], claims)
+            if self._options["metrics_address"].value:
+                self._export(listen(self._options), claims)
             if not detached:
                 refuse_surroundings(self._options)
                 return self._run(lambda: None)
@@ -90,6 +96,7 @@ class Launcher:
             keep = logfiles.open_descriptors()
             keep += [self._lock.descriptor] if self._lock else []
             keep += [self._control.descriptor] if self._control else []
+            keep += [self._exporter.descriptor] if self._exporter else []
 
             def run(on_ready: Callable[[], None]) -> int:
                 with claims.pop_all():  # the launching shell's process does not release them
@@ -141,6 +148,13 @@ class Launcher:
             raise CommandError(f"the control socket {path}: {error.strerror}") from None
         claims.callback(self._control.release)
 
+    def _export(self, listener: socket.socket, claims: ExitStack) -> None:
+        """For a daemon that has a control socket."""
+        if self._lock and self._control:
+            name = self._lock.path.name.removesuffix(".pid")
+            self._exporter = exporter_of(listener, self._control.path, name)
+            claims.callback(self._exporter.release)
+
     def try_out(self) -> None:
         """Do what a supervisor and its first worker do before the first unit, and undo it.
 
@@ -172,16 +186,20 @@ class Launcher:
                 self._control = ControlSocket(socket_of(self._lock.path))
                 self._control.take_over(told["control"])
                 claims.callback(self._control.release)
+            if told.get("metrics") is not None:
+                # The address stays as it was: the listener that is there serves on.
+                self._export(socket.socket(fileno=told["metrics"]), claims)
             os.chdir(told["directory"])
             return self._run(lambda: None, told)
 
     def _hand_over(self, handover: Handover) -> None:
-        lock, control = self._lock, self._control
+        lock, control, exporter = self._lock, self._control, self._exporter
         state = {
             **handover.state,
             "pidfile": str(lock.path) if lock else None,
             "lock": lock.descriptor if lock else None,
             "control": control.descriptor if control else None,
+            "metrics": exporter.descriptor if exporter else None,
             "output": logfiles.output(),
             "directory": str(Path.cwd()),
         }
@@ -189,6 +207,7 @@ class Launcher:
         faults.fault_point("hand_over")
         own = [lock.descriptor] if lock else []
         own += [control.descriptor] if control else []
+        own += [exporter.descriptor] if exporter else []
         Handover(state, [*handover.descriptors, *own]).execute(self._directory)
 
     def _give_files_to(self, owner: Surroundings) -> None:
@@ -215,6 +234,7 @@ class Launcher:
             changes=changes,
             ledger=ledger,
             show=self._bars.draw,
+            exporter=self._exporter,
             vitals=Vitals(os.environ, self._options["health_file"].value),
             directory=self._directory,
             sender=type(self._command),
@@ -254,6 +274,8 @@ class Launcher:
             self._lock.close_descriptor()
         if self._control:
             self._control.close_descriptors()
+        if self._exporter:
+            self._exporter.release()
 
     def _run_worker(self, name: str, caps: PerDatabase, links: Links) -> int:
         config = replace(self._config, max_connections=caps)

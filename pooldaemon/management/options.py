@@ -13,8 +13,7 @@ from django.core.management.base import CommandError, CommandParser
 from pooldaemon.conf import (
     ALL,
     DAEMON_RULES,
-    PATHS,
-    SURROUNDINGS,
+    TEXTS,
     DaemonConfig,
     check_value,
     pooldaemon_settings,
@@ -119,6 +118,11 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         "--health-file", metavar="FILE", help="touch it once a second while workers live"
     )
     parser.add_argument(
+        "--metrics-address",
+        metavar="HOST:PORT",
+        help="answer Prometheus there (:PORT is on this machine only); needs a pidfile",
+    )
+    parser.add_argument(
         "--print-systemd", action="store_true", help="print a unit for this command line, and end"
     )
     parser.add_argument("--user", metavar="NAME", help="with start: become this user")
@@ -156,7 +160,7 @@ def read_options(command: object, given: Mapping[str, Any]) -> dict[str, Option]
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         options[name] = option
-    for name in PATHS + SURROUNDINGS:
+    for name in TEXTS:
         option = _find(name, given, configured) or Option(None, "default")
         if option.value is not None:
             path = str(option.value).replace(PLACEHOLDER, name_of(command))

@@ -43,6 +43,8 @@ def daemon_table(told: Mapping[str, Any], *, bars: bool) -> str:
     pools = (pool for worker in workers for pool in worker["pools"])
     paused = Counter(pool["name"] for pool in pools if pool["paused"])
     lines += [f"paused in {count} workers: {name}" for name, count in sorted(paused.items())]
+    if told["metrics"]:
+        lines.append(f"metrics: http://{told['metrics']['address']}/metrics")
     rows = [list(COLUMNS), *([show(worker) for show in COLUMNS.values()] for worker in workers)]
     lines += ["", *align(rows)]
     units = [unit for worker in workers for unit in worker["progress"]]

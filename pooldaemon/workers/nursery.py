@@ -14,6 +14,7 @@ from pooldaemon.faults import fault_point
 from pooldaemon.orders import PoolOrder
 from pooldaemon.workers import statuses
 from pooldaemon.workers.channel import Links, Receiver, Sender
+from pooldaemon.workers.exporter import Exporter
 from pooldaemon.workers.forking import fork
 from pooldaemon.workers.handle import WorkerHandle
 
@@ -34,6 +35,7 @@ class Nursery:
     :param run_worker: see :class:`pooldaemon.workers.owner.Owner`.
     :param release: called in each child after the fork, to close what is the parent's alone.
     :param taken_over: what :meth:`hand_over` of the last supervisor's told.
+    :param exporter: see :class:`pooldaemon.workers.owner.Owner`.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Nursery:
         run_worker: RunWorker,
         release: Callable[[], None],
         taken_over: Mapping[str, Any] | None = None,
+        exporter: Exporter | None = None,
     ) -> None:
         self._run_worker = run_worker
         self._release = release
@@ -48,15 +51,24 @@ class Nursery:
         self.lifeline: tuple[int, int] = taken_over["lifeline"] if taken_over else os.pipe()
         """Its reading end, for the workers, and its writing end, for the supervisor alone."""
         self._helpers: set[int] = set(taken_over["helpers"] if taken_over else ())
+        self._exporter = exporter
+        if exporter and taken_over and (told := taken_over.get("exporter")):
+            exporter.take_over(told)
 
     def hand_over(self) -> dict[str, Any]:
         """What the next supervisor has to know, as JSON takes it. The lifeline goes with it."""
-        return {"lifeline": self.lifeline, "helpers": sorted(self._helpers)}
+        return {
+            "lifeline": self.lifeline,
+            "helpers": sorted(self._helpers),
+            "exporter": self._exporter and self._exporter.hand_over(),
+        }
 
     def close(self) -> None:
         """Wait for the helpers, and let go of the workers."""
         for pid in self._helpers:
             os.waitpid(pid, 0)
+        if self._exporter:
+            self._exporter.end()
         for descriptor in self.lifeline:
             os.close(descriptor)
 
@@ -103,8 +115,8 @@ class Nursery:
 
         self._helpers.add(fork("helper", run, self._leave_to_parent))
 
-    def reap(self, others: Collection[int]) -> None:
-        """Collect the helpers that have ended. Never blocks.
+    def reap(self, others: Collection[int | None], now: float) -> None:
+        """Collect the helpers that have ended, and keep the exporter alive. Never blocks.
 
         The first process of a container also inherits whatever has lost its parent, and nobody
         else would collect that.
@@ -112,6 +124,9 @@ class Nursery:
         :param others: children that are not ours to collect.
         """
         self._reap_helpers()
+        if self._exporter:
+            self._exporter.look(self._fork_exporter, now)
+            others = {*others, self._exporter.pid}
         while os.getpid() == 1:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -120,6 +135,11 @@ class Nursery:
             if ended is None or ended.si_pid in others or ended.si_pid in self._helpers:
                 return
             os.waitpid(ended.si_pid, 0)
+
+    def _fork_exporter(self, serve: Callable[[int], int]) -> int:
+        """Returns its pid. It has the lifeline to know when the daemon has ended."""
+        lifeline = self.lifeline[0]
+        return fork("exporter", lambda: serve(lifeline), self._leave_to_parent)
 
     def _reap_helpers(self) -> None:
         for pid in list(self._helpers):

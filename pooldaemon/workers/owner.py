@@ -16,6 +16,7 @@ from pooldaemon.workers.announce import announce
 from pooldaemon.workers.changes import Changes
 from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.crew import Crew
+from pooldaemon.workers.exporter import Exporter
 from pooldaemon.workers.handle import Progress, WorkerDeath
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.nursery import RunWorker
@@ -46,6 +47,7 @@ class Owner:
     :ivar ledger: where the workers' sessions are written down.
     :ivar vitals: given signs of life.
     :ivar show: given how far the units are that tell: by thread, what is done, and of how much.
+    :ivar exporter: kept alive from the first round to the last; the owner's to release.
     :ivar directory: where the command was started: paths on its command line may be relative.
     :ivar sender: of the signals, the command's class.
     :ivar about: what ``status`` tells beside the supervisor's own state.
@@ -59,6 +61,7 @@ class Owner:
     control: ControlSocket | None = None
     changes: Changes | None = None
     ledger: Ledger | None = None
+    exporter: Exporter | None = None
     vitals: Vitals = field(default_factory=lambda: Vitals({}))
     show: Callable[[Mapping[str, Progress]], None] = _nothing
     directory: str = "."

@@ -90,9 +90,9 @@ class Supervisor:
 
     def __enter__(self) -> Supervisor:
         self._signals = SignalQueue(HANDLED_SIGNALS)
-        told = self._taken_over
+        told, exporter = self._taken_over, self._owner.exporter
         self._nursery = Nursery(
-            self._owner.run_worker, self._leave_to_parent, told and told["nursery"]
+            self._owner.run_worker, self._leave_to_parent, told and told["nursery"], exporter
         )
         budget = Budget(self._config.total_connections, self._config.max_connections)
         self._crew = Crew(self._config.processes, self._fork, budget)
@@ -143,7 +143,7 @@ class Supervisor:
         if self._owner.control:
             self._owner.control.serve(lambda request: self._answer(request, now), now)
         own = {worker.pid for worker in self._crew.workers.values()}
-        self._nursery.reap(own | self._reload.children)
+        self._nursery.reap(own | self._reload.children, now)
         for worker in list(self._crew.workers.values()):
             worker.read_messages(now)
             if self._phase is Phase.STARTING and worker.was_ready:
@@ -201,6 +201,7 @@ class Supervisor:
             "last_death": self._last_death,
             "reload": self._reload.describe(),
             "standing": self._orders.describe(),
+            "metrics": self._owner.exporter and self._owner.exporter.describe(),
             **self._owner.about,
             **describe_crew(self._crew, now),
         }

@@ -1,0 +1,134 @@
+"""--metrics-address: a process of the daemon's own that answers Prometheus."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pooldaemon.workers.control import ask
+from tests.lifecycle.conftest import StartDaemon
+from tests.lifecycle.daemon import TIMEOUT, Daemon
+from tests.lifecycle.databases import MySQLDatabase, SQLiteDatabase
+from tests.support.poll import wait_until
+from tests.support.scrape import Scrape, scrape
+
+pytestmark = pytest.mark.lifecycle
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+def start(start_work: StartDaemon, sqlite: SQLiteDatabase) -> Start:
+    def started(unit: str = "idle", *options: str) -> Daemon:
+        daemon = start_work(sqlite, unit, "--pidfile", "d.pid", "--metrics-address", ":0", *options)
+        wait_until(lambda: status_of(daemon).get("ready"), TIMEOUT, "not ready")
+        return daemon
+
+    return started
+
+
+def status_of(daemon: Daemon) -> dict[str, Any]:
+    try:
+        return ask(daemon.directory / "d.pid.sock", "status")
+    except OSError:
+        return {}
+
+
+def url_of(daemon: Daemon) -> str:
+    return f"http://{status_of(daemon)['metrics']['address']}/metrics"
+
+
+def exporter_of(daemon: Daemon) -> int:
+    def pid() -> int | None:
+        found: int | None = status_of(daemon)["metrics"]["pid"]
+        return found
+
+    return wait_until(pid, TIMEOUT, "no exporter")
+
+
+def test_a_scrape_tells_of_all_workers_also_while_another_client_says_nothing(
+    start: Start,
+) -> None:
+    daemon = start("use_connection", "--processes", "2", "--max-connections", "3")
+    host, port = status_of(daemon)["metrics"]["address"].rsplit(":", 1)
+    with socket.create_connection((host, int(port))):
+        told = wait_until(lambda: scrape_of_pools(daemon, 2), TIMEOUT, "something is missing")
+        assert told("pooldaemon_up", daemon="d") == 1
+        assert told("pooldaemon_workers", state="ready") == told("pooldaemon_processes") == 2
+        assert told("pooldaemon_worker_resident_memory_bytes", worker="worker-2") > 2**20
+        assert told("pooldaemon_pool_max_connections", worker="worker-1") == 3
+        daemon.stop()
+
+
+@pytest.mark.mysql
+def test_the_sessions_of_all_workers_are_those_of_the_processlist(
+    start_work: StartDaemon, mysql: MySQLDatabase
+) -> None:
+    options = ["--pidfile", "d.pid", "--metrics-address", ":0", "--processes", "2"]
+    daemon = start_work(mysql, "use_connection", *options, "--threads", "2")
+    wait_until(lambda: status_of(daemon).get("ready"), TIMEOUT, "not ready")
+
+    def agree() -> bool:
+        told = scrape(url_of(daemon)).samples("pooldaemon_pool_sessions")
+        return sum(told) == len(mysql.sessions()) == 4
+
+    wait_until(agree, TIMEOUT, "not the server's sessions")
+    daemon.stop()
+
+
+def scrape_of_pools(daemon: Daemon, count: int) -> Scrape | None:
+    """Once so many workers have told of their pools, and one of a unit."""
+    told = scrape(url_of(daemon))
+    pools = told.samples("pooldaemon_pool_use_seconds_count")
+    return told if len(pools) == count and told("pooldaemon_units_total") else None
+
+
+def test_an_exporter_that_dies_is_replaced_and_who_asks_meanwhile_waits(start: Start) -> None:
+    daemon = start()
+    first = exporter_of(daemon)
+    os.kill(first, signal.SIGKILL)
+    assert scrape(url_of(daemon))("pooldaemon_up") == 1
+    assert exporter_of(daemon) != first
+    assert status_of(daemon)["metrics"]["deaths"] == 1
+    assert daemon.log_lines("metrics exporter", f"pid {first}", "ended with -9")
+    daemon.stop()
+
+
+def test_the_exporter_dies_with_a_supervisor_that_is_killed(start: Start) -> None:
+    daemon = start()
+    exporter_of(daemon)
+    daemon.signal(signal.SIGKILL)
+    daemon.process.wait()
+    wait_until(lambda: not daemon.members(), TIMEOUT, "processes are left")
+
+
+def test_only_the_supervisor_and_the_exporter_hold_the_address(start: Start) -> None:
+    daemon = start()
+    port = status_of(daemon)["metrics"]["address"].rsplit(":", 1)[1]
+    lines = Path("/proc/net/tcp").read_text().splitlines()
+    (inode,) = (line.split()[9] for line in lines if f":{int(port):04X} 00000000:0000 0A" in line)
+    holders = {
+        pid
+        for pid in (daemon.process.pid, *daemon.workers)
+        if any(
+            str(link.readlink()) == f"socket:[{inode}]"
+            for link in Path(f"/proc/{pid}/fd").iterdir()
+        )
+    }
+    assert holders == {daemon.process.pid, exporter_of(daemon)}
+    daemon.stop()
+
+
+def test_after_a_reload_new_code_answers_at_the_same_address(start: Start) -> None:
+    daemon = start()
+    url, first = url_of(daemon), exporter_of(daemon)
+    daemon.signal(signal.SIGHUP)
+    wait_until(lambda: exporter_of(daemon) != first, TIMEOUT, "no other exporter")
+    assert scrape(url)("pooldaemon_reloads_total") == 1
+    assert url_of(daemon) == url
+    assert status_of(daemon)["metrics"]["deaths"] == 0
+    daemon.stop()
