@@ -36,6 +36,7 @@ CASES = (
     "deliveries",
     "forks",
     "respawn",
+    "metrics",
 )
 
 
