@@ -14,9 +14,11 @@ version = release
 extensions = ["sphinx.ext.autodoc"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-# Python's own types, whose documentation is not at hand, and type variables.
+# Types of others, whose documentation is not at hand, and type variables.
 nitpick_ignore_regex = [
     ("py:class", r"((pathlib|signal|collections\.abc)\.)?(Path|Signals|Callable)"),
+    ("py:class", r"(opentelemetry|prometheus_client)\..+"),
+    ("py:exc", r"django\..+"),
     ("py:class", r"pooldaemon\..+\.T"),
 ]
 exclude_patterns = ["_build"]
