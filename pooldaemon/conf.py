@@ -26,6 +26,10 @@ MAX_CONNECTIONS = 100_000
 """MySQL's own upper limit of ``max_connections``."""
 
 
+PUBLISH_INTERVAL = 5.0
+"""Seconds, by default."""
+
+
 @dataclass(frozen=True)
 class Number:
     """An integer or a number of seconds within a range; ``also`` names values outside it."""
@@ -211,12 +215,16 @@ PROCESS_RULES: dict[str, Rule] = {
     "max_process_connections": Number(1, MAX_CONNECTIONS, whole=True, also=(None,)),
 }
 
+PUBLISHING_RULES = {"publish_interval": Number(1, 3600)}
+
 PATHS = ("pidfile", "logfile", "health_file")
 SURROUNDINGS = ("user", "group", "umask", "directory")
 TEXTS = (*PATHS, *SURROUNDINGS, "metrics_address")
 """Options of daemons that are no numbers."""
 TEXT_SETTINGS = frozenset({"TARGET", *map(str.upper, TEXTS)})
-RULES = {name.upper(): rule for name, rule in (DAEMON_RULES | PROCESS_RULES).items()}
+RULES = {
+    name.upper(): rule for name, rule in (DAEMON_RULES | PROCESS_RULES | PUBLISHING_RULES).items()
+}
 SETTINGS = frozenset(RULES) | TEXT_SETTINGS
 """All keys of ``settings.POOLDAEMON``."""
 
@@ -257,3 +265,12 @@ def read_process_config() -> ProcessConfig:
     """:raises ImproperlyConfigured: a setting is wrong."""
     rules = {name.upper(): rule for name, rule in PROCESS_RULES.items()}
     return ProcessConfig(**{key.lower(): value for key, value in check_settings(rules).items()})
+
+
+def read_publish_interval() -> float:
+    """Seconds between what daemons and web processes tell the admin's page.
+
+    :raises ImproperlyConfigured: it is wrong.
+    """
+    rules = {name.upper(): rule for name, rule in PUBLISHING_RULES.items()}
+    return float(check_settings(rules).get("PUBLISH_INTERVAL", PUBLISH_INTERVAL))

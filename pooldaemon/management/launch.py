@@ -11,15 +11,18 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from django.apps import apps
 from django.core.management.base import CommandError, OutputWrapper
 from django.core.management.color import Style
 from django.db import connections
 
 from pooldaemon import faults
-from pooldaemon.conf import ALL, DaemonConfig, PerDatabase
+from pooldaemon.conf import ALL, DaemonConfig, PerDatabase, read_publish_interval
 from pooldaemon.connections import close_pool
 from pooldaemon.management.actions import socket_of
 from pooldaemon.management.bars import Bars
@@ -37,6 +40,7 @@ from pooldaemon.workers.handle import WorkerDeath
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
+from pooldaemon.workers.publisher import Publisher
 from pooldaemon.workers.reload import Handover
 from pooldaemon.workers.supervisor import Supervisor
 from pooldaemon.workers.vitals import Vitals
@@ -236,6 +240,7 @@ class Launcher:
             show=self._bars.draw,
             exporter=self._exporter,
             vitals=Vitals(os.environ, self._options["health_file"].value),
+            publisher=self._publisher(),
             directory=self._directory,
             sender=type(self._command),
             about=self._describe(),
@@ -257,6 +262,14 @@ class Launcher:
             self._command.stdout.write(line)
         self._command.stdout.flush()
         return status
+
+    def _publisher(self) -> Publisher | None:
+        if not apps.is_installed("pooldaemon.dashboard"):
+            return None
+        # Its models can be imported only where it is installed.
+        dashboard = import_module("pooldaemon.dashboard.publishing")
+        control = self._control.path if self._control else None
+        return Publisher(partial(dashboard.publish_daemon, control), read_publish_interval())
 
     def _close_what_setup_opened(self) -> None:
         opened = connections.all(initialized_only=True)

@@ -21,6 +21,7 @@ from pooldaemon.workers.handle import Progress, WorkerDeath
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.nursery import RunWorker
 from pooldaemon.workers.phase import Phase
+from pooldaemon.workers.publisher import Publisher
 from pooldaemon.workers.reload import Handover
 from pooldaemon.workers.vitals import Vitals
 
@@ -48,6 +49,7 @@ class Owner:
     :ivar vitals: given signs of life.
     :ivar show: given how far the units are that tell: by thread, what is done, and of how much.
     :ivar exporter: kept alive from the first round to the last; the owner's to release.
+    :ivar publisher: has others told how the daemon is.
     :ivar directory: where the command was started: paths on its command line may be relative.
     :ivar sender: of the signals, the command's class.
     :ivar about: what ``status`` tells beside the supervisor's own state.
@@ -64,6 +66,7 @@ class Owner:
     exporter: Exporter | None = None
     vitals: Vitals = field(default_factory=lambda: Vitals({}))
     show: Callable[[Mapping[str, Progress]], None] = _nothing
+    publisher: Publisher | None = None
     directory: str = "."
     sender: type = object
     about: Mapping[str, Any] = field(default_factory=dict)
