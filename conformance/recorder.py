@@ -52,7 +52,9 @@ class RecordingResult(unittest.TextTestResult):
 
     def stopTestRun(self) -> None:  # noqa: N802
         super().stopTestRun()
-        Path(settings.CONFORMANCE_RECORD).write_text(json.dumps(self.outcomes), encoding="utf-8")
+        Path(settings.CONFORMANCE_RECORD).write_text(  # type: ignore[misc]
+            json.dumps(self.outcomes), encoding="utf-8"
+        )
 
 
 def _failure(error: Any) -> str:

@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "pooldaemon",
+    "pooldaemon.dashboard",
     "pooldaemon_example.webhooks",
 ]
 MIDDLEWARE = [

@@ -1,0 +1,58 @@
+"""What processes tell of themselves, and what they are told."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+SOURCE_LENGTH = 191
+"""Characters. More of four bytes each do not fit into an index of older servers."""
+
+COMMANDS = ("reload", "scale", "pause", "resume", "reconnect")
+"""What a daemon may be told. Not to stop: from here it could not be started again."""
+
+
+class Snapshot(models.Model):
+    """A daemon or a web process, as it was when it last told. Times are the database's.
+
+    :ivar source: host and process: ``"web-1:4711"``.
+    :ivar name: the daemon's command; ``"web"``.
+    :ivar data: what ``status`` tells of a daemon.
+    """
+
+    source = models.CharField(max_length=SOURCE_LENGTH, unique=True)
+    name = models.CharField(max_length=100)
+    host = models.CharField(max_length=255)
+    data = models.JSONField()
+    updated_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    class Meta:
+        verbose_name = "pools and daemons"
+        verbose_name_plural = "pools and daemons"
+        default_permissions = ("view",)
+        permissions = (("operate_snapshot", "Can operate daemons"),)
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.source}"
+
+
+class Order(models.Model):
+    """What a daemon is to do that only the database reaches. Obeyed once, or not at all.
+
+    :ivar values: that go with the command.
+    :ivar taken_at: when the daemon has found it.
+    :ivar answer: what the daemon said.
+    """
+
+    snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="orders")
+    command = models.CharField(max_length=20)
+    values = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+    taken_at = models.DateTimeField(null=True)
+    answer = models.JSONField(null=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.command} for {self.snapshot_id}"

@@ -1,0 +1,120 @@
+"""Runs in daemons and web processes: tells the database how they are, and takes orders from it.
+
+On a connection of its own, from no pool: who wants to know of a pool that is exhausted must not
+wait for one of its connections.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.db import DatabaseError, connections, router
+from django.db.models.functions import Now
+
+from pooldaemon.connections import pool_stats, unpooled_aliases
+from pooldaemon.dashboard.models import COMMANDS, SOURCE_LENGTH, Order, Snapshot
+from pooldaemon.tenants import use_database
+from pooldaemon.workers.control import ask
+from pooldaemon.workers.telling import describe
+
+logger = logging.getLogger("pooldaemon.dashboard")
+
+ORDER_LIFETIME = datetime.timedelta(minutes=1)
+"""An order that was found by nobody for so long is not carried out: whoever gave it has left."""
+
+KEPT = datetime.timedelta(days=1)
+"""How long the database remembers what ended without a word."""
+
+Obey = Callable[[str, Mapping[str, Any]], dict[str, Any]]
+"""Takes a command and its values, and returns the answer."""
+
+
+def source_of(pid: int) -> str:
+    """The name of a process of this host among those of all hosts."""
+    return f"{socket.gethostname()}:{pid}"[-SOURCE_LENGTH:]
+
+
+def publish_daemon(control: Path | None, told: Mapping[str, Any]) -> None:
+    """In a helper of a daemon: publish what its supervisor has *told*, and pass orders on to it.
+
+    :param control: its socket; without one it takes no orders.
+    """
+
+    def obey(command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        # Whoever can write to the table is told no more than the page is.
+        if control is None or command not in COMMANDS:
+            return {"error": f"not for the page: {command}"}
+        try:
+            return ask(control, command, **values)
+        except OSError as error:
+            return {"error": error.strerror or str(error)}
+
+    without_options = {name: value for name, value in told.items() if name != "options"}
+    publish(told["command"], {**without_options, "controlled": control is not None}, obey)
+
+
+def publish(name: str, told: Mapping[str, Any], obey: Obey | None = None) -> None:
+    """Write down how a process is. A database that does not answer is logged.
+
+    :param told: ``pid``, ``workers`` and what else ``status`` tells of a daemon.
+    :param obey: carries out the orders that have come.
+    """
+    try:
+        with _own_connection(router.db_for_write(Snapshot)):
+            snapshot = _save(name, told)
+            if obey is not None:
+                _take_orders(snapshot, obey)
+    except DatabaseError as error:
+        logger.warning("Not published (has pooldaemon_dashboard been migrated?): %s", error)
+
+
+def this_process() -> dict[str, Any]:
+    """What a web process tells: that it lives, and its pools."""
+    pools = [describe(pool) for pool in pool_stats()]
+    return {
+        "pid": os.getpid(),
+        "state": "serving",
+        "workers": [{"name": "process", "pid": os.getpid(), "pools": pools}],
+    }
+
+
+def sweep() -> None:
+    """Forget what is of no interest any more."""
+    Order.objects.filter(created_at__lt=Now() - KEPT).delete()
+    Snapshot.objects.filter(updated_at__lt=Now() - KEPT).delete()
+
+
+@contextmanager
+def _own_connection(alias: str) -> Iterator[None]:
+    if alias in unpooled_aliases():
+        try:
+            yield
+        finally:
+            connections[alias].close()
+        return
+    with use_database(alias, OPTIONS={"pool": False}):
+        yield
+
+
+def _save(name: str, told: Mapping[str, Any]) -> Snapshot:
+    source = source_of(told["pid"])
+    values = {"name": name, "host": socket.gethostname(), "data": told, "updated_at": Now()}
+    if not Snapshot.objects.filter(source=source).update(**values):
+        Snapshot.objects.create(source=source, **values)
+        sweep()
+    return Snapshot.objects.only("pk").get(source=source)
+
+
+def _take_orders(snapshot: Snapshot, obey: Obey) -> None:
+    waiting = snapshot.orders.filter(taken_at=None, created_at__gte=Now() - ORDER_LIFETIME)
+    for order in waiting.order_by("pk"):
+        # Another helper of the same daemon may be about to take it.
+        if Order.objects.filter(pk=order.pk, taken_at=None).update(taken_at=Now()):
+            Order.objects.filter(pk=order.pk).update(answer=obey(order.command, order.values))
