@@ -66,6 +66,7 @@ setup(
             "pyyaml>=6",
             "eventlet>=0.36",
             "gevent>=24.10",
+            "selenium>=4.25",
             "uvicorn>=0.30",
         ],
         "bench": [
@@ -86,6 +87,7 @@ setup(
         # Up to a bound: a linter's new release must not turn a clean tree red.
         "lint": [
             *PYTEST,  # mypy reads the tests' helpers, and the types of what is exported to
+            *EXAMPLE,  # and the settings, for the types of models
             *OPENTELEMETRY,
             *PROMETHEUS,
             "django-stubs>=6.1,<6.2",

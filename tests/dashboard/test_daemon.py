@@ -1,0 +1,46 @@
+"""A real daemon tells the database how it is, and takes orders from it."""
+
+import pytest
+
+from pooldaemon.dashboard.models import Order, Snapshot
+from tests.dashboard import load
+from tests.lifecycle.daemon import TIMEOUT, Daemon
+from tests.support.poll import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def answer_to(told: Snapshot, command: str, **values: object) -> object:
+    order = Order.objects.create(snapshot=told, command=command, values=values)
+
+    def answer() -> object:
+        order.refresh_from_db()
+        return order.answer
+
+    return wait_until(answer, TIMEOUT, f"an answer to {command}")
+
+
+def test_a_daemon_tells_of_its_workers_and_obeys_an_order_from_the_database(
+    daemon: Daemon,
+) -> None:
+    load.switch(daemon.directory).touch()
+
+    def snapshot() -> Snapshot | None:
+        return Snapshot.objects.filter(data__state="running", data__units__gt=0).first()
+
+    told = wait_until(snapshot, TIMEOUT, "units in the database")
+    assert told.name == "rundaemon"
+    assert told.data["pid"] == daemon.process.pid
+    assert told.data["controlled"]
+    assert len(told.data["workers"]) == 2
+    assert answer_to(told, "scale", processes=3) == {"before": 2, "processes": 3}
+    three = Snapshot.objects.filter(data__processes=3)
+    wait_until(three.exists, TIMEOUT, "three workers in the database")
+    daemon.stop()
+
+
+def test_what_the_page_does_not_offer_is_not_obeyed_whoever_wrote_it(daemon: Daemon) -> None:
+    told = wait_until(Snapshot.objects.first, TIMEOUT, "a snapshot")
+    assert answer_to(told, "stop") == {"error": "not for the page: stop"}
+    assert daemon.process.poll() is None
+    daemon.stop()
