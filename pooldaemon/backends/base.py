@@ -239,7 +239,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         if (pool := self.pool) is None:
             super().connect()
         elif pool.config.mode == "transaction":
-            self._find_lender()
+            self._lender, self._lender_epoch = pool, registry.epoch
             self._turns = pool.dialect.begin_turns(self._borrow_set_up)
             self._take_over(self._turns.handle)
         else:

@@ -40,11 +40,12 @@ def daemon_table(told: Mapping[str, Any], *, bars: bool) -> str:
     lines = [f"{since}, {ready} of {told['processes']} workers ready"]
     if told["last_death"]:
         lines.append(f"last death: {told['last_death']}")
-    pools = (pool for worker in workers for pool in worker["pools"])
+    # A daemon that was started before an upgrade may not tell of these.
+    pools = (pool for worker in workers for pool in worker.get("pools", ()))
     paused = Counter(pool["name"] for pool in pools if pool["paused"])
     lines += [f"paused in {count} workers: {name}" for name, count in sorted(paused.items())]
-    if told["metrics"]:
-        lines.append(f"metrics: http://{told['metrics']['address']}/metrics")
+    if metrics := told.get("metrics"):
+        lines.append(f"metrics: http://{metrics['address']}/metrics")
     rows = [list(COLUMNS), *([show(worker) for show in COLUMNS.values()] for worker in workers)]
     lines += ["", *align(rows)]
     units = [unit for worker in workers for unit in worker["progress"]]

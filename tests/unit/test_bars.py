@@ -191,7 +191,6 @@ def test_status_draws_bars_on_a_terminal_and_tells_numbers_elsewhere(
 ) -> None:
     worker = {"name": "worker-1", "pid": 7, "state": "ready", "age": 1, "longest": None}
     worker |= dict.fromkeys(("units", "failures", "busy", "connections", "rss", "crashes"), 0)
-    worker["pools"] = []
     worker["progress"] = [{"thread": "worker-1/thread-1", "done": 3, "total": 4}]
     told = {"state": "running", "pid": 6, "uptime": 1, "processes": 1, "last_death": None}
     told |= {"workers": [worker], "options": {}}
