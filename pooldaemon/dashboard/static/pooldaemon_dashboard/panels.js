@@ -52,7 +52,7 @@ const PooldaemonPanels = (() => {
 
   const longestFirst = (rows) => rows.sort((a, b) => b.seconds - a.seconds).slice(0, MOST_ROWS);
 
-  // Title, value, and "number" or "minor": a phone leaves the minor ones out.
+  // Title, value, and its classes: a phone leaves the minor ones out.
   const TABLES = [
     {
       title: "Workers", rows: (told) => told.workers.filter((worker) => worker.state),
@@ -73,7 +73,7 @@ const PooldaemonPanels = (() => {
     {
       title: "Pools", rows: pools,
       columns: [
-        ["Worker", (p) => p.worker], ["Pool", (p) => (p.paused ? `${p.name} (paused)` : p.name)],
+        ["Worker", (p) => p.worker], ["Pool", (p) => (p.paused ? `${p.name} (paused)` : p.name), "wide"],
         ["In use", use], ["Idle", (p) => count(p.idle), "number minor"], ["Waiting", (p) => count(p.waiting), "number"],
         ["Timeouts", (p) => count(p.timeouts), "number"], ["Connects", connects, "number minor"],
         ["Discarded", discards, "minor"],
@@ -84,8 +84,8 @@ const PooldaemonPanels = (() => {
       rows: (told) => longestFirst(pools(told).flatMap((pool) =>
         (pool.holders || []).map((holder) => ({ ...holder, pool: pool.name })))),
       columns: [
-        ["Thread", (h) => h.thread], ["For", (h) => duration(h.seconds), "number"], ["Borrowed at", (h) => element("code", h.place)],
-        ["Pool", (h) => h.pool, "minor"],
+        ["Thread", (h) => h.thread], ["For", (h) => duration(h.seconds), "number"], ["Borrowed at", (h) => element("code", h.place), "wide"],
+        ["Pool", (h) => h.pool, "minor wide"],
       ],
     },
   ];
