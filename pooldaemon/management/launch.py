@@ -263,9 +263,9 @@ class Launcher:
         self._command.stdout.flush()
         return status
 
-    def _publisher(self) -> Publisher | None:
+    def _publisher(self) -> Publisher:
         if not apps.is_installed("pooldaemon.dashboard"):
-            return None
+            return Publisher()
         # Its models can be imported only where it is installed.
         dashboard = import_module("pooldaemon.dashboard.publishing")
         control = self._control.path if self._control else None

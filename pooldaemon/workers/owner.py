@@ -66,7 +66,7 @@ class Owner:
     exporter: Exporter | None = None
     vitals: Vitals = field(default_factory=lambda: Vitals({}))
     show: Callable[[Mapping[str, Progress]], None] = _nothing
-    publisher: Publisher | None = None
+    publisher: Publisher = field(default_factory=Publisher)
     directory: str = "."
     sender: type = object
     about: Mapping[str, Any] = field(default_factory=dict)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+from pooldaemon.conf import PUBLISH_INTERVAL
 
 Publish = Callable[[dict[str, Any]], None]
 
@@ -12,12 +15,12 @@ Publish = Callable[[dict[str, Any]], None]
 @dataclass
 class Publisher:
     """
-    :ivar publish: runs in a helper, with what ``status`` tells.
+    :ivar publish: runs in a helper, with what ``status`` tells; ``None``: nobody is told.
     :ivar interval: seconds between two times.
     """
 
-    publish: Publish
-    interval: float
+    publish: Publish | None = None
+    interval: float = PUBLISH_INTERVAL
     _due: float = float("-inf")
 
     def look(
@@ -27,7 +30,6 @@ class Publisher:
         fork_helper: Callable[[Callable[[], None]], None],
     ) -> None:
         """Called in every round of the main loop."""
-        if now >= self._due:
+        if self.publish is not None and now >= self._due:
             self._due = now + self.interval
-            told = describe()
-            fork_helper(lambda: self.publish(told))
+            fork_helper(partial(self.publish, describe()))

@@ -161,8 +161,7 @@ class Supervisor:
         if self._guard.end_at == NEVER and self._reload.has_passed(now):
             self._hand_over()
         self._owner.look(self._crew, self._guard.sessions, self._phase, now)
-        if self._owner.publisher:
-            self._owner.publisher.look(now, lambda: self._describe(now), self._nursery.fork_helper)
+        self._owner.publisher.look(now, lambda: self._describe(now), self._nursery.fork_helper)
 
     def _fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
         return self._nursery.fork(name, caps, self._orders.standing(), now)
