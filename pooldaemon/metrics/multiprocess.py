@@ -17,11 +17,19 @@ import threading
 import time
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from pooldaemon.exceptions import ImproperlyConfigured
+
+try:
+    from prometheus_client import Counter, Gauge, Histogram
+except ImportError as error:
+    raise ImproperlyConfigured(
+        "pooldaemon.metrics.multiprocess needs prometheus_client: "
+        f"pip install 'pooldaemon[prometheus]' ({error})"
+    ) from error
+
 from prometheus_client.values import ValueClass
 
 from pooldaemon.connections import pool_stats
-from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.metrics.instruments import COUNTERS, GAUGES, HISTOGRAMS, Number
 from pooldaemon.metrics.pools import by_name, knows_its_queue
 from pooldaemon.stats import BOUNDS, PoolStats

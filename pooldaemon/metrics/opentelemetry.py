@@ -17,13 +17,22 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+from pooldaemon.exceptions import ImproperlyConfigured
+
+try:
+    from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
+except ImportError as error:
+    raise ImproperlyConfigured(
+        "pooldaemon.metrics.opentelemetry needs opentelemetry-sdk: "
+        f"pip install 'pooldaemon[opentelemetry]' ({error})"
+    ) from error
+
 from opentelemetry.metrics import (
     CallbackOptions,
     MeterProvider,
     Observation,
     get_meter_provider,
 )
-from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
 
 from pooldaemon.connections import pool_stats
 from pooldaemon.metrics.otel_histograms import Histograms

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-from prometheus_client import REGISTRY, CollectorRegistry
+from pooldaemon.exceptions import ImproperlyConfigured
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry
+except ImportError as error:
+    raise ImproperlyConfigured(
+        "pooldaemon.metrics.prometheus needs prometheus_client: "
+        f"pip install 'pooldaemon[prometheus]' ({error})"
+    ) from error
+
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector

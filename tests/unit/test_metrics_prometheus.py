@@ -15,6 +15,8 @@ from tests.support.scrape import Scrape
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import DEADLINE, Task
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
@@ -119,17 +121,39 @@ def test_registering_asks_no_pool(borrowed: str, monkeypatch: pytest.MonkeyPatch
     assert asked == []
 
 
+def run_python(program: str) -> "subprocess.CompletedProcess[str]":
+    """In a process of its own, in which nothing is imported yet."""
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("prometheus", "prometheus_client", "prometheus"),
+        ("multiprocess", "prometheus_client", "prometheus"),
+        ("opentelemetry", "opentelemetry", "opentelemetry"),
+    ],
+)
+def test_without_its_package_it_says_which_extra_to_install(
+    module: str, package: str, extra: str
+) -> None:
+    ran = run_python(
+        f"import sys; sys.modules[{package!r}] = None; import pooldaemon.metrics.{module}"
+    )
+    *_, last = ran.stderr.splitlines()
+    assert "ImproperlyConfigured: pooldaemon.metrics." in last
+    assert f"pip install 'pooldaemon[{extra}]'" in last
+
+
 def test_nothing_of_it_is_imported_unless_asked_for() -> None:
-    program = (
+    ran = run_python(
         "import sys, django; from django.conf import settings;"
         "settings.configure(INSTALLED_APPS=['pooldaemon']); django.setup();"
         "import pooldaemon.management.base, pooldaemon.backends.sqlite3.base;"
         "found = [m for m in sys.modules if m.partition('.')[0] in"
         " ('prometheus_client', 'opentelemetry') or m.startswith('pooldaemon.metrics')];"
         "sys.exit(', '.join(found) or 0)"
-    )
-    root = Path(__file__).parents[2]
-    ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
     )
     assert (ran.returncode, ran.stderr) == (0, "")
