@@ -17,12 +17,13 @@ def database(alias: str) -> dict[str, Any]:
     """The entry *alias* of DATABASES, for the backend and the server of the environment."""
     backend = os.environ["CONFORMANCE_BACKEND"]
     engines = GIS_ENGINES if os.environ["CONFORMANCE_GIS"] else ENGINES
-    name = f"conformance_{backend}_{alias}"
+    name = f"test_conformance_{backend}_{alias}"
     return {
         **{key.upper(): value for key, value in login().items()},
         "ENGINE": engines[backend in OURS],
-        "NAME": name,
-        "TEST": {"NAME": f"test_{name}", "CHARSET": "utf8mb4", "COLLATION": "utf8mb4_general_ci"},
+        # It is there: some of GeoDjango's tests ask the server while they are imported.
+        "NAME": urlsplit(os.environ["DATABASE_URL"]).path.lstrip("/"),
+        "TEST": {"NAME": name, "CHARSET": "utf8mb4", "COLLATION": "utf8mb4_general_ci"},
         "OPTIONS": {"pool": OURS[backend]} if backend in OURS else {},
     }
 
