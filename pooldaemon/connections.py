@@ -272,6 +272,17 @@ def order_pools(order: PoolOrder) -> list[tuple[str, str | None]]:
     return registry.obey(order)
 
 
+def close_paused_pools() -> bool:
+    """Close what paused pools of this process have opened; says whether there are such pools.
+
+    A borrower that was served just before the pause may have connected since.
+    """
+    paused = [pool for pool in registry.all() if pool.paused]
+    for pool in paused:
+        pool.close()
+    return bool(paused)
+
+
 def is_paused(alias: str) -> bool:
     """Whether the pool of this database lends nothing just now."""
     pool = getattr(connections[alias], "pool", None)

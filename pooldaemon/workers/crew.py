@@ -212,6 +212,11 @@ class Crew:
     def _without_place(self) -> list[WorkerHandle]:
         return [worker for name, worker in self.workers.items() if name not in self.places]
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: let go of its siblings."""
+        for sibling in self.workers.values():
+            sibling.close_descriptors()
+
     def close_vacancies(self) -> None:
         """Start nobody any more."""
         self._vacancies.clear()

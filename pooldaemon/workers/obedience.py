@@ -7,11 +7,14 @@ import select
 from collections.abc import Callable
 from typing import Any
 
-from pooldaemon.connections import order_pools
+from pooldaemon.connections import close_paused_pools, order_pools
 from pooldaemon.orders import ABOUT, PoolOrder
 from pooldaemon.workers.channel import Links
 
 logger = logging.getLogger("pooldaemon.workers")
+
+AGAIN = 500
+"""Milliseconds between looks whether paused pools are closed."""
 
 
 class Obedience:
@@ -39,7 +42,7 @@ class Obedience:
         poll = select.poll()
         poll.register(self._orders.descriptor, select.POLLIN)
         while not self._orders.ended:
-            poll.poll()
+            poll.poll(AGAIN if close_paused_pools() else None)
             self.catch_up()
 
 

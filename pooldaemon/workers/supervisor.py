@@ -169,8 +169,7 @@ class Supervisor:
     def _leave_to_parent(self) -> None:
         """In a forked child: let go of what is the supervisor's."""
         self._signals.leave_to_parent()
-        for sibling in self._crew.workers.values():
-            sibling.close_descriptors()
+        self._crew.leave_to_parent()
         self._owner.release()
 
     # -- being asked ------------------------------------------------------------------

@@ -1,14 +1,16 @@
 """What an operator tells pools to do: which obey, and what stands for pools to come."""
 
+import threading
+
 import pytest
 from django.db import connections
 
-from pooldaemon.connections import is_paused, order_pools, pool_stats
+from pooldaemon.connections import close_paused_pools, is_paused, order_pools, pool_stats
 from pooldaemon.orders import PoolOrder, StandingOrders
 from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.registry import ManagedPool, PoolKey, PoolRegistry
 from tests.unit.databases import AddDatabase
-from tests.unit.fakes import FakeDialect, FakeDriver, Pool, give_back
+from tests.unit.fakes import FakeDialect, FakeDriver, Pool, Task, give_back
 
 PAUSE, RESUME = PoolOrder("pause"), PoolOrder("resume")
 
@@ -19,11 +21,17 @@ def config(**options: object) -> PoolConfig:
     return read
 
 
-def open_pool(registry: PoolRegistry, name: str, alias: str, **options: object) -> ManagedPool:
+def open_pool(
+    registry: PoolRegistry,
+    name: str,
+    alias: str,
+    driver: FakeDriver | None = None,
+    **options: object,
+) -> ManagedPool:
     pool = registry.get(
         PoolKey(name),
         config(**options),
-        lambda given, budget: ManagedPool(name, given, FakeDialect(FakeDriver()), budget),
+        lambda given, budget: ManagedPool(name, given, FakeDialect(driver or FakeDriver()), budget),
     )
     registry.introduce(pool, alias)
     return pool
@@ -104,6 +112,29 @@ def test_a_pause_closes_what_is_idle_and_the_rest_when_it_comes_back() -> None:
     assert (pool.stats().total, pool.stats().in_use) == (1, 1)
     give_back(used)
     assert pool.stats().total == 0
+
+
+def test_who_was_served_just_before_a_pause_and_connects_in_it_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry, driver = PoolRegistry(), FakeDriver()
+    monkeypatch.setattr("pooldaemon.connections.registry", registry)
+    pool = open_pool(registry, "fake", "default", driver)
+    connecting, go_on = threading.Event(), threading.Event()
+
+    def before_connect() -> None:
+        connecting.set()
+        assert go_on.wait(5)
+
+    driver.before_connect = before_connect
+    assert not close_paused_pools()
+    task = Task(lambda: give_back(pool.borrow()))
+    assert connecting.wait(5)
+    registry.obey(PAUSE)
+    go_on.set()
+    task.result()
+    assert close_paused_pools()
+    assert (pool.stats().total, len(driver.open)) == (0, 0)
 
 
 def test_reconnect_replaces_connections_and_lends_on() -> None:

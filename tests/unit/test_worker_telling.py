@@ -228,6 +228,20 @@ def test_orders_are_followed_until_the_supervisor_is_gone(wire: Wire) -> None:
     task.result()
 
 
+def test_while_something_is_paused_it_is_closed_again_and_again(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(obedience, "AGAIN", 1)
+    monkeypatch.setattr(
+        obedience, "close_paused_pools", lambda: wire.done.append("closed") or len(wire.done) < 3
+    )
+    task = Task(Obedience(wire.links, lambda: None).follow)
+    wait_until(lambda: len(wire.done) == 3, DEADLINE, "it was not looked at again")
+    wire.close()
+    task.result()
+    assert wire.done == ["closed"] * 3
+
+
 def test_the_next_supervisor_goes_on_with_both_pipes(wire: Wire) -> None:
     wire.links.sender.send("ready")
     wire.handle.read_messages(0.0)
