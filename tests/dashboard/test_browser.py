@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
 ]
 PAGE = "/admin/pooldaemon_dashboard/snapshot/"
-TIMEOUT = 30.0
+TIMEOUT = 60.0  # seconds for what takes two or three on an idle machine
 NOTHING = "\N{EN DASH}"
 CSS = By.CSS_SELECTOR
 TEXTS = """return [...document.querySelectorAll(arguments[0])]
