@@ -120,19 +120,23 @@ def test_who_was_served_just_before_a_pause_and_connects_in_it_leaves_nothing_op
     registry, driver = PoolRegistry(), FakeDriver()
     monkeypatch.setattr("pooldaemon.connections.registry", registry)
     pool = open_pool(registry, "fake", "default", driver)
-    connecting, go_on = threading.Event(), threading.Event()
+    give_back(pool.borrow())
+    served, go_on = threading.Event(), threading.Event()
 
-    def before_connect() -> None:
-        connecting.set()
+    def find_it_dead() -> None:
+        served.set()
         assert go_on.wait(5)
+        (connection,) = driver.open
+        connection.alive = False
 
-    driver.before_connect = before_connect
-    assert not close_paused_pools()
+    driver.before_look = find_it_dead
     task = Task(lambda: give_back(pool.borrow()))
-    assert connecting.wait(5)
+    assert served.wait(5)
+    assert not close_paused_pools()
     registry.obey(PAUSE)
     go_on.set()
     task.result()
+    assert pool.stats().total == 1
     assert close_paused_pools()
     assert (pool.stats().total, len(driver.open)) == (0, 0)
 
