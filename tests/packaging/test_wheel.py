@@ -89,7 +89,7 @@ def test_the_wheel_says_who_it_is_and_carries_its_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
         about = message_from_bytes(archive.read(metadata))
-        licences = [name for name in archive.namelist() if name.endswith("/LICENSE")]
+        licences = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
     assert (about["Name"], about["Version"]) == ("pooldaemon", pooldaemon.__version__)
     assert about["Requires-Python"] == ">=3.11"
     assert len(licences) == 1
@@ -114,7 +114,7 @@ def test_the_public_names_import_without_settings_and_without_a_mysql_driver(
 
 def test_django_finds_the_command(python: Path, project: Path) -> None:
     listed = run(python, "-m", "django", "help", cwd=project, settings="site_settings")
-    assert "[pooldaemon]\n    rundaemon" in listed
+    assert "[pooldaemon]\n    pooldaemon\n    rundaemon" in listed
     usage = run(
         python, "-m", "django", "rundaemon", "--help", cwd=project, settings="site_settings"
     )
