@@ -206,7 +206,8 @@ def test_a_new_pool_tells_its_name_class_and_cap(alias: str, scratch: Scratch) -
     stats = only_stats()
     assert scratch.account.name in stats.name
     assert scratch.account.password not in repr(stats)
-    assert (stats.poolclass, stats.cap) == ("FairQueuePool", 2)
+    assert (stats.poolclass, stats.cap, stats.min_idle) == ("FairQueuePool", 2, 0)
+    assert stats.aliases == (alias,)
     numbers = (stats.total, stats.peak, stats.connects, stats.in_use, stats.idle, stats.waiting)
     assert numbers == (0, 0, 0, 0, 0, 0)
     assert (stats.timeouts, stats.rejected, stats.connect_errors, stats.resets) == (0, 0, 0, 0)
