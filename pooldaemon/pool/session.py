@@ -10,6 +10,7 @@ from typing import Any
 import MySQLdb
 
 from pooldaemon.pool.connection import PooledConnection
+from pooldaemon.pool.hidden import HIDDEN_CODE
 from pooldaemon.pool.statements import DIRTY
 
 BASELINE = """
@@ -20,38 +21,6 @@ SELECT DATABASE(), @@character_set_client, @@collation_connection, @@session.sql
 
 # How Django sets the isolation level, which is in the baseline by its value.
 _ISOLATION = re.compile(rb"SET SESSION TRANSACTION ISOLATION LEVEL [A-Z ]+")
-
-HIDDEN_CODE = """
-WITH account AS (
-    SELECT CONCAT('''', LEFT(CURRENT_USER(), CHAR_LENGTH(CURRENT_USER()) - CHAR_LENGTH(host) - 1),
-                  '''@''', host, '''') AS name
-    FROM (SELECT SUBSTRING_INDEX(CURRENT_USER(), '@', -1) AS host) AS current),
-grants AS (
-    SELECT '*' AS target, privilege_type FROM information_schema.user_privileges, account
-    WHERE grantee = name
-    UNION ALL
-    SELECT table_schema, privilege_type FROM information_schema.schema_privileges, account
-    WHERE grantee = name
-    UNION ALL
-    SELECT CONCAT(table_schema, '.', table_name), privilege_type
-    FROM information_schema.table_privileges, account
-    WHERE grantee = name),
-writable AS (SELECT DISTINCT target FROM grants
-             WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE')),
-watched AS (SELECT DISTINCT target FROM grants WHERE privilege_type = 'TRIGGER')
-SELECT EXISTS (SELECT 1 FROM information_schema.triggers WHERE trigger_schema <> 'sys')
-  OR EXISTS (SELECT 1 FROM information_schema.views WHERE table_schema NOT IN ('sys', 'mysql'))
-  OR EXISTS (SELECT 1 FROM information_schema.routines
-             WHERE routine_type = 'FUNCTION' AND routine_schema NOT IN ('sys', 'mysql'))
-  OR NOT EXISTS (SELECT 1 FROM watched WHERE target = '*') AND (
-    COALESCE(CURRENT_ROLE(), 'NONE') <> 'NONE'
-    OR NOT EXISTS (SELECT 1 FROM writable)
-    OR EXISTS (SELECT 1 FROM writable WHERE target NOT IN (SELECT target FROM watched)))
-"""
-"""Whether statements may do more than their text tells: there are triggers, views, or functions
-(which may bear the name of a built-in); or there may be triggers that this account is not shown,
-since it can write where it has no TRIGGER privilege (or its rights come from a role, or from where
-these tables do not tell)."""
 
 
 def record_baseline(connection: PooledConnection, init_command: str) -> None:
