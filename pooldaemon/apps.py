@@ -7,7 +7,13 @@ from types import ModuleType
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
-from pooldaemon.checks import check_pool_settings, check_pooldaemon_settings
+from pooldaemon.checks import (
+    check_deployment,
+    check_pool_settings,
+    check_pooldaemon_settings,
+    check_servers,
+    check_settings_together,
+)
 from pooldaemon.workers import records
 
 
@@ -22,5 +28,7 @@ class PooldaemonConfig(AppConfig):
         records.add_fields()
 
     def ready(self) -> None:
-        register(check_pool_settings, Tags.compatibility)
-        register(check_pooldaemon_settings, Tags.compatibility)
+        for check in (check_pool_settings, check_pooldaemon_settings, check_settings_together):
+            register(check, Tags.compatibility, "pooldaemon")
+        register(check_deployment, Tags.security, deploy=True)
+        register(check_servers, Tags.database)

@@ -1,14 +1,21 @@
-"""``manage.py check``: our settings, without connecting."""
+"""``manage.py check``: our settings, and with ``--database`` the servers."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import DatabaseError, connections
 
+from pooldaemon import advice
+from pooldaemon.advice.case import Case, read_databases, read_max_process, web_processes
+from pooldaemon.advice.daemons import configured
+from pooldaemon.advice.server import look
 from pooldaemon.conf import check_settings
 
 DOCS = "See docs/settings.rst, section"
@@ -61,8 +68,43 @@ def _check_autocommit(alias: str) -> list[checks.CheckMessage]:
         checks.Warning(
             f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: every statement is in a transaction, so "
             "that 'mode': 'transaction' gives nothing back before the unit of work ends.",
-            hint=f"{DOCS} check-ids.",
+            hint="See docs/checks.rst#pooldaemon-w002.",
             obj=alias,
             id="pooldaemon.W002",
         )
     ]
+
+
+def check_settings_together(**kwargs: Any) -> list[checks.CheckMessage]:
+    """The rules of :mod:`pooldaemon.advice.on_settings`. Without connecting."""
+    return advice.examine(_case(), advice.SETTINGS)
+
+
+def check_deployment(**kwargs: Any) -> list[checks.CheckMessage]:
+    """The same for ``--deploy``."""
+    return advice.examine(_case(), advice.DEPLOY)
+
+
+def check_servers(
+    *, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """The rules of :mod:`pooldaemon.advice.on_servers`, for ``--database``.
+
+    ``migrate`` and ``test`` run it too, so it warns and never fails. A server that does not answer
+    is passed over.
+    """
+    case = _case()
+    seen = []
+    for database in case.databases:
+        if database.alias in (databases or ()):
+            with suppress(DatabaseError, ImproperlyConfigured):
+                seen.append(look(database))
+    return advice.examine(replace(case, databases=tuple(seen)), advice.SERVERS)
+
+
+def _case() -> Case:
+    return Case(
+        databases=read_databases(),
+        processes=(web_processes(), *configured()),
+        max_process=read_max_process(),
+    )

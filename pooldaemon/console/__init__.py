@@ -9,6 +9,7 @@ from __future__ import annotations
 VERBS: dict[str, str] = {
     "list": "the daemons of a directory, dead ones included",
     "top": "a live view of daemons, workers, pools, with keys to operate them",
+    "doctor": "what is wrong or wasteful, and which setting to change to what",
     "pause": "let pools of a daemon lend nothing, and close their connections",
     "resume": "end a pause",
     "reconnect": "replace the connections of pools, those in use when they come back",

@@ -1,0 +1,234 @@
+"""What the rules look at: databases as they are set, and what was seen of servers and daemons."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections
+
+from pooldaemon.conf import PerDatabase, of_database, read_process_config
+from pooldaemon.exceptions import ImproperlyConfigured
+from pooldaemon.pool.config import PoolConfig
+from pooldaemon.pool.fair import FairQueuePool
+from pooldaemon.pool.slots import DEFAULT_POOL_SIZE
+from pooldaemon.stats import Histogram
+
+SAME_POOL = ("ENGINE", "HOST", "PORT", "USER", "PASSWORD", "NAME", "OPTIONS", "AUTOCOMMIT")
+"""Databases that agree in these settings share a pool."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """What may act unseen when a plain statement runs.
+
+    :ivar hidden: the pool can't exclude that there is any.
+    """
+
+    hidden: bool
+    triggers: int
+    views: int
+    functions: int
+
+    def __str__(self) -> str:
+        return f"{self.triggers} triggers, {self.views} views, {self.functions} functions"
+
+    @property
+    def is_seen(self) -> bool:
+        return bool(self.triggers or self.views or self.functions)
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a server answers on a connection of this database.
+
+    :ivar name: its own, whatever host the settings say.
+    :ivar variables: of the session.
+    :ivar status: counters of the whole server.
+    :ivar cipher: empty if the connection is not encrypted.
+    """
+
+    name: str
+    account: str
+    variables: Mapping[str, Any]
+    status: Mapping[str, int]
+    cipher: str
+    code: Code
+
+    def number(self, variable: str) -> int:
+        return int(self.variables[variable])
+
+
+@dataclass(frozen=True)
+class Database:
+    """An entry of ``DATABASES``.
+
+    :ivar is_ours: its ``ENGINE`` is one of pooldaemon's.
+    :ivar config: of its pool; ``None``: it has none, or the settings are wrong.
+    :ivar server: ``None``: not looked at.
+    """
+
+    alias: str
+    vendor: str
+    settings: Mapping[str, Any]
+    is_ours: bool = True
+    config: PoolConfig | None = None
+    server: Server | None = None
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        options: Mapping[str, Any] = self.settings["OPTIONS"]
+        return options
+
+    @property
+    def place(self) -> str:
+        return f"DATABASES[{self.alias!r}]"
+
+    @property
+    def pool_place(self) -> str:
+        return f"{self.place}['OPTIONS']['pool']"
+
+    @property
+    def cap(self) -> int | None:
+        """The most sessions in one process; ``None``: there is no pool of ours that says."""
+        if self.config is None or not issubclass(self.config.poolclass, FairQueuePool):
+            return None
+        size: int = self.pool_setting("pool_size", DEFAULT_POOL_SIZE)
+        return size + int(self.pool_setting("max_overflow", 0))
+
+    def pool_setting(self, name: str, default: Any = None) -> Any:
+        return dict(self.config.arguments).get(name, default) if self.config else default
+
+    @property
+    def is_remote(self) -> bool:
+        host = str(self.settings["HOST"])
+        local = host in {"", "localhost", "::1"} or host.startswith(("127.", "/"))
+        return not local and "unix_socket" not in self.options
+
+    def shares_pool_with(self, other: Database) -> bool:
+        return all(self.settings[name] == other.settings[name] for name in SAME_POOL)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Processes of one kind.
+
+    :ivar name: what they are called in a message.
+    :ivar caps: of pools in each of them, where they differ from what the settings say.
+    :ivar reserve: further connections to each database.
+    """
+
+    name: str
+    count: int
+    caps: PerDatabase = field(default_factory=dict)
+    reserve: int = 0
+
+    def cap(self, database: Database) -> int:
+        """The most connections of one of them to a database; 0: not known."""
+        if database.config is None:
+            return 0
+        limit = of_database(self.caps, database.alias)
+        return limit if limit is not None else database.cap or 0
+
+
+@dataclass(frozen=True)
+class PoolUse:
+    """What the pools of one name in all workers of a daemon have done.
+
+    :ivar cap: of one of them; :ivar peak: the most sessions that one of them has had.
+    :ivar cap_place: the setting, or the option, that the cap comes from.
+    :ivar threads: of one worker; :ivar age: of the oldest worker, in seconds.
+    :ivar oldest: the longest that a connection is being held, in seconds, and by whom.
+    """
+
+    daemon: str
+    name: str
+    alias: str
+    cap: int
+    cap_place: str
+    peak: int
+    threads: int
+    age: float
+    counters: Mapping[str, int]
+    discards: Mapping[str, int]
+    wait: Histogram
+    use: Histogram
+    connect: Histogram
+    oldest: tuple[float, str] = (0.0, "")
+    paused: bool = False
+
+    @property
+    def where(self) -> str:
+        return f"{self.daemon}, pool {self.name}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    :ivar processes: all that may open connections, as far as they are known.
+    :ivar max_process: of settings.POOLDAEMON["MAX_PROCESS_CONNECTIONS"].
+    """
+
+    databases: tuple[Database, ...] = ()
+    processes: tuple[Processes, ...] = ()
+    uses: tuple[PoolUse, ...] = ()
+    max_process: int | None = None
+
+    @property
+    def pooled(self) -> Iterator[tuple[Database, PoolConfig]]:
+        for database in self.databases:
+            if database.config is not None:
+                yield database, database.config
+
+    @property
+    def served(self) -> Iterator[tuple[Database, Server]]:
+        """The databases whose servers were looked at."""
+        for database in self.databases:
+            if database.server is not None:
+                yield database, database.server
+
+    def database(self, alias: str) -> Database | None:
+        return next((one for one in self.databases if one.alias == alias), None)
+
+
+def read_databases() -> tuple[Database, ...]:
+    """All that are set, without connecting. What is wrong with one is for other checks to tell."""
+    return tuple(_read_databases())
+
+
+def _read_databases() -> Iterator[Database]:
+    for alias in connections:
+        try:
+            wrapper = connections[alias]
+        except ImproperlyConfigured:
+            continue
+        check = getattr(wrapper, "check_pool_settings", None)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                config = check() if check else None
+        except ImproperlyConfigured:
+            config = None
+        yield Database(alias, wrapper.vendor, wrapper.settings_dict, check is not None, config)
+
+
+def read_max_process() -> int | None:
+    """``MAX_PROCESS_CONNECTIONS``, if it is right."""
+    try:
+        return read_process_config().max_process_connections
+    except ImproperlyConfigured:
+        return None
+
+
+def web_processes(count: int | None = None) -> Processes:
+    """Those that serve requests.
+
+    :param count: default: ``WEB_CONCURRENCY``, which gunicorn and uvicorn read, or 1.
+    """
+    if count is None:
+        variable = os.environ.get("WEB_CONCURRENCY", "")
+        count = int(variable) if variable.isdecimal() else 1
+    return Processes("web", count)

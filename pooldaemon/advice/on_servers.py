@@ -1,0 +1,167 @@
+"""Rules that compare the settings with what servers are set to."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from itertools import groupby
+
+from pooldaemon.advice.case import Case, Database, Server
+from pooldaemon.advice.rules import Book, Found
+
+RULES = Book()
+
+IDLE_SHARE = 0.9
+"""Of ``wait_timeout``: the pool does not use a connection that has been idle for longer."""
+
+STRICT_ISOLATION = ("REPEATABLE-READ", "SERIALIZABLE")
+
+OLDEST = {"MySQL": (8, 4), "MariaDB": (10, 11)}
+"""Versions that still get fixes."""
+
+
+@RULES.rule("W009")
+def more_connections_than_the_server_allows(case: Case) -> Iterator[Found]:
+    served = sorted(case.served, key=lambda one: (one[1].name, one[1].account))
+    for _, group in groupby(served, key=lambda one: one[1].name):
+        there = list(group)
+        yield from _judge(case, "max_connections", there)
+        for _, own in groupby(there, key=lambda one: one[1].account):
+            yield from _judge(case, "max_user_connections", list(own))
+
+
+def _judge(case: Case, variable: str, there: list[tuple[Database, Server]]) -> Iterator[Found]:
+    databases, server = [database for database, _ in there], there[0][1]
+    if not (limit := server.number(variable)):
+        return
+    pools = [
+        database
+        for number, database in enumerate(databases)
+        if not any(database.shares_pool_with(other) for other in databases[:number])
+    ]
+    needed, reserve, parts = 0, 0, []
+    for some in case.processes:
+        each = sum(some.cap(database) for database in pools)
+        each = each if case.max_process is None else min(each, case.max_process)
+        if some.count and each:
+            reserve += some.reserve * len(pools)
+            needed += some.count * each
+            parts.append(f"{some.name}: {some.count} of {each}")
+    if (needed := needed + reserve) <= limit:
+        return
+    helpers = f", helpers: {reserve}" if reserve else ""
+    processes = sum(some.count for some in case.processes)
+    fits = (limit - reserve) // (processes * len(pools))
+    smaller = f"pool_size (for daemons max_connections) to at most {fits}, or " if fits > 0 else ""
+    yield Found(
+        ", ".join(database.alias for database in databases),
+        f"The server {server.name} allows {limit} connections ({variable}), but these processes "
+        f"may open {needed}: {'; '.join(parts)}{helpers}. Then it refuses some.",
+        f"Set {smaller}the server's {variable} to at least {needed}, or use fewer processes.",
+    )
+
+
+@RULES.rule("W010")
+def connections_that_the_server_ends_first(case: Case) -> Iterator[Found]:
+    for database, server in case.served:
+        if database.config is None or database.cap is None:
+            continue
+        limit = server.number("wait_timeout")
+        recycle, max_idle = _lifetime(database, "recycle"), _lifetime(database, "max_idle")
+        if recycle <= limit and min(recycle, max_idle) <= limit:
+            continue
+        if math.inf > recycle > limit:
+            key, value = "recycle", recycle
+        else:
+            key, value = "max_idle", max_idle
+        said = "unlimited" if value == math.inf else f"{value:g} s"
+        yield Found(
+            database.alias,
+            f"The server ends what has been idle for {limit} s (wait_timeout), and {key} is "
+            f"{said}: it ends connections that the pool means to keep, and counts them as aborted.",
+            f"Set {database.pool_place}[{key!r}] to {max(1, int(limit * IDLE_SHARE))}, or the "
+            "server's wait_timeout higher.",
+        )
+
+
+def _lifetime(database: Database, key: str) -> float:
+    seconds: float = database.pool_setting(key)
+    return math.inf if seconds < 0 else seconds
+
+
+@RULES.rule("W011")
+def strict_isolation(case: Case) -> Iterator[Found]:
+    for database, server in case.served:
+        level = server.variables["isolation"]
+        if level in STRICT_ISOLATION:
+            yield Found(
+                database.alias,
+                f"Transactions are {level}: they lock the gaps between rows, which makes "
+                "deadlocks, and work on with rows as they were at the first query.",
+                f"Delete {database.place}['OPTIONS']['isolation_level'], for Django's 'read "
+                "committed', and what sets it in init_command; or silence this if you need it.",
+            )
+
+
+@RULES.rule("W012")
+def three_bytes_for_a_character(case: Case) -> Iterator[Found]:
+    for database, server in case.served:
+        connection = server.variables["character_set_connection"]
+        schema = server.variables["character_set_database"]
+        if connection != "utf8mb4":
+            yield Found(
+                database.alias,
+                f"The connection's character set is {connection}, which can't hold all of "
+                "Unicode, such as emoji.",
+                f"Set {database.place}['OPTIONS']['charset'] to 'utf8mb4'.",
+            )
+        if schema != "utf8mb4":
+            name = database.settings["NAME"]
+            yield Found(
+                database.alias,
+                f"New tables of the database {name} have the character set {schema}, which can't "
+                "hold all of Unicode, such as emoji.",
+                f"Run ALTER DATABASE `{name}` CHARACTER SET utf8mb4, and convert its tables.",
+            )
+
+
+@RULES.rule("W013")
+def hidden_code(case: Case) -> Iterator[Found]:
+    for database, server in case.served:
+        if database.config is None or database.config.reset != "dirty" or not server.code.hidden:
+            continue
+        in_vain = database.config.mode == "transaction"
+        effect = "'mode': 'transaction' has no effect" if in_vain else "every session is reset"
+        if not server.code.is_seen:
+            yield Found(
+                database.alias,
+                f"The account {server.account} is not shown triggers, so that there may be some: "
+                f"{effect}.",
+                f"GRANT TRIGGER ON `{database.settings['NAME']}`.* to the account itself.",
+            )
+        elif in_vain:  # in session mode it is as it has to be
+            yield Found(
+                database.alias,
+                f"The account is shown {server.code}, which may act unseen: {effect}.",
+                f"Set {database.pool_place}['mode'] to 'session', take the account's rights on "
+                "schemas that are not its own, or, if that code leaves nothing on a session, set "
+                "'reset' to 'never'.",
+            )
+
+
+@RULES.rule("W014")
+def an_old_server(case: Case) -> Iterator[Found]:
+    for database, server in case.served:
+        version = server.variables["version"]
+        product = "MariaDB" if "MariaDB" in version else "MySQL"
+        # MariaDB may put 5.5.5- before its version, for old clients.
+        number = re.match(r"(?:5\.5\.5-)?(\d+)\.(\d+)", version)
+        if number and tuple(map(int, number.groups())) < OLDEST[product]:
+            oldest = ".".join(map(str, OLDEST[product]))
+            yield Found(
+                database.alias,
+                f"The server is {product} {version}, which gets no more fixes, and which Django "
+                "6.1 does not support.",
+                f"Upgrade it to {product} {oldest} or newer.",
+            )

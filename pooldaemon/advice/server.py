@@ -1,0 +1,71 @@
+"""Asks a server what the rules want to know, on one connection that is not a pool's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import NO_DB_ALIAS
+
+from pooldaemon.advice.case import Code, Database, Server
+from pooldaemon.pool.hidden import HIDDEN_CODE, SEEN_CODE
+
+PATIENCE = 10
+"""Seconds in which a server that has let us in is to answer each question."""
+
+VARIABLES = (
+    "version",
+    "max_connections",
+    "max_user_connections",
+    "wait_timeout",
+    "character_set_connection",
+    "character_set_database",
+    "skip_name_resolve",
+)
+
+STATUS = (
+    "Aborted_clients",
+    "Aborted_connects",
+    "Connection_errors_max_connections",
+    "Connections",
+    "Max_used_connections",
+)
+
+
+def look(database: Database) -> Database:
+    """The same, with what its server answers; as it is, if pooldaemon has no MySQL there.
+
+    :raises django.db.DatabaseError: it does not answer.
+    :raises ImproperlyConfigured: the settings are wrong.
+    """
+    if not database.is_ours or database.vendor != "mysql":
+        return database
+    options = {"read_timeout": PATIENCE, **database.options}
+    # Under this alias nothing is pooled: a full pool is no reason not to look.
+    wrapper: Any = type(connections[database.alias])(
+        {**database.settings, "OPTIONS": options}, NO_DB_ALIAS
+    )
+    try:
+        with wrapper.cursor() as cursor:
+            return replace(database, server=_ask(cursor, wrapper.mysql_is_mariadb))
+    finally:
+        wrapper.close()
+
+
+def _ask(cursor: Any, is_mariadb: bool) -> Server:
+    isolation = "tx_isolation" if is_mariadb else "transaction_isolation"
+    names = (*VARIABLES, isolation)
+    cursor.execute("SELECT " + ", ".join(f"@@{name}" for name in names))
+    variables = dict(zip((*VARIABLES, "isolation"), cursor.fetchone(), strict=True))
+    cursor.execute("SELECT CONCAT(@@hostname, ':', @@port), CURRENT_USER()")
+    name, account = cursor.fetchone()
+    cursor.execute("SHOW GLOBAL STATUS WHERE Variable_name IN %s", [STATUS])
+    status = {counter: int(value) for counter, value in cursor.fetchall()}
+    cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    ((_, cipher),) = cursor.fetchall()
+    cursor.execute(HIDDEN_CODE)
+    (hidden,) = cursor.fetchone()
+    cursor.execute(SEEN_CODE)
+    code = Code(bool(hidden), *cursor.fetchone())
+    return Server(name, account, variables, status, cipher, code)
