@@ -69,12 +69,12 @@ def connections_that_the_server_ends_first(case: Case) -> Iterator[Found]:
             continue
         limit = server.number("wait_timeout")
         recycle, max_idle = _lifetime(database, "recycle"), _lifetime(database, "max_idle")
-        if recycle <= limit and min(recycle, max_idle) <= limit:
-            continue
-        if math.inf > recycle > limit:
+        if limit < recycle < math.inf:
             key, value = "recycle", recycle
-        else:
+        elif min(recycle, max_idle) > limit:
             key, value = "max_idle", max_idle
+        else:
+            continue
         said = "unlimited" if value == math.inf else f"{value:g} s"
         yield Found(
             database.alias,
