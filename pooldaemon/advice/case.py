@@ -103,9 +103,13 @@ class Database:
         return dict(self.config.arguments).get(name, default) if self.config else default
 
     @property
+    def address(self) -> tuple[str, str]:
+        return self.settings["HOST"] or "localhost", str(self.settings["PORT"] or 3306)
+
+    @property
     def is_remote(self) -> bool:
-        host = str(self.settings["HOST"])
-        local = host in {"", "localhost", "::1"} or host.startswith(("127.", "/"))
+        host, _ = self.address
+        local = host in {"localhost", "::1"} or host.startswith(("127.", "/"))
         return not local and "unix_socket" not in self.options
 
     def shares_pool_with(self, other: Database) -> bool:

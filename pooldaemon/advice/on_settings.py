@@ -16,8 +16,6 @@ OURS = "pooldaemon.backends.mysql"
 LONGEST_CONNECT = 60
 """Seconds after which nobody waits for a connection any more."""
 
-SAME_ACCOUNT = ("HOST", "PORT", "USER")
-
 
 @RULES.rule("E003")
 def pool_settings_beside_an_engine_that_has_no_pool(case: Case) -> Iterator[Found]:
@@ -39,11 +37,11 @@ def an_engine_without_a_pool_beside_ours(case: Case) -> Iterator[Found]:
         if database.is_ours or database.vendor != "mysql":
             continue
         for other in ours:
-            if all(database.settings[key] == other.settings[key] for key in SAME_ACCOUNT):
+            if database.address == other.address:
                 yield Found(
                     database.alias,
                     f"{database.place}['ENGINE'] is {database.settings['ENGINE']!r}, without a "
-                    f"pool, on the server and account of {other.alias!r}: no cap counts its "
+                    f"pool, on the server of {other.alias!r}: no cap counts its "
                     "connections.",
                     f"Set ENGINE to {OURS!r} for both.",
                 )
@@ -68,13 +66,15 @@ def a_cap_that_the_limit_of_the_process_never_allows(case: Case) -> Iterator[Fou
 def a_connect_that_may_take_for_ever(case: Case) -> Iterator[Found]:
     for database in case.databases:
         timeout = database.options.get("connect_timeout", 1)
-        if database.is_ours and database.vendor == "mysql" and not 0 < timeout <= LONGEST_CONNECT:
-            how_long = f"for {timeout} s" if timeout else "for as long as the driver likes"
+        right = isinstance(timeout, (int, float)) and 0 < timeout <= LONGEST_CONNECT
+        if database.is_ours and database.vendor == "mysql" and not right:
             yield Found(
                 database.alias,
-                f"{database.place}['OPTIONS']['connect_timeout'] is {timeout}: a server that does "
-                f"not answer keeps a thread, and a place under the cap, {how_long}.",
-                "Delete it, for 10 seconds, or set it to 60 or less.",
+                f"{database.place}['OPTIONS']['connect_timeout'] is {timeout!r}: a server that "
+                "does not answer may keep a thread, and a place under the cap, for longer than "
+                "anybody waits.",
+                "Delete it, for 10 seconds, or set it to a number of seconds from 1 to "
+                f"{LONGEST_CONNECT}.",
             )
 
 

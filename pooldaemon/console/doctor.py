@@ -114,7 +114,7 @@ def _ask_daemons(directory: str | None, unseen: list[str]) -> list[dict[str, Any
         if "error" in told:
             unseen.append(f"daemon {daemon.name}: {told['error']}")
         else:
-            answers.append(told)
+            answers.append({**told, "name": daemon.name})  # by which other verbs know it
     return answers
 
 

@@ -1,6 +1,7 @@
 """The doctor looks at a daemon that works."""
 
 import json
+import signal
 from io import StringIO
 
 import pytest
@@ -24,6 +25,7 @@ def test_a_pool_that_is_too_small_for_a_daemons_threads_is_named(
         pools = [pool for worker in daemon.status()["workers"] for pool in worker["pools"]]
         return sum(pool["timeouts"] for pool in pools)
 
+    daemon.wait_for("started")
     wait_until(timeouts, TIMEOUT, "nobody gives up")
     out = StringIO()
     with pytest.raises(SystemExit) as raised:
@@ -32,8 +34,9 @@ def test_a_pool_that_is_too_small_for_a_daemons_threads_is_named(
         )
     assert raised.value.code == 1
     (found,) = (one for one in json.loads(out.getvalue()) if one["id"] == "pooldaemon.D006")
-    assert found["where"].startswith("shop, pool sqlite ") or found["where"].startswith("rundaemon")
+    assert found["where"].startswith("shop, pool sqlite ")
     assert "With 1 connections in a worker" in found["found"]
     assert found["advice"].startswith("Set --max-connections so that a worker has 2 connections")
     daemon.journal.open_gate()
-    daemon.terminate()
+    daemon.signal(signal.SIGTERM)
+    daemon.assert_clean_end()

@@ -77,6 +77,19 @@ def test_on_the_server_of_these_tests_nothing_is_wrong_with_the_settings(
     assert check_servers(databases=[alias]) == []
 
 
+def test_on_the_server_of_these_tests_mistakes_are_named(
+    add_database: AddDatabase, scratch: Scratch
+) -> None:
+    options = {"isolation_level": None, "charset": "utf8mb3", "pool": {"recycle": 50_000}}
+    alias, name = add_database(**scratch.account.settings(OPTIONS=options)), scratch.account.name
+    scratch.admin.query(f"REVOKE TRIGGER ON {name}.* FROM {name}@'%'")
+    try:
+        found = [str(message.id) for message in check_servers(databases=[alias])]
+    finally:
+        scratch.admin.query(f"GRANT TRIGGER ON {name}.* TO {name}@'%'")
+    assert found == [f"pooldaemon.W0{number}" for number in (10, 11, 12, 13)]
+
+
 OPTIONS = "OPTIONS"
 
 SETTINGS: list[tuple[str, dict[str, Any], Sequence[str]]] = [

@@ -60,8 +60,9 @@ MISTAKES: list[tuple[str, Database, str]] = [
         database(pool={"pool_size": 15, "max_overflow": 10}, OPTIONS=TLS),
         "never has the 25 connections",
     ),
-    ("W005", database(OPTIONS={**TLS, "connect_timeout": 0}), "as long as the driver likes"),
-    ("W005", database(OPTIONS={**TLS, "connect_timeout": 300}), "for 300 s"),
+    ("W005", database(OPTIONS={**TLS, "connect_timeout": 0}), "['connect_timeout'] is 0: a server"),
+    ("W005", database(OPTIONS={**TLS, "connect_timeout": 300}), "is 300: a server"),
+    ("W005", database(OPTIONS={**TLS, "connect_timeout": "10"}), "is '10': a server"),
     ("W006", database(AUTOCOMMIT=False, OPTIONS=TLS), "['AUTOCOMMIT'] is False"),
     (
         "W007",
