@@ -61,6 +61,10 @@ class Server:
     def number(self, variable: str) -> int:
         return int(self.variables[variable])
 
+    def count(self, counter: str) -> int:
+        """0 where the server has no such counter."""
+        return self.status.get(counter, 0)
+
 
 @dataclass(frozen=True)
 class Database:

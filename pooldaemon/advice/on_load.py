@@ -20,7 +20,7 @@ ENOUGH = 100
 """Borrows, or uses, that tell something."""
 
 LONG_WAIT = 0.1
-"""Seconds. A bound of the histograms, as the next three are."""
+"""Seconds. A bound of the histograms, as the next two are."""
 
 LONG_USE = 0.05
 
@@ -51,8 +51,8 @@ def plain_text_to_another_machine(case: Case) -> Iterator[Found]:
 @RULES.rule("D002")
 def a_server_that_was_nearly_full(case: Case) -> Iterator[Found]:
     for aliases, server in _servers(case):
-        limit, most = server.number("max_connections"), server.status["Max_used_connections"]
-        refused = server.status.get("Connection_errors_max_connections", 0)
+        limit, most = server.number("max_connections"), server.count("Max_used_connections")
+        refused = server.count("Connection_errors_max_connections")
         if most >= NEARLY_FULL * limit or refused:
             yield Found(
                 aliases,
@@ -66,7 +66,7 @@ def a_server_that_was_nearly_full(case: Case) -> Iterator[Found]:
 @RULES.rule("D003")
 def logins_that_failed(case: Case) -> Iterator[Found]:
     for aliases, server in _servers(case):
-        number, all_of_them = server.status["Aborted_connects"], server.status["Connections"]
+        number, all_of_them = server.count("Aborted_connects"), server.count("Connections")
         if _are_many(number, all_of_them):
             yield Found(
                 aliases,
@@ -81,7 +81,7 @@ def logins_that_failed(case: Case) -> Iterator[Found]:
 @RULES.rule("D004")
 def clients_that_went_without_a_word(case: Case) -> Iterator[Found]:
     for aliases, server in _servers(case):
-        number, all_of_them = server.status["Aborted_clients"], server.status["Connections"]
+        number, all_of_them = server.count("Aborted_clients"), server.count("Connections")
         if _are_many(number, all_of_them):
             yield Found(
                 aliases,

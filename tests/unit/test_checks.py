@@ -12,7 +12,12 @@ from django.db import connections
 from pytest_django import Settings
 
 from pooldaemon.backends.mysql.historic import historic_settings
-from pooldaemon.checks import check_pool_settings, check_pooldaemon_settings
+from pooldaemon.checks import (
+    check_deployment,
+    check_pool_settings,
+    check_pooldaemon_settings,
+    check_settings_together,
+)
 from pooldaemon.exceptions import ImproperlyConfigured
 from tests.unit.databases import AddDatabase
 
@@ -106,6 +111,8 @@ def test_checking_connects_to_nothing(add_database: AddDatabase, tmp_path: Path)
     path = tmp_path / "never-made"
     alias = add_database(ENGINE=SQLITE, NAME=str(path))
     check_pool_settings()
+    check_settings_together()
+    check_deployment()
     assert connections[alias].connection is None
     assert not path.exists()
 
@@ -114,6 +121,21 @@ def test_the_check_is_registered(add_database: AddDatabase) -> None:
     alias = add_database(ENGINE=SQLITE, NAME="unit", OPTIONS={"pool": {"pool_size": 0}})
     found = [m for m in run_checks(tags=[Tags.compatibility]) if m.id == "pooldaemon.E001"]
     assert [message.obj for message in found] == [alias]
+
+
+def test_tls_is_asked_for_at_deployment_only(add_database: AddDatabase) -> None:
+    alias = add_database(ENGINE=MYSQL, NAME="unit", HOST="db.internal")
+    for deploy, ids in [(False, []), (True, ["pooldaemon.W008"])]:
+        found = run_checks(tags=[Tags.security], include_deployment_checks=deploy)
+        assert [message.id for message in found if message.obj == alias] == ids
+
+
+def test_pool_settings_of_djangos_own_engine_are_error_e003(add_database: AddDatabase) -> None:
+    alias = add_database(
+        ENGINE="django.db.backends.mysql", NAME="unit", OPTIONS={"pool": {"pool_size": 3}}
+    )
+    found = [message for message in run_checks(tags=["pooldaemon"]) if message.obj == alias]
+    assert [message.id for message in found] == ["pooldaemon.E003"]
 
 
 def test_manage_py_check_tells_a_wrong_setting_without_a_traceback(tmp_path: Path) -> None:
