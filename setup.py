@@ -24,6 +24,7 @@ TOP = ["rich>=13.7"]
 EXAMPLE = ["dj-database-url>=2.2", *TOP, "urllib3>=2.2"]
 # Servers that fork. uWSGI is not among them: it has to be compiled.
 SERVERS = ["celery>=5.5", "gunicorn>=23"]
+SPHINX = ["furo>=2024.8", "sphinx>=8.1"]
 PYTEST = ["pytest>=8.2", "pytest-django>=4.11", "pytest-timeout>=2.3", "pytest-xdist>=3.6"]
 
 setup(
@@ -62,6 +63,7 @@ setup(
             *SERVERS,
             *OPENTELEMETRY,
             *PROMETHEUS,
+            *SPHINX,
             "hypothesis>=6.100",
             "pyyaml>=6",
             "eventlet>=0.36",
@@ -95,7 +97,7 @@ setup(
             "mypy>=2.4,<2.5",
             "ruff>=0.17.5,<0.18",
         ],
-        "docs": ["furo>=2024.8", "sphinx>=8.1", *OPENTELEMETRY, *PROMETHEUS],
+        "docs": [*SPHINX, *OPENTELEMETRY, *PROMETHEUS],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

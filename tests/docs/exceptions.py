@@ -1,0 +1,27 @@
+"""What of the documentation is not run, and why. There is no other way to be left out."""
+
+from tests.docs.blocks import ROOT, Block
+
+RUN_ELSEWHERE = "tests/plugin/test_examples.py runs it, in a project of its own"
+ANOTHER_SERVER = "it changes accounts of a server: one statement for each of its makes"
+
+# By page and first line of the block.
+NOT_RUN = {
+    ("docs/testing.rst", "# tests/test_send_reminders.py"): RUN_ELSEWHERE,
+    ("docs/testing.rst", "# tests/test_reports.py"): RUN_ELSEWHERE,
+    ("docs/pooling.rst", "GRANT TRIGGER ON shop.* TO 'shop'@'%';"): ANOTHER_SERVER,
+    ("docs/credentials.rst", "-- MySQL"): ANOTHER_SERVER,
+}
+
+# Functions that are defined, and not called.
+NOT_CALLED = {
+    "database_password": "it reads a secret of a container",
+}
+
+
+def key(block: Block) -> tuple[str, str]:
+    return str(block.page.relative_to(ROOT)), block.first_line
+
+
+def exception(block: Block) -> str | None:
+    return NOT_RUN.get(key(block))
