@@ -14,12 +14,16 @@ version = release
 extensions = ["sphinx.ext.autodoc"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
 # Types of others, whose documentation is not at hand, and type variables.
 nitpick_ignore_regex = [
-    ("py:class", r"((pathlib|signal|collections\.abc)\.)?(Path|Signals|Callable)"),
+    ("py:class", r"((pathlib|signal|collections\.abc)\.)?(Path|Signals|Callable|Mapping)"),
+    ("py:class", r"concurrent\.futures\..+"),
+    # What a function returns to be used by "with" alone.
+    ("py:class", r"pooldaemon\.(connections\.UnitOfWork|tenants\.UseDatabase)"),
     ("py:class", r"(opentelemetry|prometheus_client)\..+"),
     ("py:exc", r"django\..+"),
-    ("py:class", r"pooldaemon\..+\.T"),
+    ("py:class", r"pooldaemon\..+\.[FT]"),
 ]
 exclude_patterns = ["_build"]
 # A role of its own for every word in single backquotes: it is code.

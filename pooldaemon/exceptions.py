@@ -46,7 +46,11 @@ class PoolTimeout(PoolError):
 
 class PoolDeadlock(PoolTimeout):
     """Waiting could never end: those who hold the connections all wait for one, as this thread
-    would. Raised at once, instead of after the pool's ``timeout``."""
+    would. Raised at once, instead of after the pool's ``timeout``.
+
+    So it is with a thread that borrows a second connection from a pool of one, through another
+    alias with the same parameters.
+    """
 
 
 class TooManyWaiters(PoolError):
@@ -63,7 +67,8 @@ class EarlierStatementError(ProgrammingError):
 class PasswordProviderError(PoolError):
     """A ``password_provider`` raised, did not answer in time, or returned what is no password.
 
-    Its ``__cause__`` is what the provider raised, if anything.
+    The message names the provider and the pool. Its ``__cause__`` is what the provider raised, if
+    anything.
     """
 
 

@@ -61,20 +61,28 @@ class Holder:
 class PoolStats:
     """One pool at one moment. Counters count from its opening.
 
-    :ivar name: without secrets. :ivar aliases: of the databases that have used it.
+    :ivar name: without secrets.
+    :ivar aliases: of the databases that have used it.
     :ivar poolclass: the class of SQLAlchemy pool.
     :ivar cap: the most connections it may have; ``None`` if its class has no limit.
     :ivar total: sessions that the server may hold for it now, those being opened or closed
-        included; :ivar peak: the most there have been.
-    :ivar in_use: borrowed. :ivar idle: open and free. :ivar waiting: threads in the queue.
+        included.
+    :ivar peak: the most there have been.
+    :ivar in_use: borrowed.
+    :ivar idle: open and free.
+    :ivar waiting: threads in the queue.
     :ivar min_idle: so many stay open however long they are idle.
     :ivar paused: it lends nothing until it is resumed.
     :ivar holders: who has borrowed, longest first.
-    :ivar timeouts: borrowers that gave up; :ivar rejected: that met a full queue.
-    :ivar connects: sessions opened; :ivar connect_errors: attempts that failed.
+    :ivar timeouts: borrowers that gave up.
+    :ivar rejected: that met a full queue.
+    :ivar connects: sessions opened.
+    :ivar connect_errors: attempts that failed.
     :ivar discards: connections closed, by reason.
     :ivar resets: sessions that had to be reset.
-    :ivar wait: seconds borrowers waited; :ivar use: held; :ivar connect: needed to connect.
+    :ivar wait: seconds borrowers waited.
+    :ivar use: seconds they held one.
+    :ivar connect: seconds a connection took to open.
 
     Of SQLAlchemy's own classes only name, class, total, peak and connects are known.
     """

@@ -37,7 +37,8 @@ def use_database(alias: str, /, **changes: Any) -> UseDatabase:
 
     :param alias: a key of ``settings.DATABASES``.
     :param changes: ``NAME``, ``USER``, ``PASSWORD``, ``HOST``, ``PORT``, ``TIME_ZONE`` as in
-        ``DATABASES``; ``OPTIONS`` changes only the options that it names. The rest stays.
+        ``DATABASES``; ``OPTIONS`` changes only the options that it names, of which ``pool`` is one,
+        replaced whole. The rest stays.
     :raises django.utils.connection.ConnectionDoesNotExist: there is no such alias.
     :raises TypeError: a setting that can't be changed.
     :raises django.db.transaction.TransactionManagementError: at the start of the block: there is

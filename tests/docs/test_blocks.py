@@ -45,6 +45,7 @@ def test_every_block_works(database: dict[str, Any], tmp_path: Path) -> None:
         cwd=directory,
         env={
             **os.environ,
+            "CREDENTIALS_DIRECTORY": str(directory),
             "DJANGO_SETTINGS_MODULE": "settings",
             "PYTHONPATH": os.pathsep.join((str(directory), str(ROOT))),
             "SHOP_DATABASE": json.dumps(database),
