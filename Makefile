@@ -16,12 +16,15 @@ WITH_DATABASE := $(if $(DATABASE_URL),,$(BIN)/python scripts/throwaway_mariadb.p
 INTERPRETER := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3] + sys.base_prefix.replace("/", "-"))')
 ENVIRONMENT := $(VENV)/.python-$(INTERPRETER)
 
+test-again: mysql-server $(VENV)/.with-test  ## with another PYTHON or DATABASE_URL, once `make test` has passed
+	@$(WITH_DATABASE) $(BIN)/python scripts/run_tests.py --again
+
 flakes: RUNS ?= 50
 flakes: ARGS ?= tests/lifecycle --numprocesses=4
 
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-database flakes lint format docs bench conformance wheel clean mysql-client mysql-server
+.PHONY: help demo test test-database test-again flakes lint format docs bench conformance wheel clean mysql-client mysql-server
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile

@@ -6,6 +6,8 @@ SQLite, the embedded default. Without: all tests on SQLite.
 
     run_tests.py              as above
     run_tests.py --database   only the tests that use a database, on DATABASE_URL
+    run_tests.py --again      with another interpreter or server, when all have passed once: without
+                              those that neither is likely to change, and without SQLite
 
 Most tests wait for processes more than they compute, so several run at a time. Those that ask the
 server what it counted, or measure who waited for whom, run one after the other. What fails is run
@@ -27,7 +29,13 @@ from urllib.parse import urlsplit
 
 ONE_BY_ONE = ("tests/mysql", "tests/isolation", "tests/servers", "tests/stress")
 SEVERAL_AT_A_TIME = ("--numprocesses=4", *(f"--ignore={path}" for path in ONE_BY_ONE))
-NO_DATABASE = tuple(f"--ignore=tests/{name}" for name in ("unit", "support", "plugin", "packaging"))
+LEFT_OUT = {
+    "--database": ("unit", "support", "plugin", "packaging", "docs"),
+    "--again": (
+        *("packaging", "docs", "dashboard/test_browser.py", "lifecycle/test_top.py"),
+        *("stress/test_chaos.py", "stress/test_restarts.py", "stress/test_soak.py"),
+    ),
+}
 TESTS_FAILED = 1  # pytest's exit status when it ran and some failed
 INTERRUPTED = 2  # pytest's exit status after Ctrl-C, and when a test file can't be read
 
@@ -47,18 +55,18 @@ class Outcome:
     skipped: int = 0
 
 
-def plan(database_url: str, *, database_only: bool) -> list[Run]:
+def plan(database_url: str, selection: str | None) -> list[Run]:
     parts = urlsplit(database_url)
-    left_out = NO_DATABASE if database_only else ()
+    left_out = [f"--ignore=tests/{name}" for name in LEFT_OUT.get(selection or "", ())]
     if parts.scheme not in {"mysql", "mariadb"}:
         return [Run("SQLite", database_url, (*SEVERAL_AT_A_TIME, *left_out))]
     # Without user and password: this is printed.
     server = f"{parts.scheme}://{parts.hostname}:{parts.port or 3306}{parts.path}"
     runs = [
         Run(f"{server}, several tests at a time", database_url, (*SEVERAL_AT_A_TIME, *left_out)),
-        Run(f"{server}, one by one", database_url, ONE_BY_ONE),
+        Run(f"{server}, one by one", database_url, (*ONE_BY_ONE, *left_out)),
     ]
-    if not database_only:
+    if selection is None:
         on_sqlite = ("--numprocesses=4", "-m", "not mysql", "tests/example")
         runs.append(Run("SQLite, several tests at a time", "", on_sqlite))
     return runs
@@ -103,7 +111,8 @@ def count(status: int, results: Path) -> Outcome:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if list(arguments) not in ([], ["--database"]):
+    selection = arguments[0] if arguments else None
+    if len(arguments) > 1 or selection not in (None, *LEFT_OUT):
         print(__doc__, file=sys.stderr)
         return 2
     # The terminal's Ctrl-C reaches pytest too, and pytest says when it has cleaned up. A function,
@@ -111,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, lambda _signum, _frame: None)
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="test-results-") as directory:
-        runs = plan(os.environ.get("DATABASE_URL", ""), database_only=bool(arguments))
+        runs = plan(os.environ.get("DATABASE_URL", ""), selection)
         for number, run in enumerate(runs):
             outcomes.append(perform(run, Path(directory) / f"{number}.xml"))
             if outcomes[-1].status == INTERRUPTED:
