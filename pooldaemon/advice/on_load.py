@@ -125,7 +125,9 @@ def a_pool_that_is_too_small(case: Case) -> Iterator[Found]:
                 f"threads than {use.threads}."
             )
             if larger <= use.cap:  # threads alone do not fill it
-                advice = "Look for units that borrow a second connection, or wait for its server."
+                advice = (
+                    "Look for units that borrow a second connection, or a server that has no room."
+                )
             yield Found(use.where, _waits(use), advice)
 
 
@@ -136,7 +138,7 @@ def connections_held_through_slow_work(case: Case) -> Iterator[Found]:
             yield Found(
                 use.where,
                 f"{_waits(use)} Half of the uses were longer than {_below(use.use, 0.5):g} s, and "
-                f"{use.threads} threads share a connection each to {use.cap}.",
+                f"{use.threads} threads share {use.cap} connections.",
                 f"Set DATABASES[{use.alias!r}]['OPTIONS']['pool']['mode'] to 'transaction', or "
                 "call connection.close() before slow work.",
             )
