@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
-_INIT = Path(__file__).parent.parent / "pooldaemon" / "__init__.py"
+from sphinx.application import Sphinx
+
+_ROOT = Path(__file__).parent.parent
+_INIT = _ROOT / "pooldaemon" / "__init__.py"
 
 project = "pooldaemon"
 author = "pooldaemon contributors"
@@ -31,3 +34,21 @@ default_role = "code"
 
 html_theme = "furo"
 html_title = f"pooldaemon {release}"
+
+
+def show_results(_app: Sphinx, page: str, source: list[str]) -> None:
+    """Add all results that the repository holds to the page of the benchmarks."""
+    if page != "benchmarks":
+        return
+    for server in ("MariaDB", "MySQL"):
+        line = "-" * len(server)
+        source[0] += f"\n{line}\n{server}\n{line}\n"
+        for result in sorted((_ROOT / "benchmarks" / "results").glob(f"*-{server.lower()}.rst")):
+            path = f"../benchmarks/results/{result.stem}"
+            source[0] += f"\n.. include:: {path}.rst\n"
+            if result.with_suffix(".svg").exists():
+                source[0] += f"\n.. image:: {path}.svg\n   :alt: The same as a plot.\n"
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", show_results)
