@@ -52,6 +52,12 @@ def blocks(page: Path) -> Iterator[Block]:
             yield Block(page, begin + 1, found[2], text)
 
 
+def example(page: str, file: str) -> str:
+    """What a page shows of a file: ``example("howto/gunicorn.rst", "gunicorn.conf.py")``."""
+    (found,) = (block.text for block in blocks(DOCS / page) if block.file == file)
+    return found
+
+
 def every_block() -> Iterator[Block]:
     for page in PAGES:
         yield from blocks(page)

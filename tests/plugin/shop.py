@@ -7,8 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-CODE_BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:   .*\n|\n)+)", re.MULTILINE)
+from tests.docs.blocks import ROOT, example
 
 FILES = {
     "settings.py": """
@@ -68,14 +67,6 @@ FILES = {
             return Reminder.objects.count()
     """,
 }
-
-
-def example(page: str, path: str) -> str:
-    """The code in a page of the documentation that begins with its path."""
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    blocks = [textwrap.dedent(block) for block in CODE_BLOCK.findall(text)]
-    (found,) = (block for block in blocks if block.startswith(f"# {path}\n"))
-    return found
 
 
 class Shop:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.shop import Shop, example
+from tests.docs.blocks import example
+from tests.plugin.shop import Shop
 
 pytestmark = pytest.mark.lifecycle
 

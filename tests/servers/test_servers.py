@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts.throwaway_mariadb import free_port
+from tests.docs.blocks import example
 from tests.servers.conftest import SECONDS, Ground
 from tests.servers.server import BIN, Clients, running, stop, wait_for_answer
 from tests.support.poll import wait_until
@@ -46,9 +47,18 @@ def serve_for_a_while(
 
 
 @needs("gunicorn")
-def test_gunicorn_with_preload_and_threads(ground: Ground, tmp_path: Path) -> None:
+@pytest.mark.parametrize("documented", [False, True], ids=["preload", "documented"])
+def test_gunicorn_with_preload_and_threads(
+    ground: Ground, tmp_path: Path, documented: bool
+) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", APPLICATION, "--preload"]
+    command = [sys.executable, "-m", "gunicorn", APPLICATION]
+    if documented:
+        config = tmp_path / "gunicorn.conf.py"
+        config.write_text(example("howto/gunicorn.rst", config.name), encoding="utf-8")
+        command += ["--config", str(config)]
+    else:
+        command += ["--preload"]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "4"]
     command += ["--max-requests", "100"]
     serve_for_a_while(command, f"http://127.0.0.1:{port}/", ground, tmp_path)
