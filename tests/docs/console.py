@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from django.core.management import get_commands, load_command_class
 
@@ -52,7 +53,9 @@ def check(program: str, arguments: list[str]) -> None:
 def manage(arguments: list[str]) -> None:
     script, name, *rest = arguments
     assert script == "manage.py", script
-    command = load_command_class(get_commands()[name], name)
+    command: Any = load_command_class(get_commands()[name], name)
+    if name == "pooldaemon":  # each of its verbs has a parser of its own
+        command._verb, *rest = rest
     command.create_parser("manage.py", name).parse_args(rest)
 
 
@@ -94,13 +97,19 @@ def celery(arguments: list[str]) -> None:
         worker.make_context("worker", rest)
 
 
+def kubectl(arguments: list[str]) -> None:
+    inside = arguments[arguments.index("--") + 1 :]
+    check(inside[0], inside[1:])
+
+
 CHECKS: dict[str, Callable[[list[str]], None]] = {
     "celery": celery,
     "gunicorn": gunicorn,
+    "kubectl": kubectl,
     "make": make,
     "pip": pip,
     "python": manage,
     "uvicorn": uvicorn,
 }
 # Other people's programs, which a test can't ask about their options.
-FOREIGN = {"apt-get", "curl", "export", "journalctl", "kubectl", "systemctl", "uwsgi"}
+FOREIGN = {"apt-get", "curl", "export", "journalctl", "systemctl", "uwsgi"}

@@ -40,6 +40,7 @@ def arguments() -> dict[str, Any]:
         "receive": receive,
         "request": RequestFactory().get("/"),
         "scope": {"type": "http", "method": "GET", "path": "/", "headers": []},
+        "seconds": 0.01,
         "send": send,
         "sender": None,
         "server": SimpleNamespace(),

@@ -27,6 +27,7 @@ from django.core.handlers.base import BaseHandler
 from django.core.management import call_command
 
 from pooldaemon import BaseDaemonCommand, close_pool
+from pooldaemon.exceptions import PoolError
 from tests.docs.blocks import Block, every_block
 from tests.docs.console import check_commands
 from tests.docs.exceptions import NOT_CALLED, exception
@@ -151,6 +152,10 @@ def use(defined: Any) -> None:
         command = defined()
         command.worker_init(given["worker"])
         assert command.perform(given["ctx"]), "perform() found nothing to do"
+    elif hasattr(defined, "process_exception"):
+        middleware = defined(lambda _request: None)
+        assert middleware.process_exception(given["request"], PoolError()).status_code == 503
+        assert middleware.process_exception(given["request"], ValueError()) is None
 
 
 def call(function: Callable[..., Any], given: dict[str, Any]) -> None:
