@@ -54,7 +54,7 @@ format: $(VENV)/.with-lint  ## put the source in order
 	@$(BIN)/ruff format .
 
 docs: $(VENV)/.with-docs  ## the documentation, in docs/_build/html
-	@$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@$(BIN)/sphinx-build -W --keep-going -n -q -b html docs docs/_build/html
 	@echo "docs: docs/_build/html/index.html"
 
 bench: mysql-server $(VENV)/.with-bench  ## compare with the alternatives; ARGS="fairness --quick"
