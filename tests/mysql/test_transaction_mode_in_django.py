@@ -136,7 +136,10 @@ def test_many_rows_in_several_statements_are_one_transaction(alias: str) -> None
 def test_a_savepoint_is_rolled_back_alone(alias: str) -> None:
     with transaction.atomic(using=alias):
         shelves(alias).create(name="kept")
-        point = transaction.savepoint(using=alias)
+        create = getattr(
+            transaction, "savepoint_create", transaction.savepoint
+        )  # Django 6.1's name
+        point = create(using=alias)
         shelves(alias).create(name="by hand")
         transaction.savepoint_rollback(point, using=alias)
         with pytest.raises(IntegrityError), transaction.atomic(using=alias):
