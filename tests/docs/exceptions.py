@@ -1,5 +1,7 @@
 """What of the documentation is not run, and why. There is no other way to be left out."""
 
+from ctypes.util import find_library
+
 from tests.docs.blocks import ROOT, Block
 
 RUN_ELSEWHERE = "tests/plugin/test_examples.py runs it, in a project of its own"
@@ -12,6 +14,13 @@ NOT_RUN = {
     ("docs/pooling.rst", "GRANT TRIGGER ON shop.* TO 'shop'@'%';"): ANOTHER_SERVER,
     ("docs/credentials.rst", "-- MySQL"): ANOTHER_SERVER,
 }
+
+if find_library("gdal") is None:
+    gis_backend = (
+        "docs/pooling.rst",
+        '# shop/gis_backend/base.py, for ENGINE = "shop.gis_backend"',
+    )
+    NOT_RUN[gis_backend] = "GeoDjango needs the library GDAL, which this machine does not have"
 
 # Functions that are defined, and not called.
 NOT_CALLED = {

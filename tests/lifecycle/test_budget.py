@@ -86,11 +86,11 @@ def test_the_limit_of_a_process_counts_where_it_is_lower(
     start_work: StartDaemon, mysql: MySQLDatabase
 ) -> None:
     mysql.query(f"ALTER USER {mysql.name}@'%' WITH MAX_USER_CONNECTIONS 8")
-    options = ("--processes", "2", "--strict", "--max-connections", "9")
-    settings = {"MAX_PROCESS_CONNECTIONS": 4}
+    options = ("--processes", "2", "--strict", "--max-connections", "12")
+    settings = {"MAX_PROCESS_CONNECTIONS": 10}
     assert refusal(start_work(mysql, "idle", *options, POOLDAEMON=settings)) == (
-        "default: 2 processes of 4 connections (MAX_PROCESS_CONNECTIONS), and 1 for helpers, "
-        "are 9, but the server allows 8 (max_user_connections)"
+        "default: 2 processes of 10 connections (MAX_PROCESS_CONNECTIONS), and 1 for helpers, "
+        "are 21, but the server allows 8 (max_user_connections)"
     )
 
 
