@@ -22,7 +22,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "pooldaemon",
-    "pooldaemon.dashboard",
     "pooldaemon_example.webhooks",
 ]
 MIDDLEWARE = [
