@@ -19,7 +19,7 @@ CONNECTIONS = (1, 10, 100)
 THREADS = (1, 10, 100, 1000)
 TURNS_PER_SECOND = 500
 """Of all threads together: little enough that nobody queues."""
-BORROWS_PER_TURN = 20
+BORROWS_PER_TURN = 50
 
 COST = "µs per borrow and give-back"
 BY_CONNECTIONS = "One thread, so many idle connections"
