@@ -111,6 +111,8 @@ def manage(tmp_path: Path) -> Iterator[Start]:
     def start(*arguments: str, **webhook: object) -> Command:
         environment = {
             **os.environ,
+            # As a user starts it, and not with the tests' own.
+            "DJANGO_SETTINGS_MODULE": "pooldaemon_example.settings",
             "DATABASE_URL": database_url(),
             "WEBHOOK_SIGNING_SECRET": SECRET,
             **{f"WEBHOOK_{name.upper()}": str(value) for name, value in webhook.items()},
