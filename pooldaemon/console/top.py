@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -70,10 +71,16 @@ def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
         if all(view.health is Health.ENDED for view in views):
             sys.exit(NOT_RUNNING)
         return
-    console = Console(no_color=options["no_color"] or None)
+    console = _screen(options["no_color"])
     if not sys.stdin.isatty() or not console.is_terminal or console.is_dumb_terminal:
         raise CommandError("top needs a terminal; without one, give --once or --json.")
     live.run(watch, Controls(name), console, Page(console, where, _glyphs()), options["interval"])
+
+
+def _screen(no_color: bool) -> Console:
+    """The terminal, as large as it is now: a shell's COLUMNS and LINES may be of another day."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    return Console(no_color=no_color or None, _environ=environment)
 
 
 def look(watch: Watch) -> list[DaemonView]:

@@ -159,7 +159,7 @@ def test_a_daemon_that_dies_while_shown_is_marked_and_the_others_go_on(
 
 def test_the_screen_follows_the_terminals_size(top: StartTop, start: START) -> None:
     daemon = start("orders", "wait")
-    screen = top(size=(100, 30))
+    screen = top(size=(100, 30), COLUMNS="80", LINES="24")  # which a shell may have exported
     screen.wait_for("UNITS/S", "MEMORY", "worker-1/thread-1", "? help  q quit")
     screen.resize(40, 10)
     seen = screen.wait_for("more lines: page down", "▸  orders  running")
