@@ -1,4 +1,4 @@
-"""``python -m pooldaemon.testing.bootstrap NAME …``: a command on the databases of a test.
+"""``python -m pooldaemon.testing NAME …``: a command on the databases of a test.
 
 It runs in a process of its own, whose settings would name those of development or production.
 """
@@ -20,7 +20,3 @@ def main() -> None:
     for alias, name in json.loads(os.environ[DATABASES]).items():
         settings.DATABASES[alias]["NAME"] = name
     execute_from_command_line(["manage.py", *sys.argv[1:]])
-
-
-if __name__ == "__main__":
-    main()

@@ -69,7 +69,7 @@ class DaemonProcess:
 
     def __enter__(self) -> Self:
         self.prepare()
-        module = "pooldaemon.testing.bootstrap" if self._databases else "django"
+        module = "pooldaemon.testing" if self._databases else "django"
         directory = self.directory
         with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
             self.process = subprocess.Popen(  # noqa: S603 - the test's own command line

@@ -89,13 +89,9 @@ class Shop:
         """Run its tests, which must come out like this."""
         finished = subprocess.run(
             [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-p",
-                "pooldaemon.pytest_plugin",
-                "-p",
-                "no:cacheprovider",
+                *(sys.executable, "-m", "pytest", "-p", "pooldaemon.pytest_plugin"),
+                # A summary repeats reports, on a CI server at full length.
+                *("-p", "no:cacheprovider", "-rN"),
             ],
             cwd=self.directory,
             env={

@@ -75,6 +75,7 @@ def test_a_test_that_does_not_see_its_daemon_through_fails_with_the_daemons_log(
         "pid: it has ended with 1, not 3": 1,
     }.items():
         assert sum(text in line for line in shown) == times, f"{text!r}\n{told}"
+    assert "RuntimeWarning" not in told
     assert not [p for p in processes.every() if _works_in(p, shop.directory)]
 
 

@@ -1,0 +1,3 @@
+from pooldaemon.testing.bootstrap import main
+
+main()
