@@ -160,6 +160,7 @@ class ThrowawayMariaDB:
             find_program("mariadb-install-db"),
             "--no-defaults",
             f"--datadir={self._home / 'data'}",
+            f"--tmpdir={self._home / 'tmp'}",  # see _spawn()
             "--auth-root-authentication-method=socket",
             "--skip-test-db",
             *SIZE_OPTIONS,
