@@ -7,7 +7,7 @@ import re
 import select
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from types import BuiltinMethodType, MethodType
@@ -171,7 +171,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             self._note_dirty(statement)
         self.last_statement = query if len(query) <= MAX_REMEMBERED else query[:MAX_REMEMBERED]
         try:
-            super().query(query)
+            Connection.query(self, query)
         except MySQLdb.Error as error:
             self.note_error(error)
             raise
@@ -308,7 +308,16 @@ class _Watched:
 
     The driver's methods get the physical connection from ``_get_db()``; everybody else finds the
     borrower's handle in ``connection``.
+
+    ``_drivers_NAME`` is the method of the class that is watched. A ``super()`` looks through the
+    dictionaries of five classes, which is felt in every statement.
     """
+
+    _drivers_discard: Callable[[], None]
+    _drivers_execute: Callable[[Any, Any], Any]
+    _drivers_executemany: Callable[[Any, Any], Any]
+    _drivers_nextset: Callable[[], Any]
+    _drivers_query: Callable[[Any], Any]
 
     connection: MySQLHandle | None
     _verdict = DIRTY
@@ -328,7 +337,7 @@ class _Watched:
         # The driver's method uses this attribute, several times: not through the handle.
         self.connection = physical
         try:
-            super()._discard()  # type: ignore[misc]
+            self._drivers_discard()
         except MySQLdb.Error as error:  # of a further result
             if physical is not None:
                 physical.note_error(error)
@@ -338,7 +347,7 @@ class _Watched:
 
     def nextset(self) -> Any:
         try:
-            return super().nextset()  # type: ignore[misc]
+            return self._drivers_nextset()
         except MySQLdb.Error as error:
             self._get_db().note_error(error)
             raise
@@ -348,13 +357,13 @@ class _Watched:
             self._verdict = self._template_verdict
         else:
             self._verdict = judge(bytes(query) if type(query) is bytearray else query)
-        return super().execute(query, args)  # type: ignore[misc]
+        return self._drivers_execute(query, args)
 
     def executemany(self, query: Any, args: Any) -> Any:
         rows = list(args)  # the caller's generator may run statements of its own
         self._template_verdict = judge(bytes(query) if isinstance(query, bytearray) else query)
         try:
-            return super().executemany(query, rows)  # type: ignore[misc]
+            return self._drivers_executemany(query, rows)
         finally:
             self._template_verdict = None
 
@@ -363,7 +372,7 @@ class _Watched:
         connection = self._get_db()
         connection.expected = True
         connection.vouched, self._verdict = self._verdict, DIRTY
-        return super()._query(q)  # type: ignore[misc]
+        return self._drivers_query(q)
 
 
 class _Unbuffered(_Watched):
@@ -391,4 +400,7 @@ class _Unbuffered(_Watched):
 def watched(cursorclass: Any) -> Any:
     """*cursorclass*, watched."""
     unbuffered = issubclass(cursorclass, CursorUseResultMixIn)
-    return type(cursorclass.__name__, (_Unbuffered if unbuffered else _Watched, cursorclass), {})
+    methods = ("_discard", "_query", "close", "execute", "executemany", "nextset")
+    drivers = {f"_drivers_{name.lstrip('_')}": getattr(cursorclass, name) for name in methods}
+    mixin = _Unbuffered if unbuffered else _Watched
+    return type(cursorclass.__name__, (mixin, cursorclass), drivers)

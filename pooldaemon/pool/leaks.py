@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from pooldaemon.pool.place import describe
 from pooldaemon.pool.statements import shape
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class LeakWatch:
                 "pool %s: the connection that %s borrowed at %s has come back after %.1f s",
                 self._pool.name,
                 slot.holder and slot.holder.name,
-                describe(slot.place),
+                slot.where(),
                 now - slot.held_since,
             )
 
@@ -96,6 +95,6 @@ class LeakWatch:
             holder.name,
             held,
             self._threshold,
-            describe(slot.place),
+            slot.where(),
             shape(getattr(slot.dbapi_connection, "last_statement", b"")) or "none",
         )

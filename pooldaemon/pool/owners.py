@@ -24,14 +24,16 @@ class Owner:
     """A thread, as those who borrow are known to a pool.
 
     :param name: the thread's when it first borrowed, for after its end.
+    :ivar ident: the thread's, while it runs.
     :ivar slots: what it holds, of every pool. Removing a slot here is how it is claimed for
         its return: ``remove()`` is atomic, and succeeds for one only.
     """
 
-    __slots__ = ("name", "slots")
+    __slots__ = ("ident", "name", "slots")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.ident = threading.get_ident()
         self.slots: list[Slot] = []
 
 

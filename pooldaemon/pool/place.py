@@ -8,6 +8,9 @@ from types import CodeType, FrameType
 # Frames of these packages lie between the pool and the line that the reader wrote.
 INTERNAL = frozenset({"asgiref", "contextlib", "django", "functools", "pooldaemon", "threading"})
 
+STATEMENT = "execute_sql"
+"""The function of Django's ORM that opens a cursor, runs a statement and closes it."""
+
 Place = tuple[CodeType, int]
 """A code object and the index of an instruction: no reference to the frame and its variables."""
 
@@ -20,7 +23,33 @@ def caller(skip: int) -> Place:
     :param skip: so many frames above this one are known not to be it. To look at a frame costs
         the interpreter an object.
     """
-    frame = sys._getframe(skip + 1)
+    return _outside(sys._getframe(skip + 1))
+
+
+def caller_unless_statement(skip: int, depth: int) -> Place | None:
+    """The same, but ``None`` for a statement of the ORM's: :func:`of_statement` finds its place.
+
+    A dozen frames lie between the ORM's user and the pool, and few of these places are ever read.
+
+    :param depth: so many frames above this one the ORM asks for a cursor.
+    """
+    try:
+        if sys._getframe(depth + 1).f_code.co_name == STATEMENT:
+            return None
+    except ValueError:  # there are not so many
+        pass
+    return caller(skip + 1)
+
+
+def of_statement(thread: int) -> Place | None:
+    """Where a *thread*, by its identifier, had the ORM run the statement that it is in now."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None and frame.f_code.co_name != STATEMENT:
+        frame = frame.f_back
+    return frame and _outside(frame)
+
+
+def _outside(frame: FrameType) -> Place:
     while frame.f_back is not None:
         internal = _internal_files.get(frame.f_code.co_filename)
         if internal is None:

@@ -13,7 +13,7 @@ from sqlalchemy.pool.base import _ConnectionRecord
 
 from pooldaemon.pool.counters import SlotStats
 from pooldaemon.pool.owners import SHARED, Owner
-from pooldaemon.pool.place import Place
+from pooldaemon.pool.place import Place, describe, of_statement
 
 if TYPE_CHECKING:
     from pooldaemon.pool.handle import BorrowedConnection
@@ -62,11 +62,18 @@ class Slot(_ConnectionRecord):
         """The thread that has borrowed it, and whose ``slots`` it is among until its return."""
         self.held_since = 0.0
         self.place: Place | None = None
-        """Where it was borrowed."""
+        """Where it was borrowed; ``None`` while the ORM runs one statement. See :meth:`where`."""
         self.parked: BorrowedConnection | None = None
         """Its holder's handle, while the holder does not need it."""
         self.told_of_leak = False
         self.stats = SlotStats()
+
+    def where(self) -> str:
+        """The place where it was borrowed, for people."""
+        place, holder = self.place, self.holder
+        if place is None and holder is not None:
+            place = of_statement(holder.ident)
+        return describe(place)
 
     def connect(self) -> None:
         """Open a connection; raises what the driver raises."""

@@ -16,7 +16,6 @@ from pooldaemon.pool.counters import SlotStats
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.owners import Owner
 from pooldaemon.pool.parking import Parking
-from pooldaemon.pool.place import describe
 from pooldaemon.pool.share import Waiter
 from pooldaemon.pool.slot import Slot
 
@@ -185,7 +184,7 @@ class SlotPool(Pool):
             "auto_close_db gives back in time.",
             self.name,
             orphan.holder and orphan.holder.name,
-            describe(orphan.place),
+            orphan.where(),
             held,
         )
         orphan.drop("owner ended")

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 from pooldaemon.pool.counters import SlotStats, sum_times
-from pooldaemon.pool.place import describe
 from pooldaemon.pool.slot import Slot
 from pooldaemon.stats import Holder, PoolStats
 
@@ -49,7 +48,7 @@ def _holders(slots: Sequence[Slot]) -> tuple[Holder, ...]:
         Holder(
             holder.name,
             now - slot.held_since,
-            describe(slot.place),
+            slot.where(),
             getattr(slot.dbapi_connection, "session", None),
         )
         for slot in slots

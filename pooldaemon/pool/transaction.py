@@ -102,7 +102,7 @@ class Turns:
         abandon(self.borrowed)
         return True
 
-    def cursor(self, cursorclass: Any) -> Any:
+    def cursor(self, cursorclass: Any = None) -> Any:
         borrowed = self.take()
         try:
             # Of one that is dead, a cursor whose statements raise, as the driver's own do.
@@ -135,14 +135,13 @@ _GIVEN_BACK = MySQLHandle(None, _ENDED)
 class TransactionHandle:
     """What stands for the driver's connection in transaction mode; see :class:`Turns`."""
 
-    __slots__ = ("_turns",)
+    __slots__ = ("_turns", "cursor")
     _turns: Turns
+    cursor: Callable[..., Any]
 
     def __init__(self, turns: Turns) -> None:
         _set(self, "_turns", turns)
-
-    def cursor(self, cursorclass: Any = None) -> Any:
-        return self._turns.cursor(cursorclass)
+        _set(self, "cursor", turns.cursor)
 
     def __getattr__(self, name: str) -> Any:
         of_class = getattr(PooledConnection, name, None)
@@ -162,26 +161,29 @@ class _Counted:
 
     _turns: Turns | None = None
     connection: Any
-    _result: Any
+    _result: Any = None
+    _drivers_close: Callable[[], None]
 
     def close(self) -> None:
         turns, self._turns = self._turns, None
         if turns is not None and turns.thread == get_ident():
             try:
-                super().close()  # type: ignore[misc]
+                self._drivers_close()
             finally:
                 turns.let_go()
             return
         forks.check()  # as in _Unbuffered: a child may be ending what its parent's threads began
         if turns is None:
-            super().close()  # type: ignore[misc]
+            self._drivers_close()
         else:  # by the garbage collector: the session, which may be in use, is left alone
             self.connection = None
 
     def __del__(self) -> None:
+        turns, self._turns = self._turns, None
+        if turns is None and self._result is None:  # closed, as it should be
+            return
         if not forks.ours[0]:
             forks.check()
-        turns, self._turns = self._turns, None
         if turns is not None and turns.thread == get_ident():
             self._result = None  # which reads the rows that nobody will ask for any more
             turns.let_go()

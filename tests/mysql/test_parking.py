@@ -1,6 +1,7 @@
 """Transaction mode between two statements of a unit: nobody notices that its connection waits."""
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from django.db import connections
 from pytest_django import Settings
 
 from pooldaemon import auto_close_db
+from pooldaemon.pool.parking import ALIVE_BYPASS
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, run, session_id, stats
 from tests.support.poll import wait_until
@@ -99,8 +101,10 @@ def test_a_thread_that_ends_meanwhile_has_given_back(
 
 def test_one_that_the_server_ended_is_replaced_unseen(alias: str, scratch: Scratch) -> None:
     number = session_id(alias)
+    parked = time.monotonic()
     scratch.admin.query(f"KILL {number}")
     wait_until(lambda: scratch.sessions() == [], DEADLINE, "it was not killed")
+    wait_until(lambda: time.monotonic() > parked + ALIVE_BYPASS, DEADLINE, "time to pass")
     assert session_id(alias) != number
     assert stats(alias).discards == {"dead": 1}
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.handlers.base import BaseHandler
 from django.db import IntegrityError, connections, models, transaction
+from django.db.models.expressions import RawSQL
 from django.db.transaction import TransactionManagementError
 from django.http import HttpRequest, HttpResponse
 from django.test import TestCase, TransactionTestCase
@@ -15,8 +16,9 @@ from django.test.utils import CaptureQueriesContext
 from pooldaemon import auto_close_db
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
-from tests.unit.fakes import Task
+from tests.unit.fakes import DEADLINE, Task
 
 
 class Shelf(models.Model):
@@ -246,3 +248,21 @@ def assert_succeeds(case: type[TransactionTestCase], tests: int) -> None:
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
     assert (result.testsRun, result.errors, result.failures) == (tests, [], [])
+
+
+def test_whose_line_a_statement_of_the_orms_is_at_is_told_while_it_runs(alias: str) -> None:
+    shelves(alias).create(name="only")
+    give_back(alias)
+
+    def sleep_on_the_server() -> None:
+        assert shelves(alias).count() == 1  # the next statement goes on with its connection
+        assert list(shelves(alias).annotate(slept=RawSQL("SLEEP(%s)", [0.5])))
+
+    def place() -> str:
+        return next((one.place for one in stats(alias).holders if one.seconds > 0.1), "")
+
+    sleeper = Task(auto_close_db(sleep_on_the_server))
+    found = wait_until(place, DEADLINE, "nobody holds a connection")
+    assert found.endswith(" in sleep_on_the_server")
+    assert f"{__file__}:" in found
+    sleeper.result()
