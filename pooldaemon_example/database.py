@@ -27,6 +27,10 @@ def database_from_url(url: str) -> dict[str, Any]:
             f"DATABASE_URL: {url.partition(':')[0]!r} is not supported;"
             " use mysql://user:password@host/name, mariadb://… or sqlite:///file"
         ) from None
+    if database["ENGINE"].endswith("mysql"):
+        # Between two statements a connection serves other threads: a delivery holds none while its
+        # receiver takes its time.
+        database.setdefault("OPTIONS", {})["pool"] = {"mode": "transaction"}
     if database["ENGINE"].endswith("sqlite3") and database["NAME"] != ":memory:":
         # A detached daemon changes its working directory: the file must not move with it.
         database["NAME"] = str(Path(database["NAME"]).absolute())

@@ -6,4 +6,7 @@ from pooldaemon_example.settings import *
 # Not in the example: publishing takes a session now and then, and the demo promises their number.
 INSTALLED_APPS = [*settings.INSTALLED_APPS, "pooldaemon.dashboard"]
 
+# Session mode, the default: tests of transaction mode say so.
+settings.DATABASES["default"].get("OPTIONS", {}).pop("pool", None)
+
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

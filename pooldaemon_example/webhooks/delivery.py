@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from django.db import connection
 from django.utils import timezone
 
 from pooldaemon_example.webhooks import claims, sending
@@ -23,10 +22,6 @@ def deliver_next(ctx: object) -> bool | timedelta:
     claim = claims.claim(config)
     if claim is None:
         return True
-    # Back to the pool for as long as the receiver takes: held through the request, a connection
-    # would serve one slow receiver instead of every other thread, and the cap on connections
-    # would be a cap on requests.
-    connection.close()
     answer = sending.post(claim, config)
     claims.record(claim, answer, judge(answer, claim.attempt, config))
     return True

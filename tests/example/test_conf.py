@@ -51,7 +51,7 @@ def test_a_mysql_url_gets_the_pooled_backend(scheme: str) -> None:
     assert database["ENGINE"] == "pooldaemon.backends.mysql"
     assert (database["NAME"], database["USER"], database["PASSWORD"]) == ("shop", "shop", "p@ss")
     assert (database["HOST"], database["PORT"]) == ("db.internal", 3307)
-    assert database["OPTIONS"] == {"charset": "utf8mb4"}
+    assert database["OPTIONS"] == {"charset": "utf8mb4", "pool": {"mode": "transaction"}}
 
 
 def test_a_sqlite_url_gets_the_pooled_backend_and_an_absolute_path(

@@ -236,7 +236,9 @@ def test_the_demo_accounts_for_every_line_twice_running(manage: Start) -> None:
         assert re.search(
             rf"^receiver counted +{delivered} accepted, 0 repeated$", out, re.MULTILINE
         )
-        assert len(re.findall(r"at most [12] connections? open", out)) == 2
+        most = [int(number) for number in re.findall(r"at most (\d+) connections? open", out)]
+        assert len(most) == 2
+        assert max(most) <= (2 if connection.vendor == "mysql" else 8)
         assert Delivery.objects.count() == LINES
 
 
