@@ -75,6 +75,7 @@ class Crew:
     ) -> None:
         self._fork = fork
         self._budget = budget
+        self._configured = size
         self.workers: dict[str, WorkerHandle] = {}
         self.places: dict[str, Place] = {}
         self._vacancies: dict[str, float] = {}  # name -> when to start it
@@ -133,9 +134,18 @@ class Crew:
         return {} if self._budget.total is None else self._budget.share(self.size)
 
     def hand_over(self) -> dict[str, Any]:
-        """What has been counted, as JSON takes it."""
+        """What has been counted, and the size and whose word it is, as JSON takes it."""
         counts = {"units": self.units, "failures": self.failures, "restarts": self.restarts}
-        return counts | {"starts": {name: place.starts for name, place in self.places.items()}}
+        starts = {name: place.starts for name, place in self.places.items()}
+        return {**counts, "starts": starts, "size": self.size, "configured": self._configured}
+
+    def keep_size(self, told: Mapping[str, Any]) -> None:
+        """What ``scale`` has said holds on, unless the configured number itself is another one.
+
+        :param told: what :meth:`hand_over` of the last supervisor's crew told, as far as it did.
+        """
+        if told.get("configured") == self._configured:
+            self.resize(int(min(told["size"], self.most)))
 
     def go_on_counting(self, told: Mapping[str, Any]) -> None:
         """

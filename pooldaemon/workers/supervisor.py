@@ -112,6 +112,7 @@ class Supervisor:
         self._last_death = told["last_death"]
         self._reload = Reload(told["reload"], ReloadState.ROLLING)
         self.history.extend(told["history"])
+        self._crew.keep_size(told.get("crew", {}))
         for worker in self._crew.adopt(WorkerHandle.taken_over(w, now) for w in told["workers"]):
             worker.drain()
         self._crew.go_on_counting(told.get("crew", {}))

@@ -140,6 +140,21 @@ def test_a_reload_brings_new_settings(
     daemon.stop()
 
 
+def test_scale_survives_a_reload_until_the_configured_number_changes(
+    start_work: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path, reload: Reload
+) -> None:
+    daemon = start_work(sqlite, "idle", f"--pidfile={pidfile}")
+    daemon.wait_for("unit")
+    daemon.signal(signal.SIGTTIN)
+    daemon.wait_for_threads("unit", 2)
+    assert reload().process.returncode == 0
+    assert len(daemon.workers) == 2
+    change_settings(daemon, {"PROCESSES": 3})
+    assert reload().process.returncode == 0
+    assert len(daemon.workers) == 3
+    daemon.stop()
+
+
 def test_a_reload_to_broken_settings_is_refused_with_their_mistake(
     start_work: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path, reload: Reload
 ) -> None:

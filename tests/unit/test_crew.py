@@ -1,6 +1,8 @@
-"""Whether a crew lives, which is what its supervisor tells systemd."""
+"""Whether a crew lives, which is what its supervisor tells systemd; its size after a reload."""
 
 from typing import Any
+
+import pytest
 
 from pooldaemon.conf import PerDatabase
 from pooldaemon.workers.budget import Budget
@@ -24,3 +26,32 @@ def test_a_crew_lives_as_long_as_one_of_its_workers_reports() -> None:
     assert not crew.is_alive(LIVELY), "all hang"
     crew.workers["worker-2"].last_heard = LIVELY
     assert crew.is_alive(LIVELY)
+
+
+def reloaded(crew: Crew, configured: int, budget: Budget) -> Crew:
+    after = Crew(configured, fork, budget)
+    after.keep_size(crew.hand_over())
+    return after
+
+
+@pytest.mark.parametrize(("configured", "size"), [(2, 5), (3, 3), (1, 1)])
+def test_scale_survives_a_reload_unless_the_configured_number_changes(
+    configured: int, size: int
+) -> None:
+    crew = Crew(2, fork, Budget())
+    crew.resize(5)
+    after = reloaded(crew, configured, Budget())
+    assert after.size == size
+    assert reloaded(after, configured, Budget()).size == size
+
+
+def test_scale_survives_a_reload_as_far_as_the_connections_are_enough() -> None:
+    crew = Crew(2, fork, Budget())
+    crew.resize(5)
+    assert reloaded(crew, 2, Budget(total=4)).size == 3
+
+
+def test_a_crew_has_the_configured_size_after_a_version_that_did_not_tell_its_own() -> None:
+    crew = Crew(2, fork, Budget())
+    crew.keep_size({"units": 1})
+    assert crew.size == 2
