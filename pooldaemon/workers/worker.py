@@ -141,9 +141,10 @@ class Worker:
         # Before the first unit: a worker that dies of it has died at work.
         self._sender.send("ready")
         self._report()
-        self._teller.tell({})
         self._lifespan = Lifespan(self._config, time.monotonic())
         threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
+        # After them: the first units do not wait for it.
+        self._teller.tell(self._activity.running())
         self._watch(threads)
         self._report()
         fault_point("worker_exit")
