@@ -12,6 +12,7 @@ transaction mode Django finds a handle that borrows for itself: see
 
 from __future__ import annotations
 
+import _thread
 import copy
 import logging
 import weakref
@@ -70,6 +71,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     """
 
     Database: Any
+    _thread_ident: int
 
     has_transaction_mode = False
     """Whether the backend's dialect has ``begin_turns()``."""
@@ -229,6 +231,18 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         return Credentials(config.password_provider).log_in(
             lambda **login: connect(conn_params | login), self._pool_name()
         )
+
+    # The next three are asked for in every statement or borrow, and do what Django's do.
+
+    def validate_thread_sharing(self) -> None:
+        # Whether threads may share it, Django asks first, under a lock.
+        if self._thread_ident != _thread.get_ident():
+            super().validate_thread_sharing()
+
+    # Not @async_unsafe where nothing is opened: cursor() is.
+    def ensure_connection(self) -> None:
+        if self.connection is None:
+            super().ensure_connection()
 
     # Not @async_unsafe again: every way here is, and the decorator costs as much as the borrow.
     def connect(self) -> None:
