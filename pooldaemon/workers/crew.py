@@ -201,6 +201,12 @@ class Crew:
             for worker in self.workers.values()
         )
 
+    def listen(self, now: float) -> bool:
+        """Take in what the workers have told; whether one of them has been ready."""
+        for worker in self.workers.values():
+            worker.read_messages(now)
+        return any(worker.was_ready for worker in self.workers.values())
+
     def signal(self, number: signal.Signals) -> None:
         """Send it to those who have been ready: one that boots might have no handler yet."""
         for worker in self.workers.values():

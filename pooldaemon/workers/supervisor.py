@@ -139,16 +139,17 @@ class Supervisor:
 
     def tick(self, now: float) -> None:
         """Look at everything once and do what is due at *now*."""
-        for number in self._signals.take():
+        signals = self._signals.take()
+        # First what workers told before these were sent: one that is ready can be signalled.
+        if self._crew.listen(now) and self._phase is Phase.STARTING:
+            self._phase = Phase.RUNNING
+        for number in signals:
             self._handle_signal(number, now)
         if self._owner.control:
             self._owner.control.serve(lambda request: self._answer(request, now), now)
         own = {worker.pid for worker in self._crew.workers.values()}
         self._nursery.reap(own | self._reload.children, now)
         for worker in list(self._crew.workers.values()):
-            worker.read_messages(now)
-            if self._phase is Phase.STARTING and worker.was_ready:
-                self._phase = Phase.RUNNING
             if (death := worker.reap(now)) is not None:
                 self._bury(worker, death, now)
             else:
@@ -297,8 +298,7 @@ class Supervisor:
         if self._config.until_idle and self._all_idle():
             # A worker tells before it takes work. What one has told while another's channel was
             # being read is read now.
-            for worker in self._crew.workers.values():
-                worker.read_messages(now)
+            self._crew.listen(now)
             if self._all_idle():
                 logger.info("no work is left")
                 self._drain(now, self._config.graceful_timeout)
@@ -357,7 +357,7 @@ class Supervisor:
             self._guard.note_dead(worker, now)
         if self._phase is Phase.DRAINING:
             self._bury_at_end(worker, death)
-        elif self._phase is Phase.STARTING:
+        elif self._phase is Phase.STARTING and not worker.was_ready:
             self._bury_at_start(death, now)
         elif worker.name not in self._crew.places:
             logger.info("%s, and is not replaced", death)
