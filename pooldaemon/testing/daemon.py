@@ -25,11 +25,13 @@ from pooldaemon.workers.pidfile import lock_holder
 
 T = TypeVar("T")
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 """Seconds for what takes one on an idle machine."""
 
-GONE = 2.0
-"""Seconds after the daemon's own end within which all others have to be gone."""
+GONE = 10.0
+"""Seconds after the daemon's own end within which all others have to be gone. After a kill of the
+supervisor its workers take up to two; then they are orphans, which some init processes collect
+seconds late."""
 
 
 class DaemonProcess:
@@ -89,7 +91,9 @@ class DaemonProcess:
             with suppress(AssertionError):
                 wait_until(lambda: not self.members(), GONE, "")
         left = self.members()
-        for process in left:
+        pids = {process.pid for process in left}
+        # Parents first: a supervisor would start another worker in the place of one that dies.
+        for process in sorted(left, key=lambda process: process.parent in pids):
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
         self.process.wait()

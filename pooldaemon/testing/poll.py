@@ -8,8 +8,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-INTERVAL = 0.01
-"""Seconds between two questions."""
+SHORTEST, LONGEST = 0.01, 0.1
+"""Seconds between two questions. Between them, a twentieth of what was waited so far: who waits for
+long has processes to wait for, and is not to keep the processor from them."""
 
 
 def wait_until(predicate: Callable[[], T], timeout: float, message: str) -> T:
@@ -18,13 +19,14 @@ def wait_until(predicate: Callable[[], T], timeout: float, message: str) -> T:
     :param timeout: seconds.
     :raises AssertionError: there was none in time; it says *message*.
     """
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while True:
         # Read before asking: a slow predicate still gets the answer it has at the deadline.
-        last = time.monotonic() >= deadline
+        waited = time.monotonic() - began
+        last = waited >= timeout
         value = predicate()
         if value:
             return value
         if last:
             raise AssertionError(f"{message} (waited {timeout:g} s, last value {value!r})")
-        time.sleep(INTERVAL)
+        time.sleep(min(max(SHORTEST, waited / 20), LONGEST))

@@ -23,7 +23,7 @@ class Process:
 def find(pid: int) -> Process | None:
     """Read one process; None once it has been reaped."""
     try:
-        text = (PROC / str(pid) / "stat").read_text()
+        text = Path(f"{PROC}/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name before the parenthesis may hold anything.
@@ -33,8 +33,7 @@ def find(pid: int) -> Process | None:
 
 def every() -> list[Process]:
     """All processes, zombies included."""
-    found = [find(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdigit()]
-    return [process for process in found if process is not None]
+    return [process for pid in _pids() if (process := find(pid)) is not None]
 
 
 def children(pid: int) -> list[Process]:
@@ -52,9 +51,12 @@ def with_variable(name: str, value: str) -> set[int]:
     """The processes that were started with this in their environment, or forked from one."""
     wanted = f"{name}={value}".encode()
     found = set()
-    for entry in PROC.iterdir():
-        if entry.name.isdigit():
-            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    found.add(int(entry.name))
+    for pid in _pids():
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            if wanted in Path(f"{PROC}/{pid}/environ").read_bytes().split(b"\0"):
+                found.add(pid)
     return found
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
