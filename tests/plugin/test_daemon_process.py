@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pooldaemon.testing import DaemonProcess, processes
+from pooldaemon.testing import DaemonProcess, processes, wait_until
+from pooldaemon.testing.daemon import GONE
 from tests.plugin.shop import Shop
 
 pytestmark = pytest.mark.lifecycle
@@ -76,7 +77,11 @@ def test_a_test_that_does_not_see_its_daemon_through_fails_with_the_daemons_log(
     }.items():
         assert sum(text in line for line in shown) == times, f"{text!r}\n{told}"
     assert "RuntimeWarning" not in told
-    assert not [p for p in processes.every() if _works_in(p, shop.directory)]
+    wait_until(
+        lambda: not [p for p in processes.every() if _works_in(p, shop.directory)],
+        GONE,
+        "a process is left",
+    )
 
 
 def _works_in(process: processes.Process, directory: Path) -> bool:
