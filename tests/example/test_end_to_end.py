@@ -24,6 +24,7 @@ from tests.support.server import Admin
 
 MANAGE = Path(__file__).parents[2] / "manage.py"
 LINES = len(SAMPLE.read_bytes().splitlines())
+PATIENCE = 90.0  # seconds for what takes a few on an idle machine
 Status = Delivery.Status
 # The tables are the test database's, but the rows must be committed for other processes to see.
 pytestmark = [pytest.mark.lifecycle, pytest.mark.django_db(transaction=True)]
@@ -82,13 +83,13 @@ class Command:
         log = self.files[1].read_text()
         return {int(pid) for pid in re.findall(r": started as pid (\d+)", log) if alive(int(pid))}
 
-    def ended(self, timeout: float) -> tuple[int, str, str]:
+    def ended(self, timeout: float = PATIENCE) -> tuple[int, str, str]:
         """Its exit status and what it wrote, once it has ended by itself."""
         status = self.process.wait(timeout)
         out, err = (file.read_text() for file in self.files)
         return status, out, err
 
-    def succeeded(self, timeout: float) -> str:
+    def succeeded(self, timeout: float = PATIENCE) -> str:
         status, out, err = self.ended(timeout)
         assert status == 0, f"status {status}\n{out}\n{err}"
         return out
@@ -97,7 +98,7 @@ class Command:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         # pytest shows this if the test failed.
-        sys.stderr.write(self.ended(timeout=10)[2])
+        sys.stderr.write(self.ended()[2])
 
 
 Start = Callable[..., Command]
@@ -152,7 +153,7 @@ def test_the_daemon_delivers_the_sample_once_and_says_what_its_workers_used(
     receiver = start_receiver(fail_rate=0.05, seed="sample")
     load_sample(receiver.url)
     options = ("--until-idle", "--processes=2", "--threads=4", "--max-connections=2")
-    out = manage(command, *options, **QUICK).succeeded(timeout=60)
+    out = manage(command, *options, **QUICK).succeeded()
     assert ids(status=Status.PENDING) == set()
     assert accepted_once(receiver) == ids(status=Status.DELIVERED)
     assert len(ids(status=Status.DELIVERED)) + len(ids(status=Status.DEAD)) == LINES
@@ -180,26 +181,26 @@ def test_workers_killed_in_mid_delivery_three_times_lose_no_delivery(
     for number in range(1, 4):
         workers = wait_until(
             lambda: len(found := daemon.workers() - killed) == 2 and found,
-            timeout=30,
+            timeout=PATIENCE,
             message=f"two workers before kill {number}",
         )
         wait_until(
             lambda before=receiver.ledger.stats.requests: (
                 receiver.ledger.stats.requests > before + 20
             ),
-            timeout=30,
+            timeout=PATIENCE,
             message="workers at work",
         )
         # More leases than one worker has threads: both are in mid-delivery.
         wait_until(
             lambda: Delivery.objects.filter(claim_token__isnull=False).count() > 8,
-            timeout=30,
+            timeout=PATIENCE,
             message="deliveries in progress",
         )
         victim = max(workers)
         os.kill(victim, signal.SIGKILL)
         killed.add(victim)
-    daemon.succeeded(timeout=90)
+    daemon.succeeded()
     assert len(killed) == 3
     assert ids(status=Status.PENDING) == set()
     assert len(ids(status=Status.DELIVERED)) + len(ids(status=Status.DEAD)) == LINES
@@ -214,11 +215,11 @@ def test_term_under_load_drains_and_leaves_no_process_and_no_claim(
     receiver = start_receiver(latency=0.2)
     load_sample(receiver.url)
     daemon = manage("rundaemon", "--processes=2", "--threads=8", "--graceful-timeout=20")
-    wait_until(lambda: receiver.ledger.stats.accepted > 30, 30, "the daemon under load")
+    wait_until(lambda: receiver.ledger.stats.accepted > 30, PATIENCE, "the daemon under load")
     processes = descendants(daemon.pid)
     assert len(processes) >= 2
     os.kill(daemon.pid, signal.SIGTERM)
-    daemon.succeeded(timeout=20)
+    daemon.succeeded()
     assert not {pid for pid in processes if alive(pid)}
     unfinished = Delivery.objects.filter(status=Status.PENDING)
     assert unfinished.filter(attempts=0, due_at__lte=timezone.now()).exists()
@@ -228,7 +229,7 @@ def test_term_under_load_drains_and_leaves_no_process_and_no_claim(
 
 def test_the_demo_accounts_for_every_line_twice_running(manage: Start) -> None:
     for _ in range(2):
-        out = manage("demo").succeeded(timeout=60)
+        out = manage("demo").succeeded()
         assert re.search(rf"^lines in sample +{LINES}$", out, re.MULTILINE)
         delivered = int(re.search(r"^delivered +(\d+)", out, re.MULTILINE)[1])
         dead = int(re.search(r"^dead +(\d+)", out, re.MULTILINE)[1])
@@ -270,10 +271,12 @@ def test_a_demo_that_is_stopped_leaves_nothing_running(
     manage: Start, signum: signal.Signals
 ) -> None:
     demo = manage("demo", "--latency=0.5")
-    wait_until(lambda: len(descendants(demo.pid)) >= 4, 30, "receiver, supervisor and workers")
+    wait_until(
+        lambda: len(descendants(demo.pid)) >= 4, PATIENCE, "receiver, supervisor and workers"
+    )
     processes = descendants(demo.pid)
     os.kill(demo.pid, signum)
-    status, _, err = demo.ended(timeout=30)
+    status, _, err = demo.ended()
     assert status == 128 + signum
     assert err.strip().splitlines()[-1] == f"stopped by {signum.name}"
     assert not {pid for pid in processes if alive(pid)}
@@ -281,23 +284,27 @@ def test_a_demo_that_is_stopped_leaves_nothing_running(
 
 def test_a_demo_whose_daemon_dies_passes_its_status_on(manage: Start) -> None:
     demo = manage("demo", "--latency=0.5")
-    wait_until(lambda: len(descendants(demo.pid)) >= 4, 30, "receiver, supervisor and workers")
+    wait_until(
+        lambda: len(descendants(demo.pid)) >= 4, PATIENCE, "receiver, supervisor and workers"
+    )
     (supervisor,) = wait_until(
-        lambda: [pid for pid in children(demo.pid) if len(children(pid)) == 2], 30, "its workers"
+        lambda: [pid for pid in children(demo.pid) if len(children(pid)) == 2],
+        PATIENCE,
+        "its workers",
     )
     processes = descendants(demo.pid)
     os.kill(supervisor, signal.SIGKILL)
-    status, _, err = demo.ended(timeout=30)
+    status, _, err = demo.ended()
     assert status == 128 + signal.SIGKILL
     assert "the daemon failed with status -9" in err
-    wait_until(lambda: not {pid for pid in processes if alive(pid)}, 10, "everything to end")
+    wait_until(lambda: not {pid for pid in processes if alive(pid)}, PATIENCE, "everything to end")
 
 
 def test_a_demo_does_not_deliver_what_is_not_its_own(
     manage: Start, make_delivery: MakeDelivery
 ) -> None:
     foreign = make_delivery(url="http://receiver.invalid/x")
-    status, _, err = manage("demo").ended(timeout=30)
+    status, _, err = manage("demo").ended()
     assert status == 1
     assert "has pending deliveries that are not the demo's (1)" in err
     foreign.refresh_from_db()

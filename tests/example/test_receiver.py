@@ -17,6 +17,7 @@ from django.core.management.base import CommandError
 from pooldaemon_example.webhooks.receiver import Behaviour, Receiver
 from pooldaemon_example.webhooks.signing import signature
 from tests.example.conftest import SECRET, StartReceiver
+from tests.support.promise import assert_within
 
 RunReceiver = Callable[..., tuple[subprocess.Popen[str], str]]
 
@@ -135,8 +136,8 @@ def test_many_connections_are_served_at_once(
     with ThreadPoolExecutor(48) as threads:
         answers = threads.map(lambda key: send(http, receiver.url, str(key)).status, range(96))
         assert set(answers) == {200}
-    # Two rounds of 48; one after the other they would be 19 s.
-    assert time.monotonic() - started < 3
+    # Two rounds of 48, not one after the other.
+    assert time.monotonic() - started < 96 * 0.2 / 2
     assert http.connection_from_url(receiver.url).num_connections <= 48
     assert stats(http, receiver)["accepted"] == 96
 
@@ -145,11 +146,14 @@ def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements(
     http: urllib3.PoolManager, start_receiver: StartReceiver
 ) -> None:
     receiver = start_receiver()
-    started = time.monotonic()
-    for number in range(50):
-        assert send(http, receiver.url, str(number)).status == 200
-    # Each would wait 40 ms.
-    assert time.monotonic() - started < 1
+
+    def sent_in() -> float:
+        started = time.monotonic()
+        for number in range(50):
+            assert send(http, receiver.url, str(number)).status == 200
+        return time.monotonic() - started
+
+    assert_within(50 * 0.04 / 2, sent_in)  # each would wait 40 ms
     assert http.connection_from_url(receiver.url).num_connections == 1
 
 
@@ -205,14 +209,14 @@ def test_the_command_prints_its_url_serves_and_stops_on_a_signal(
     assert send(http, url).status == 200
     assert json.loads(http.request("GET", f"{url}/stats").data)["accepted"] == 1
     process.send_signal(signum)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
 
 
 def test_the_command_stops_with_its_standard_input_if_asked_to(run_receiver: RunReceiver) -> None:
     process, _ = run_receiver("--until-eof")
     process.stdin.close()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize(

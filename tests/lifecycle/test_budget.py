@@ -1,7 +1,6 @@
 """Connections of the whole daemon, and what the server allows."""
 
 import signal
-import time
 
 import pytest
 
@@ -9,6 +8,7 @@ from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import MySQLDatabase, SQLiteDatabase
 from tests.lifecycle.test_bad_input import complaint
+from tests.support.poll import wait_until
 
 WIDE = ("--threads", "8", "--processes", "1")
 
@@ -20,13 +20,17 @@ def test_the_total_holds_while_workers_are_added(
     daemon = start_work(mysql, "use_connection", *WIDE, "--total-connections", "7")
     daemon.wait_for_threads("used", 8)
     assert len(mysql.sessions()) <= 6
+    most = 0
+
+    def all_born(number: int) -> bool:
+        nonlocal most
+        most = max(most, len(mysql.sessions()))
+        return len(daemon.journal.events("worker_init")) >= number
+
     # The first one makes room for two, and these for three.
     for born in (3, 6):
         daemon.signal(signal.SIGTTIN)
-        most, deadline = 0, time.monotonic() + TIMEOUT
-        while len(daemon.journal.events("worker_init")) < born:
-            most = max(most, len(mysql.sessions()))
-            assert time.monotonic() < deadline
+        wait_until(lambda number=born: all_born(number), TIMEOUT, "too few workers")
         assert most <= 7
     daemon.stop()
     assert {event["status"] for event in daemon.journal.events("worker_died")} == {0}

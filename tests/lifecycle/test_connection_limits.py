@@ -10,16 +10,16 @@ from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import Database, MySQLDatabase, SQLiteDatabase
 from tests.support.poll import wait_until
 
-UNITS_WATCHED = 300
+UNITS_WATCHED, LOOKS = 300, 50
 
 
 def most_sessions(daemon: Daemon, database: MySQLDatabase) -> int:
-    """The most sessions seen while the daemon does some hundred units."""
-    seen = [0]
+    """The most sessions seen in many looks, while the daemon does some hundred units."""
+    seen: list[int] = []
 
     def watched() -> bool:
         seen.append(len(database.sessions()))
-        return len(daemon.journal.events("used")) >= UNITS_WATCHED
+        return len(seen) >= LOOKS and len(daemon.journal.events("used")) >= UNITS_WATCHED
 
     wait_until(watched, TIMEOUT, f"{UNITS_WATCHED} units")
     return max(seen)

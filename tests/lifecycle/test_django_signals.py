@@ -8,7 +8,7 @@ import pytest
 
 from tests.lifecycle import proc
 from tests.lifecycle.conftest import StartDaemon
-from tests.lifecycle.daemon import Daemon
+from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import Database, SQLiteDatabase
 from tests.lifecycle.project.receivers import NAMES
 from tests.support.poll import wait_until
@@ -80,7 +80,7 @@ def test_a_supervisor_keeps_no_session_that_a_receiver_has_opened(
         opened = proc.descriptors(daemon.process.pid).values()
         return [path for path in opened if "sqlite3" in path]
 
-    wait_until(lambda: not kept(), 2, "the supervisor keeps a session")
+    wait_until(lambda: not kept(), TIMEOUT, "the supervisor keeps a session")
     daemon.stop()
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.databases import Database, MySQLDatabase, SQLiteDatabase
-from tests.support.poll import wait_until
 
 
 @pytest.mark.parametrize("unit", ["raise_in_atomic", "raise_in_open_transaction"])
@@ -81,7 +80,7 @@ def test_a_unit_that_fails_waits_no_longer_than_the_drain(
     sqlite.query("CREATE TABLE entry (number INTEGER)")
     daemon = start_daemon(sqlite, "raise_in_atomic", "--idle-interval", "30")
     daemon.wait_for("failing")
-    wait_until(lambda: daemon.log_lines("failed; next in"), 5, "the failure in the log")
+    daemon.wait_for_log("failed; next in")
     daemon.stop()
     assert len(daemon.journal.events("failing")) == 1
 

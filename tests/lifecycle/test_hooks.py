@@ -70,7 +70,7 @@ def test_worker_died_is_told_why_a_worker_could_not_start(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle", "--in-worker_init", "fail")
-    (died,) = daemon.wait_for("worker_died")
+    died = daemon.wait_for("worker_died")[0]
     assert died["error"] == "LookupError: the hook's own mistake"
     assert died["status"] == 3
     daemon.stop()

@@ -26,7 +26,7 @@ def daemon(start_work: StartDaemon, mysql: MySQLDatabase, tmp_path: Path) -> Dae
     settings = {"PROCESSES": 2}
     daemon = start_work(mysql, "query_in_version", *OPTIONS, pidfile, POOLDAEMON=settings)
     daemon.wait_for_threads("ended", 2 * THREADS)
-    assert len(mysql.sessions()) == 2 * SHARE
+    wait_until(lambda: len(mysql.sessions()) == 2 * SHARE, TIMEOUT, "every connection in use")
     return daemon
 
 

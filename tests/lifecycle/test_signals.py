@@ -5,11 +5,14 @@ import signal
 
 import pytest
 
+from pooldaemon.conf import DaemonConfig
 from tests.lifecycle.conftest import StartDaemon
+from tests.lifecycle.daemon import TIMEOUT
 from tests.lifecycle.databases import Database, SQLiteDatabase
 from tests.support.freeze import freeze
 
 KILLED = 4
+PATIENT = ("--graceful-timeout", "600")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -48,7 +51,7 @@ def test_a_signal_during_setup_ends_the_daemon_without_a_worker_or_a_pidfile(
     daemon.wait_for("setup")
     daemon.signal(number)
     daemon.journal.open_gate()
-    daemon.process.wait(10)
+    daemon.process.wait(TIMEOUT)
     daemon.assert_nothing_left()
     assert not (daemon.directory / "pid").exists()
     assert "Traceback" not in daemon.err
@@ -74,14 +77,14 @@ def test_a_worker_that_hangs_while_it_boots_is_killed_after_the_graceful_timeout
     daemon = start_work(sqlite, "idle", *hang)
     daemon.wait_for("worker_init")
     daemon.signal(signal.SIGTERM)
-    daemon.assert_clean_end(KILLED, timeout=5)
+    daemon.assert_clean_end(KILLED, timeout=DaemonConfig.graceful_timeout / 2)
 
 
 def test_an_idle_daemon_ends_at_once_on_term(start_daemon: StartDaemon, database: Database) -> None:
     daemon = start_daemon(database, "ask", "--threads", "3", "--idle-interval", "600")
     daemon.wait_for_threads("asked", 3)
     daemon.signal(signal.SIGTERM)
-    daemon.assert_clean_end(timeout=5)
+    daemon.assert_clean_end()
 
 
 def test_term_interrupts_a_unit_that_waits(
@@ -90,7 +93,7 @@ def test_term_interrupts_a_unit_that_waits(
     daemon = start_daemon(sqlite, "wait")
     daemon.wait_for("started")
     daemon.signal(signal.SIGTERM)
-    daemon.assert_clean_end(timeout=5)
+    daemon.assert_clean_end()
     (waited,) = daemon.journal.events("waited")
     assert waited["stopping"] is True
     assert waited["seen"] is True
@@ -100,20 +103,20 @@ def test_term_interrupts_a_unit_that_waits(
 def test_a_second_signal_kills_units_that_do_not_finish(
     start_daemon: StartDaemon, sqlite: SQLiteDatabase, number: signal.Signals
 ) -> None:
-    daemon = start_daemon(sqlite, "hold", "--processes", "2", "--threads", "2")
+    daemon = start_daemon(sqlite, "hold", "--processes", "2", "--threads", "2", *PATIENT)
     daemon.wait_for("started", 4)
     daemon.signal(signal.SIGTERM)
     daemon.wait_for_log("draining")
     daemon.signal(number)
-    daemon.assert_clean_end(KILLED, timeout=5)
+    daemon.assert_clean_end(KILLED)
     assert daemon.journal.events("finished") == []
 
 
 def test_quit_kills_without_draining(start_daemon: StartDaemon, database: Database) -> None:
-    daemon = start_daemon(database, "hold", "--processes", "2", "--threads", "2")
+    daemon = start_daemon(database, "hold", "--processes", "2", "--threads", "2", *PATIENT)
     daemon.wait_for("started", 4)
     daemon.signal(signal.SIGQUIT)
-    daemon.assert_clean_end(KILLED, timeout=5)
+    daemon.assert_clean_end(KILLED)
     assert daemon.journal.events("finished") == []
 
 
@@ -124,7 +127,7 @@ def test_units_that_outlast_the_graceful_timeout_are_killed_and_named_in_one_lin
     daemon.wait_for("started", 2)
     (worker,) = daemon.workers
     daemon.signal(signal.SIGTERM)
-    daemon.assert_clean_end(KILLED, timeout=5)
+    daemon.assert_clean_end(KILLED, timeout=DaemonConfig.graceful_timeout / 2)
     assert daemon.journal.events("finished") == []
     assert len(daemon.log_lines("worker-1", str(worker), "killed")) == 1
     assert "Traceback" not in daemon.err
@@ -133,7 +136,7 @@ def test_units_that_outlast_the_graceful_timeout_are_killed_and_named_in_one_lin
 def test_the_other_workers_drain_while_one_has_to_be_killed(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
-    daemon = start_work(sqlite, "hold", "--processes", "2", "--graceful-timeout", "1")
+    daemon = start_work(sqlite, "hold", "--processes", "2", "--graceful-timeout", "4")
     daemon.wait_for("started", 2)
     one, other = sorted(daemon.workers)
     # Frozen: neither its signal handler nor its units can run.

@@ -61,9 +61,13 @@ def test_bars_at_the_bottom_show_the_progress_of_all_workers_and_the_log_stays_w
     size = ("--processes", "2", "--threads", "2")
     daemon = start_daemon(sqlite, "log_and_tell_progress", *size)
     names = [f"worker-{p}/thread-{t}" for p, t in itertools.product((1, 2), (1, 2))]
-    wait_until(lambda: len(screen.bottom) == len(names), TIMEOUT, "the bars")
-    assert [bar.partition(" ")[0] for bar in screen.bottom] == names
-    assert all(re.search(r"  \[#*\.*\] +\d+%  \d+ of 40$", bar) for bar in screen.bottom)
+    bars = [re.compile(rf"{name} +\[#*\.*\] +\d+%  \d+ of 40") for name in names]
+
+    def shown() -> bool:
+        bottom = screen.bottom  # while they are drawn anew one may be missing
+        return len(bottom) == len(bars) and all(map(re.Pattern.fullmatch, bars, bottom))
+
+    wait_until(shown, TIMEOUT, "the bars")
     daemon.wait_for("logged", len(names))
     daemon.journal.open_gate()
     daemon.stop()

@@ -125,11 +125,17 @@ def test_pools_are_shown_with_those_who_hold_and_wait_and_can_be_paused(
     database = SQLiteDatabase(Path("shop.sqlite3"))  # in the daemon's directory
     daemon = start_daemon(database, "count", *options, "--pidfile", pidfile)
     screen = top(size=(100, 32))
-    seen = screen.wait_for("waits of the last 3 s", " of 60", "in count")
-    (pool,) = re.findall(r"^default: .*$", seen, re.MULTILINE)
-    assert re.search(r"█{12} +4 +0 +2 +4 ", pool), pool  # in use, idle, waiting, cap
-    assert len(re.findall(r"units\.py:\d+ in count", seen)) == 4
-    save(seen)
+    screen.wait_for("waits of the last 3 s", " of 60", "in count")
+
+    def all_in_use() -> str | None:
+        seen = screen.screen()
+        pools = re.findall(r"^default: .*$", seen, re.MULTILINE)
+        holders = re.findall(r"units\.py:\d+ in count", seen)
+        # In use, idle, waiting, cap.
+        right = len(pools) == 1 and re.search(r"█{12} +4 +0 +2 +4 ", pools[0])
+        return seen if right and len(holders) == 4 else None
+
+    save(wait_until(all_in_use, TIMEOUT, "the pool in use"))
     screen.press("p")
     screen.wait_for("Pause all pools of orders?")
     screen.press("y")

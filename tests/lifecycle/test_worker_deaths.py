@@ -9,9 +9,10 @@ import pytest
 from pooldaemon.testing import processes
 from pooldaemon.workers.crew import RESPAWN_DELAY
 from tests.lifecycle.conftest import StartDaemon
-from tests.lifecycle.daemon import Daemon
+from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import Database, SQLiteDatabase
 from tests.support.poll import wait_until
+from tests.support.promise import assert_within
 
 FIRST_DELAY, _ = RESPAWN_DELAY
 ORPHANS_GONE = 2.0  # seconds
@@ -64,29 +65,30 @@ def test_all_workers_killed_at_once_are_all_replaced_and_reaped(
 def test_the_other_workers_go_on_while_one_is_replaced(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
-    daemon = start_work(sqlite, "idle", "--processes", "2")
+    daemon = start_work(sqlite, "idle", "--processes", "2", "--in-worker_init", "wait_for_gate")
+    daemon.journal.open_gate()
     daemon.wait_for_threads("unit", 2)
+    daemon.journal.close_gate()
     victim, other = sorted(daemon.workers)
     os.kill(victim, signal.SIGKILL)
-    again = daemon.wait_for("worker_init", 3)[2]["told_pid"]
-    daemon.wait_for("unit", pid=again)
-    os.kill(again, signal.SIGKILL)
-    (death,) = daemon.wait_for("worker_died", told_pid=again)
-    daemon.wait_for("worker_init", 4)
-    meantime = daemon.journal.events("unit", pid=other)
-    assert sum(event["time"] > death["time"] for event in meantime) >= 5
+    daemon.wait_for("worker_init", 3)
+    done = len(daemon.journal.events("unit", pid=other))
+    daemon.wait_for("unit", done + 5, pid=other)
+    assert len({event["pid"] for event in daemon.journal.events("unit")}) == 2
+    daemon.journal.open_gate()
+    daemon.wait_for_threads("unit", 3)
     daemon.stop()
 
 
 def kill_worker_during_drain(daemon: Daemon) -> int:
     daemon.wait_for("started", 2)
-    victim = min(daemon.workers)
+    victim: int = daemon.journal.events("worker_init", worker="worker-1")[0]["told_pid"]
     daemon.signal(signal.SIGTERM)
     daemon.wait_for_log("draining")
     os.kill(victim, signal.SIGKILL)
     daemon.wait_for("worker_died", told_pid=victim)
     daemon.journal.open_gate()
-    daemon.process.wait(10)
+    daemon.process.wait(TIMEOUT)
     return victim
 
 
@@ -121,51 +123,63 @@ def test_term_while_a_replacement_is_due_ends_the_daemon_without_it(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle")
-    for number in (1, 2):  # the first one is replaced at once
+    for number in (1, 2, 3):  # the first one is replaced at once, the third in a second or two
         daemon.wait_for("unit", pid=daemon.wait_for("worker_init", number)[-1]["pid"])
         (worker,) = daemon.workers
         os.kill(worker, signal.SIGKILL)
         daemon.wait_for("worker_died", number)
     daemon.stop()
-    assert len(daemon.journal.events("worker_init")) == 2
+    assert len(daemon.journal.events("worker_init")) == 3
 
 
-def kill_supervisor(daemon: Daemon) -> None:
+def kill_supervisor(daemon: Daemon) -> float:
+    """Returns the seconds until its workers were gone as well."""
     workers = daemon.workers
     assert workers
+    killed = time.monotonic()
     daemon.process.kill()
-    deadline = time.monotonic() + ORPHANS_GONE
     daemon.process.wait()
     wait_until(
         lambda: not any(map(processes.is_alive, workers)),
-        deadline - time.monotonic(),
+        TIMEOUT,
         "workers outlive their supervisor",
     )
+    taken = time.monotonic() - killed
     daemon.assert_nothing_left()
+    return taken
 
 
 @pytest.mark.parametrize("unit", ["ask", "hold", "wait"])
 def test_workers_are_gone_soon_after_their_supervisor_was_killed(
     start_daemon: StartDaemon, database: Database, unit: str
 ) -> None:
-    daemon = start_daemon(database, unit, "--processes", "3", "--threads", "2")
-    daemon.wait_for_threads("asked" if unit == "ask" else "started", 6)
-    kill_supervisor(daemon)
+    def orphaned_for() -> float:
+        daemon = start_daemon(database, unit, "--processes", "3", "--threads", "2")
+        daemon.wait_for_threads("asked" if unit == "ask" else "started", 6)
+        return kill_supervisor(daemon)
+
+    assert_within(ORPHANS_GONE, orphaned_for)
 
 
 def test_a_worker_that_is_booting_is_gone_soon_after_its_supervisor_was_killed(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
-    daemon = start_work(sqlite, "idle", "--in-worker_init", "wait_for_gate")
-    daemon.wait_for("worker_init")
-    kill_supervisor(daemon)
+    def orphaned_for() -> float:
+        daemon = start_work(sqlite, "idle", "--in-worker_init", "wait_for_gate")
+        daemon.wait_for("worker_init")
+        return kill_supervisor(daemon)
+
+    assert_within(ORPHANS_GONE, orphaned_for)
 
 
 def test_a_worker_in_its_last_hook_is_gone_soon_after_its_supervisor_was_killed(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
-    daemon = start_work(sqlite, "idle", "--in-worker_exit", "wait_for_gate")
-    daemon.wait_for("unit")
-    daemon.signal(signal.SIGTERM)
-    daemon.wait_for("worker_exit")
-    kill_supervisor(daemon)
+    def orphaned_for() -> float:
+        daemon = start_work(sqlite, "idle", "--in-worker_exit", "wait_for_gate")
+        daemon.wait_for("unit")
+        daemon.signal(signal.SIGTERM)
+        daemon.wait_for("worker_exit")
+        return kill_supervisor(daemon)
+
+    assert_within(ORPHANS_GONE, orphaned_for)

@@ -16,7 +16,7 @@ from tests.support.poll import wait_until
 
 BIN = Path(sys.executable).parent
 CLIENTS = 8
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @contextmanager

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.mysql, pytest.mark.timeout(0)]
 
 APPLICATION = "tests.servers.project.metrics:application"
 CONFIG = Path(__file__).with_name("project") / "gunicorn_metrics.py"
-PATIENCE = 20.0
+PATIENCE = 60.0
 UNITS = 30
 
 

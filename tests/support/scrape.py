@@ -4,7 +4,7 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 
 class Scrape:

@@ -13,7 +13,7 @@ from tests.support.poll import wait_until
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
 
 ENDED = "ended with status "
-TIMEOUT = 20.0  # seconds for what takes two on an idle machine
+TIMEOUT = 60.0  # seconds for what takes two on an idle machine
 
 
 class Terminal:

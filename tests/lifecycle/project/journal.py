@@ -40,6 +40,9 @@ class Journal:
     def open_gate(self) -> None:
         self._gate.touch()
 
+    def close_gate(self) -> None:
+        self._gate.unlink()
+
     def wait_for_gate(self) -> None:
         """The daemon's side; deaf to everything else, as work in a C library is."""
         while not self._gate.exists():
