@@ -21,16 +21,25 @@ class Obedience:
     """Carries out orders and answers each.
 
     :param after_each: called before the answer: what it tells is known when the answer is.
+    :param before_pause: called first: a unit that begins while pools are closed would fail.
     """
 
-    def __init__(self, links: Links, after_each: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        links: Links,
+        after_each: Callable[[], object],
+        before_pause: Callable[[], object] = lambda: None,
+    ) -> None:
         self._orders = links.orders
         self._answers = links.sender
         self._after_each = after_each
+        self._before_pause = before_pause
 
     def catch_up(self) -> None:
         """Carry out what has come. Does not wait for more."""
         for message in self._orders.receive():
+            if message.get("verb") == "pause":
+                self._before_pause()
             done, refused = _carry_out(message)
             self._after_each()
             answer = {"number": message.get("number"), "done": done, "refused": refused}

@@ -121,9 +121,9 @@ class Worker:
         on_change: Callable[[], object] = self._report if config.until_idle else lambda: None
         self._activity = Activity(config.threads, on_change)
         self._teller = Teller(sender)
-        self._obedience = Obedience(links, self._after_order)
         self._held = threading.Event()
         """A database is paused: a unit that begins now would only wait, and time out."""
+        self._obedience = Obedience(links, self._after_order, self._held.set)
         threading.Thread(target=self._follow_supervisor, name="lifeline", daemon=True).start()
 
     def run(self) -> int:

@@ -171,8 +171,10 @@ def test_an_order_is_carried_out_and_answered(wire: Wire, monkeypatch: pytest.Mo
     monkeypatch.setattr(obedience, "order_pools", lambda order: wire.done.append(order) or outcome)
     assert wire.handle.orders is not None
     wire.handle.orders.send("order", number=3, verb="pause", pool="default", size=None)
-    Obedience(wire.links, lambda: wire.done.append("told")).catch_up()
+    done = wire.done.append
+    Obedience(wire.links, lambda: done("told"), lambda: done("held")).catch_up()
     assert [str(one) for one in wire.done] == [
+        "held",
         "PoolOrder(verb='pause', pool='default', size=None)",
         "told",
     ]
