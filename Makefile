@@ -20,7 +20,7 @@ test-again: mysql-server $(VENV)/.with-test  ## with another PYTHON or DATABASE_
 	@$(WITH_DATABASE) $(BIN)/python scripts/run_tests.py --again
 
 flakes: RUNS ?= 50
-flakes: ARGS ?= tests/lifecycle --numprocesses=4
+flakes: ARGS ?= tests/lifecycle --numprocesses=8
 
 .NOTPARALLEL:
 .SUFFIXES:
