@@ -118,6 +118,7 @@ class Worker:
         )
         self._told_overdue: dict[str, float] = {}
         # At once, from the thread: who waits for the last unit must know before a unit begins.
+        self._reporting = threading.Lock()
         on_change: Callable[[], object] = self._report if config.until_idle else lambda: None
         self._activity = Activity(config.threads, on_change)
         self._teller = Teller(sender)
@@ -241,19 +242,20 @@ class Worker:
             self._stop.set()
 
     def _report(self) -> Report:
-        running = self._activity.running()
-        longest = next(iter(running.items()), None)
-        told = Report(
-            idle=self._activity.idle,
-            units=self._activity.units,
-            failures=self._activity.failures,
-            busy=len(running),
-            longest=longest and (longest[0], time.monotonic() - longest[1]),
-            connections=peak_connections(),
-            rss=memory.resident(),
-        )
-        self._sender.send("heartbeat", **asdict(told))
-        return told
+        with self._reporting:  # or an older "idle" might overtake a newer "busy"
+            running = self._activity.running()
+            longest = next(iter(running.items()), None)
+            told = Report(
+                idle=self._activity.idle,
+                units=self._activity.units,
+                failures=self._activity.failures,
+                busy=len(running),
+                longest=longest and (longest[0], time.monotonic() - longest[1]),
+                connections=peak_connections(),
+                rss=memory.resident(),
+            )
+            self._sender.send("heartbeat", **asdict(told))
+            return told
 
     def _call_hook(self, hook: Callable[[WorkerInfo], None]) -> None:
         try:
