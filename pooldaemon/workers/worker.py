@@ -117,8 +117,8 @@ class Worker:
             lambda session: sender.send("session_over", **session._asdict()),
         )
         self._told_overdue: dict[str, float] = {}
-        # At once, from the thread: who waits for the last unit must know before a unit begins.
         self._reporting = threading.Lock()
+        # At once, from the thread: who waits for the last unit must know before a unit begins.
         on_change: Callable[[], object] = self._report if config.until_idle else lambda: None
         self._activity = Activity(config.threads, on_change)
         self._teller = Teller(sender)
