@@ -232,17 +232,10 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             lambda **login: connect(conn_params | login), self._pool_name()
         )
 
-    # The next three are asked for in every statement or borrow, and do what Django's do.
-
+    # In every statement. Django asks first whether threads may share it, under a lock.
     def validate_thread_sharing(self) -> None:
-        # Whether threads may share it, Django asks first, under a lock.
         if self._thread_ident != _thread.get_ident():
             super().validate_thread_sharing()
-
-    # Not @async_unsafe where nothing is opened: cursor() is.
-    def ensure_connection(self) -> None:
-        if self.connection is None:
-            super().ensure_connection()
 
     # Not @async_unsafe again: every way here is, and the decorator costs as much as the borrow.
     def connect(self) -> None:

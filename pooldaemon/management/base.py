@@ -42,7 +42,7 @@ from pooldaemon.management.systemd import unit_file
 from pooldaemon.workers import statuses
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.handle import WorkerDeath
-from pooldaemon.workers.reload import is_trial, take_over
+from pooldaemon.workers.reload import is_trial, take_over, takes_over
 from pooldaemon.workers.worker import WorkerInfo, in_a_line
 
 
@@ -130,6 +130,10 @@ class BaseDaemonCommand(BaseCommand):
             check_settings()
         except ImproperlyConfigured as error:  # which Django's system checks tell in many lines
             raise CommandError(str(error)) from None
+        if takes_over():
+            # The trial has made Django's checks. They may ask a database, and one that is away just
+            # now would end the daemon.
+            options["skip_checks"] = True
         return super().execute(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -169,5 +169,10 @@ def is_trial() -> bool:
     return TRIAL in os.environ
 
 
+def takes_over() -> bool:
+    """Whether this process was executed in a supervisor's place, and has not begun to go on."""
+    return HANDOVER in os.environ
+
+
 def _command_line() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]

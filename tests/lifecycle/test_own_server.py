@@ -3,6 +3,8 @@
 import signal
 import time
 
+from django.conf import settings
+
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT
 from tests.lifecycle.databases import MySQLDatabase
@@ -83,3 +85,25 @@ def test_a_daemon_whose_server_hangs_ends_within_the_graceful_timeout(
     assert daemon.process.wait(TIMEOUT) == KILLED
     server.resume()
     daemon.assert_nothing_left()
+
+
+def test_a_server_that_is_away_at_the_hand_over_of_a_reload_ends_no_daemon(
+    start_work: StartDaemon, server: Server, on_server: MySQLDatabase
+) -> None:
+    # Which has a UUIDField: Django's checks ask the server what that is.
+    apps = ["pooldaemon", "tests.lifecycle.project", "pooldaemon_example.webhooks"]
+    webhooks = {name: getattr(settings, name) for name in dir(settings) if "WEBHOOK_" in name}
+    daemon = start_work(
+        on_server, "ask", *SIZE, faults={"hand_over": "hang"}, INSTALLED_APPS=apps, **webhooks
+    )
+    daemon.wait_for_threads("asked", PROCESSES * THREADS)
+    old = daemon.workers
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for_fault("hand_over")
+    server.stop()
+    daemon.release("hand_over")
+    daemon.wait_for_log("could not start")
+    server.start()
+    daemon.wait_for_log("reload: done")
+    assert not daemon.workers & old
+    daemon.stop()
