@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
+from django.db import Error as DatabaseError
 
 from pooldaemon.conf import ALL, DaemonConfig, check_settings, of_database
 from pooldaemon.connections import unpooled_aliases
@@ -135,6 +136,14 @@ class BaseDaemonCommand(BaseCommand):
             # now would end the daemon.
             options["skip_checks"] = True
         return super().execute(*args, **options)
+
+    def check(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().check(*args, **kwargs)
+        except DatabaseError as error:  # Django 6 asks what types its fields have there
+            raise CommandError(
+                f"Django's system checks ask a database, which failed: {in_a_line(error)}"
+            ) from error
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not hasattr(os, "fork"):

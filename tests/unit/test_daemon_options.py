@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 from pytest_django import Settings
 
 from pooldaemon.conf import DaemonConfig, pooldaemon_settings
@@ -36,6 +37,20 @@ def read(*arguments: str) -> DaemonConfig:
 def no_settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.POOLDAEMON = {}
     monkeypatch.setitem(settings.DATABASES, "other", settings.DATABASES["default"])
+
+
+def test_a_database_that_fails_djangos_checks_is_told_of_in_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def check(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError(2002, "Can't connect to server")
+
+    monkeypatch.setattr(BaseCommand, "check", check)
+    told = (
+        r"^Django's system checks ask a database, which failed: OperationalError: .*Can't connect"
+    )
+    with pytest.raises(CommandError, match=told):
+        call_command(Command(), skip_checks=False)
 
 
 def test_class_attributes_are_the_defaults() -> None:
