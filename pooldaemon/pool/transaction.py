@@ -14,7 +14,8 @@ from typing import Any
 from MySQLdb.cursors import Cursor
 
 from pooldaemon.pool import forks
-from pooldaemon.pool.connection import MySQLHandle, PooledConnection, watched
+from pooldaemon.pool.connection import MySQLHandle, PooledConnection
+from pooldaemon.pool.cursors import watched
 from pooldaemon.pool.handle import BorrowedConnection, abandon, give_back, share
 
 _set = object.__setattr__
@@ -172,7 +173,8 @@ class _Counted:
             finally:
                 turns.let_go()
             return
-        forks.check()  # as in _Unbuffered: a child may be ending what its parent's threads began
+        # As in cursors._Unbuffered: a child may be ending what its parent's threads began.
+        forks.check()
         if turns is None:
             self._drivers_close()
         else:  # by the garbage collector: the session, which may be in use, is left alone

@@ -1,0 +1,118 @@
+"""mysqlclient's cursors: each statement is judged, and results stay with their borrower."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import MySQLdb
+from MySQLdb.cursors import CursorUseResultMixIn
+
+from pooldaemon.pool import forks
+from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.pool.statements import DIRTY, judge
+
+
+class _Watched:
+    """Mixed into a cursor class: it judges each statement by its template, before the data.
+
+    The driver's methods get the physical connection from ``_get_db()``; everybody else finds the
+    borrower's handle in ``connection``.
+
+    ``_drivers_NAME`` is the method of the class that is watched. A ``super()`` looks through the
+    dictionaries of five classes, which is felt in every statement.
+    """
+
+    _drivers_discard: Callable[[], None]
+    _drivers_execute: Callable[[Any, Any], Any]
+    _drivers_executemany: Callable[[Any, Any], Any]
+    _drivers_nextset: Callable[[], Any]
+    _drivers_query: Callable[[Any], Any]
+
+    connection: BorrowedConnection | None
+    _verdict = DIRTY
+    _template_verdict: int | None = None
+
+    def _get_db(self) -> Any:
+        handle = self.connection
+        if handle is None:
+            raise MySQLdb.ProgrammingError("cursor closed")
+        return handle._connection or handle._alive()
+
+    def _discard(self) -> None:
+        handle = self.connection
+        physical = None if handle is None else handle._connection
+        if physical is None:  # closed, or given back: what it read from may be somebody else's
+            self._result = None
+        # The driver's method uses this attribute, several times: not through the handle.
+        self.connection = physical
+        try:
+            self._drivers_discard()
+        except MySQLdb.Error as error:  # of a further result
+            if physical is not None:
+                physical.note_error(error)
+            raise
+        finally:
+            self.connection = handle
+
+    def nextset(self) -> Any:
+        try:
+            return self._drivers_nextset()
+        except MySQLdb.Error as error:
+            self._get_db().note_error(error)
+            raise
+
+    def execute(self, query: Any, args: Any = None) -> Any:
+        if self._template_verdict is not None:  # called by executemany(), with the data put in
+            self._verdict = self._template_verdict
+        else:
+            self._verdict = judge(bytes(query) if type(query) is bytearray else query)
+        return self._drivers_execute(query, args)
+
+    def executemany(self, query: Any, args: Any) -> Any:
+        rows = list(args)  # the caller's generator may run statements of its own
+        self._template_verdict = judge(bytes(query) if isinstance(query, bytearray) else query)
+        try:
+            return self._drivers_executemany(query, rows)
+        finally:
+            self._template_verdict = None
+
+    def _query(self, q: Any) -> Any:
+        # The last step before the statement leaves: no code of the caller's comes between.
+        connection = self._get_db()
+        connection.expected = True
+        connection.vouched, self._verdict = self._verdict, DIRTY
+        return self._drivers_query(q)
+
+
+class _Unbuffered(_Watched):
+    """The same for a cursor that reads its rows from the server one by one."""
+
+    def _get_result(self) -> Any:
+        connection = self._get_db()
+        broken = connection.broken
+        result = super()._get_result()  # type: ignore[misc]
+        connection.broken = broken
+        connection.unbuffered.append(weakref.ref(self))
+        return result
+
+    # To drop a result is to read the rest of its rows.
+
+    def _discard(self) -> None:
+        forks.check()
+        super()._discard()
+
+    def __del__(self) -> None:
+        forks.check()
+
+
+@cache
+def watched(cursorclass: Any) -> Any:
+    """*cursorclass*, watched."""
+    unbuffered = issubclass(cursorclass, CursorUseResultMixIn)
+    methods = ("_discard", "_query", "close", "execute", "executemany", "nextset")
+    drivers = {f"_drivers_{name.lstrip('_')}": getattr(cursorclass, name) for name in methods}
+    mixin = _Unbuffered if unbuffered else _Watched
+    return type(cursorclass.__name__, (mixin, cursorclass), drivers)
