@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from pooldaemon.conf import PerDatabase
 from pooldaemon.orders import PoolOrder
 from pooldaemon.pool import handle
+from pooldaemon.pool.hidden import UNASKED, Answer, heard
 from pooldaemon.pool.registry import registry
 from pooldaemon.stats import PoolStats
 
@@ -281,6 +282,18 @@ def close_paused_pools() -> bool:
     for pool in paused:
         pool.close()
     return bool(paused)
+
+
+def hidden_code_answers() -> dict[int, Answer]:
+    """What servers have told this process about hidden code, by account: for
+    :func:`believe_about_hidden_code` of another process of the same fork."""
+    dialects = [pool.dialect for pool in registry.all()]
+    return {each.account: each.hidden_code for each in dialects if each.hidden_code != UNASKED}
+
+
+def believe_about_hidden_code(account: int, runs: bool, asked: float) -> None:
+    """Let this process, and those that it forks from now on, not ask what another one has."""
+    heard[account] = Answer(runs, asked)
 
 
 def is_paused(alias: str) -> bool:

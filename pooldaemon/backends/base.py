@@ -18,6 +18,7 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.signals import setting_changed
@@ -175,19 +176,19 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         config = registry.limited(self.alias, config)
         settings = self.settings_dict
         options = {name: value for name, value in settings["OPTIONS"].items() if name != "pool"}
-        key = PoolKey(
-            type(self), config, self.get_connection_params(), options, settings["AUTOCOMMIT"]
-        )
-        pool = registry.get(key, config, self._build_pool)
+        account = PoolKey(type(self), self.get_connection_params(), options, settings["AUTOCOMMIT"])
+        build = partial(self._build_pool, account)
+        pool = registry.get(PoolKey(config, account), config, build)
         registry.introduce(pool, self.alias)
         return pool
 
-    def _build_pool(self, config: PoolConfig, budget: Budget) -> ManagedPool:
+    def _build_pool(self, account: PoolKey, config: PoolConfig, budget: Budget) -> ManagedPool:
         # A wrapper of the pool's own opens its sessions: this one belongs to a thread, and its
         # settings may change.
         settings = self.settings_dict
         opener = type(self)({**settings, "OPTIONS": dict(settings["OPTIONS"])}, self.alias)
         dialect = self.make_dialect(config, opener._open_session)
+        dialect.account = hash(account)
         return ManagedPool(self._pool_name(), config, dialect, budget)
 
     @contextmanager

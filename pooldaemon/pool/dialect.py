@@ -15,6 +15,7 @@ from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool import forks
 from pooldaemon.pool.budget import Budget, Reserve
 from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.pool.hidden import UNASKED, Answer
 
 DEFAULT_PATIENCE = 30.0
 """Seconds, as in SQLAlchemy's ``QueuePool``."""
@@ -41,6 +42,9 @@ class DriverDialect:
         self._opening = threading.Lock()
         self.name = ""
         """The pool's, for messages."""
+        self.account = 0
+        """A hash of what its sessions are opened with; the same in the processes of one fork."""
+        self.hidden_code: Answer = UNASKED
         self.cap: int | None = None
         """The most sessions there may be at once; ``None``: the pool has no limit."""
         self.budget = Budget()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 TRIGGERS = "information_schema.triggers WHERE trigger_schema <> 'sys'"
 VIEWS = "information_schema.views WHERE table_schema NOT IN ('sys', 'mysql')"
 FUNCTIONS = """information_schema.routines
@@ -43,3 +45,27 @@ SELECT (SELECT COUNT(*) FROM {TRIGGERS}), (SELECT COUNT(*) FROM {VIEWS}),
   (SELECT COUNT(*) FROM {FUNCTIONS})
 """  # noqa: S608 - of constants
 """How many triggers, views and functions the account is shown."""
+
+RECHECK = 60.0
+"""Seconds for which an answer is believed; it is asked again with the next new session, since the
+question reads the whole schema."""
+
+
+class Answer(NamedTuple):
+    """
+    :ivar runs: whether plain statements may run hidden code.
+    :ivar asked: when (monotonic seconds, the same clock for all processes of a machine).
+    """
+
+    runs: bool
+    asked: float
+
+    def is_old(self, now: float) -> bool:
+        return now - self.asked > RECHECK
+
+
+UNASKED = Answer(runs=True, asked=float("-inf"))
+
+heard: dict[int, Answer] = {}
+"""What other processes were answered, by the hash of what the session was opened with. A daemon's
+supervisor is told, and forks: its workers ask once, not each."""

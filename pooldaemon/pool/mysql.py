@@ -17,7 +17,7 @@ from typing import Any
 
 import MySQLdb
 
-from pooldaemon.pool import forks, session
+from pooldaemon.pool import forks, hidden, session
 from pooldaemon.pool.connection import MySQLHandle, PooledConnection
 from pooldaemon.pool.credentials import Credentials
 from pooldaemon.pool.dialect import DriverDialect
@@ -43,10 +43,6 @@ refused together do not come back together."""
 
 PING_TIMEOUT = 5.0
 """Seconds until an unanswered ping is given up. mysqlclient can't bound a ping by itself."""
-
-HIDDEN_CODE_RECHECK = 60.0
-"""Seconds for which the answer to "does this schema run hidden code" is believed; it is asked
-again with the next new session, since it reads the whole schema."""
 
 CLOSE_WAIT = 0.05
 """Seconds to wait in place for the server to end a session; measured: up to 5 ms on a busy
@@ -100,18 +96,28 @@ class MySQLDialect(DriverDialect):
         self._separates = reset != "never"
         self._always_reset = self._separates
         """Also when all statements were clean: until we know that they tell all they do."""
-        self._hidden_code_asked = float("-inf")
 
     def session_is_set_up(self, connection: PooledConnection) -> None:
         session.record_baseline(connection, self._init_command)
-        if time.monotonic() - self._hidden_code_asked > HIDDEN_CODE_RECHECK:
+        now = time.monotonic()
+        if self._reset != "dirty" or not self.hidden_code.is_old(now):
+            return
+        heard = hidden.heard.get(self.account, hidden.UNASKED)
+        if heard.is_old(now):
             self._ask_for_hidden_code(connection)
+        else:
+            self._believe(heard)
 
     def _ask_for_hidden_code(self, connection: PooledConnection) -> None:
         if self._reset == "dirty":
-            self._hidden_code_asked = time.monotonic()
-            self._always_reset = session.runs_hidden_code(connection)
+            now = time.monotonic()
+            self.hidden_code = self.hidden_code._replace(asked=now)  # nobody else is to ask now
+            self._believe(hidden.Answer(session.runs_hidden_code(connection), now))
             connection.dirty = False
+
+    def _believe(self, answer: hidden.Answer) -> None:
+        self.hidden_code = answer
+        self._always_reset = answer.runs
 
     def _open(self, deadline: float | None) -> Any:
         connect = partial(self._connect, deadline)

@@ -16,8 +16,8 @@ logger = logging.getLogger("pooldaemon.supervisor")
 
 
 SUCCESSOR_FIRST = 0.2
-"""Seconds for which a dead worker's sessions are left alone while another one boots: to end them
-takes as much of the processor, and there is work that waits."""
+"""Seconds for which a dead worker's sessions are left alone while another one boots and begins: to
+end them takes as much of the processor, and there is work that waits."""
 
 
 class Guard:
@@ -54,7 +54,7 @@ class Guard:
 
     def end_sessions(self, living: Collection[WorkerHandle], now: float) -> None:
         """The statements of the dead go on on the server, and hold their locks: end them."""
-        if now < self.end_at and any(worker.state is WorkerState.BOOTING for worker in living):
+        if now < self.end_at and any(now - each.started < SUCCESSOR_FIRST for each in living):
             return
         self.end_at = NEVER
         in_use = [worker.sessions for worker in living]

@@ -25,6 +25,7 @@ from pooldaemon.conf import DaemonConfig
 from pooldaemon.connections import (
     auto_close_db,
     close_pool,
+    hidden_code_answers,
     is_paused,
     limit_connections,
     peak_connections,
@@ -139,6 +140,8 @@ class Worker:
             return statuses.BOOT_FAILED
         announce(signals.worker_ready, type(self._job), worker=self.info)
         self._heed_signals()
+        for account, answer in hidden_code_answers().items():
+            self._sender.send("hidden_code", account=account, **answer._asdict())
         # Before the first unit: a worker that dies of it has died at work.
         self._sender.send("ready")
         self._report()

@@ -66,3 +66,16 @@ def test_without_stray_threads_there_is_no_warning(
     daemon.wait_for("unit")
     daemon.stop()
     assert daemon.log_lines("WARNING", "threads") == []
+
+
+@pytest.mark.mysql
+def test_what_one_worker_was_answered_about_hidden_code_the_next_ones_do_not_ask(
+    start_daemon: StartDaemon, mysql: MySQLDatabase
+) -> None:
+    # The second worker is forked when the first one is ready.
+    daemon = start_daemon(mysql, "tell_when_asked", "--processes", "2")
+    daemon.wait_for_threads("believes", 2)
+    os.kill(min(daemon.workers), signal.SIGKILL)
+    daemon.wait_for_threads("believes", 3)
+    assert len({event["asked"] for event in daemon.journal.events("believes")}) == 1
+    daemon.stop()

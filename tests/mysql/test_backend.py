@@ -1,6 +1,7 @@
 """pooldaemon.backends.mysql: drop-in, one question per cycle, and pools found by parameters."""
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.db.backends.signals import connection_created
 from pytest_django import Settings
 
 from pooldaemon import auto_close_db, close_pool
+from pooldaemon.pool.hidden import RECHECK, Answer, heard
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, run, session_id, stats
 from tests.support.mode import session_mode_only
@@ -309,3 +311,17 @@ def test_a_pool_and_its_name_show_no_password(alias: str, scratch: Scratch) -> N
     pool = connections[alias].pool  # type: ignore[attr-defined]
     assert scratch.account.password not in f"{pool!r} {pool.name} {pool.stats()!r}"
     assert f"{scratch.account.user}@{scratch.account.host}:{scratch.account.port}" in pool.name
+
+
+@pytest.mark.parametrize(("age", "believed"), [(RECHECK - 10, True), (RECHECK + 1, False)])
+def test_what_another_process_was_answered_about_hidden_code_is_believed_for_a_minute(
+    add_pooled: AddDatabase, monkeypatch: pytest.MonkeyPatch, age: float, believed: bool
+) -> None:
+    alias = add_pooled()
+    dialect = connections[alias].pool.dialect  # type: ignore[attr-defined]
+    wrong = Answer(runs=True, asked=time.monotonic() - age)
+    monkeypatch.setitem(heard, dialect.account, wrong)
+    with auto_close_db():
+        fetch(alias, "SELECT 1")
+    assert (dialect.hidden_code == wrong) is dialect.hidden_code.runs is believed
+    assert stats(alias).resets == believed

@@ -19,9 +19,9 @@ class Helpers:
         self.sent += 1
 
 
-def worker(*sessions: int) -> WorkerHandle:
+def worker(*sessions: int, started: float = 0.0) -> WorkerHandle:
     receiver: Any = None
-    handle = WorkerHandle("worker-1", 0, receiver, 0.0, {})
+    handle = WorkerHandle("worker-1", 0, receiver, started, {})
     handle.sessions = {Session("default", number, 4000 + number) for number in sessions}
     return handle
 
@@ -30,38 +30,31 @@ def guard_of(helpers: Any) -> Guard:
     return Guard(DaemonConfig(), helpers, lambda: None)
 
 
-def test_the_sessions_of_the_dead_are_ended_at_once_if_nobody_boots() -> None:
+def test_the_sessions_of_the_dead_are_ended_at_once_if_nobody_has_just_begun() -> None:
     helpers = Helpers()
     guard = guard_of(helpers)
     guard.note_dead(worker(1), 10.0)
     assert len(guard.sessions) == 1
-    guard.end_sessions([], 10.0)
+    guard.end_sessions([worker()], 10.0)
     assert (helpers.sent, guard.sessions, guard.end_at) == (1, set(), NEVER)
     guard.end_sessions([], 20.0)
     assert helpers.sent == 1
 
 
-def test_a_successor_that_boots_goes_first_for_a_moment() -> None:
+def test_a_successor_boots_and_begins_first_for_a_moment() -> None:
     helpers = Helpers()
     guard = guard_of(helpers)
-    successor = worker()
+    successor = worker(started=10.0)
     guard.note_dead(worker(1), 10.0)
     guard.note_dead(worker(2), 10.0 + SUCCESSOR_FIRST / 4)
+    guard.end_sessions([successor], 10.0 + SUCCESSOR_FIRST / 2)
+    assert helpers.sent == 0
+    successor.become(WorkerState.READY)
     guard.end_sessions([successor], 10.0 + SUCCESSOR_FIRST / 2)
     assert helpers.sent == 0
     assert guard.end_at == 10.0 + SUCCESSOR_FIRST
     guard.end_sessions([successor], guard.end_at)
     assert helpers.sent == 2
-
-
-def test_the_moment_is_over_when_the_successor_is_ready() -> None:
-    helpers = Helpers()
-    guard = guard_of(helpers)
-    successor = worker()
-    guard.note_dead(worker(1), 10.0)
-    successor.become(WorkerState.READY)
-    guard.end_sessions([successor], 10.1)
-    assert helpers.sent == 1
 
 
 def test_a_session_that_a_living_worker_has_is_not_ended() -> None:

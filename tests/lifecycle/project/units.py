@@ -50,6 +50,12 @@ def ask(ctx: WorkContext) -> None:
     journal().note("asked", session=answer)
 
 
+def tell_when_asked(ctx: WorkContext) -> None:
+    """When the pool's knowledge of hidden code was asked for, by whomever."""
+    connection.ensure_connection()
+    journal().note("believes", asked=connection.pool.dialect.hidden_code.asked)
+
+
 def use_connection(ctx: WorkContext) -> bool:
     """Keep a session busy for a moment; there is always more to do."""
     with connection.cursor() as cursor:
