@@ -33,7 +33,9 @@ def run(bench: Bench) -> Result:
         "Celery's broker needs no service: it is a directory, looked at 100 times a second.",
         rounds,
         notes=[
-            "pooldaemon makes a worker that dies again within a minute wait, the others do not."
+            "pooldaemon makes a worker that dies again within a minute wait, the others do not.",
+            "Each new worker of the others asks the server for triggers; pooldaemon's only if no "
+            "other has within a minute, as here.",
         ],
         plots=[Bars(RESPAWN), Bars(MEMORY)],
     )
