@@ -34,8 +34,10 @@ def run(bench: Bench) -> Result:
         rounds,
         notes=[
             "pooldaemon makes a worker that dies again within a minute wait, the others do not.",
-            "Each new worker of the others asks the server for triggers; pooldaemon's only if no "
-            "other has within a minute, as here.",
+            (
+                "Each new worker of the others asks the server for triggers; pooldaemon's only if "
+                "no other has within a minute, as here."
+            ),
         ],
         plots=[Bars(RESPAWN), Bars(MEMORY)],
     )
