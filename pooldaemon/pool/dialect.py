@@ -45,6 +45,7 @@ class DriverDialect:
         self.account = 0
         """A hash of what its sessions are opened with; the same in the processes of one fork."""
         self.hidden_code: Answer = UNASKED
+        """What the server has answered; a dialect whose server has none of it never asks."""
         self.cap: int | None = None
         """The most sessions there may be at once; ``None``: the pool has no limit."""
         self.budget = Budget()
