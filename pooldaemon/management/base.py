@@ -42,9 +42,10 @@ from pooldaemon.management.options import (
 from pooldaemon.management.systemd import unit_file
 from pooldaemon.workers import statuses
 from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.handle import WorkerDeath
 from pooldaemon.workers.reload import is_trial, take_over, takes_over
-from pooldaemon.workers.worker import WorkerInfo, in_a_line
+from pooldaemon.workers.worker import WorkerInfo
 
 
 class BaseDaemonCommand(BaseCommand):

@@ -30,7 +30,7 @@ def fork(name: str, run: Callable[[], int], release: Callable[[], None]) -> int:
             "in the worker for ever; start threads in worker_init().",
             ", ".join(strays),
         )
-    _flush()
+    flush_streams()
     # Until the child has handlers of its own a signal would run the parent's in it.
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -59,14 +59,15 @@ def _be_child(
         logger.critical("%s crashed", name, exc_info=True)
     finally:
         try:
-            _flush()
+            flush_streams()
             logging.shutdown()
         finally:
             # Nothing of the parent's may run in the child: no finally, no atexit.
             os._exit(status)
 
 
-def _flush() -> None:
+def flush_streams() -> None:
+    """Write out what is buffered; what can't be written stays there."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # the disk is full, the stream closed
             stream.flush()

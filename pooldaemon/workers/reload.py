@@ -15,9 +15,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
+
+from pooldaemon.workers.forking import flush_streams
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -60,16 +63,26 @@ class Reload:
         self.state = ReloadState.TRYING
         self.reason = None
         self._deadline = now + timeout
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the trial's end
-        self._trial = subprocess.Popen(  # noqa: S603 - our own command line
-            _command_line(),
-            cwd=directory,
-            env=os.environ | {TRIAL: "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-        )
-        logger.info("reload: trying the new code as pid %d", self._trial.pid)
+        try:
+            self._start_trial(directory)
+        except OSError as error:
+            self.fail(f"the trial can't be started: {error.strerror or error}")
+        else:
+            logger.info("reload: trying the new code as pid %d", self._trial.pid)
+
+    def _start_trial(self, directory: str) -> None:
+        with ExitStack() as on_failure:
+            output = on_failure.enter_context(_scratch_file())
+            self._trial = subprocess.Popen(  # noqa: S603 - our own command line
+                _command_line(),
+                cwd=directory,
+                env=os.environ | {TRIAL: "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            self._output = output
+            on_failure.pop_all()
 
     def has_passed(self, now: float) -> bool:
         """Whether the trial has ended well. One that has not is reported."""
@@ -130,28 +143,24 @@ class Handover:
 
         :raises OSError: that is not possible; nothing has changed.
         """
-        with tempfile.TemporaryFile() as file:
+        with _scratch_file() as file, ExitStack() as on_failure:
             state = {**self.state, "descriptors": list(self.descriptors)}
             file.write(json.dumps(state).encode())
             file.seek(0)
             inherited = [*self.descriptors, file.fileno()]
+            here = os.open(".", os.O_RDONLY)
+            on_failure.callback(os.close, here)
             # Until it has handlers of its own, a signal would end it.
             previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            here = os.open(".", os.O_RDONLY)
-            try:
-                for descriptor in inherited:
-                    os.set_inheritable(descriptor, True)
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os.chdir(directory)
-                variables = os.environ | {HANDOVER: str(file.fileno())}
-                os.execve(sys.executable, _command_line(), variables)  # noqa: S606
-            finally:  # it has raised
-                os.fchdir(here)
-                os.close(here)
-                for descriptor in inherited:
-                    os.set_inheritable(descriptor, False)
-                signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+            on_failure.callback(signal.pthread_sigmask, signal.SIG_SETMASK, previous)
+            for descriptor in inherited:
+                on_failure.callback(os.set_inheritable, descriptor, False)
+                os.set_inheritable(descriptor, True)
+            flush_streams()
+            on_failure.callback(os.fchdir, here)
+            os.chdir(directory)
+            variables = os.environ | {HANDOVER: str(file.fileno())}
+            os.execve(sys.executable, _command_line(), variables)  # noqa: S606
 
 
 def take_over() -> dict[str, Any] | None:
@@ -172,6 +181,15 @@ def is_trial() -> bool:
 def takes_over() -> bool:
     """Whether this process was executed in a supervisor's place, and has not begun to go on."""
     return HANDOVER in os.environ
+
+
+def _scratch_file() -> IO[bytes]:
+    """A file that nobody else sees. In memory where the system can do that: a directory for
+    temporary files may be full or read-only."""
+    if hasattr(os, "memfd_create"):
+        with suppress(OSError):
+            return os.fdopen(os.memfd_create("pooldaemon"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _command_line() -> list[str]:

@@ -21,6 +21,7 @@ from pooldaemon.orders import ABOUT
 from pooldaemon.workers import logfiles, statuses
 from pooldaemon.workers.budget import Budget
 from pooldaemon.workers.crew import AT_ONCE, Crew
+from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.guard import Guard
 from pooldaemon.workers.handle import NEVER, WorkerDeath, WorkerHandle
 from pooldaemon.workers.nursery import Nursery
@@ -336,8 +337,8 @@ class Supervisor:
         self._owner.reloading()
         try:
             self._owner.hand_over(Handover(state, descriptors))
-        except OSError as error:
-            self._reload.fail(f"{sys.executable}: {error.strerror}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the daemon goes on without
+            self._reload.fail(f"{sys.executable} can't be executed: {in_a_line(error)}")
             self._owner.ready()
 
     def _lost_terminal(self) -> bool:

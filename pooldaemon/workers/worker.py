@@ -37,6 +37,7 @@ from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.announce import announce
 from pooldaemon.workers.channel import Links
 from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.lifespan import Lifespan
 from pooldaemon.workers.obedience import Obedience
 from pooldaemon.workers.report import Report
@@ -86,12 +87,6 @@ def boot(config: DaemonConfig, job: Job, info: WorkerInfo) -> None:
         for alias in job.databases:
             if not is_paused(alias):
                 connections[alias].ensure_connection()
-
-
-def in_a_line(error: BaseException) -> str:
-    """An error's class and text."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return f"{type(error).__name__}: {reason}"
 
 
 class Worker:
