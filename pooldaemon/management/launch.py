@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,7 @@ from pooldaemon.workers import logfiles, records
 from pooldaemon.workers.changes import Changes
 from pooldaemon.workers.channel import Links
 from pooldaemon.workers.control import ControlSocket
-from pooldaemon.workers.detach import Surroundings, detach
+from pooldaemon.workers.detach import Outcome, Shell, Surroundings, detach
 from pooldaemon.workers.exporter import Exporter
 from pooldaemon.workers.handle import WorkerDeath
 from pooldaemon.workers.ledger import Ledger
@@ -76,6 +76,7 @@ class Launcher:
         self._lock: PidFile | None = None
         self._control: ControlSocket | None = None
         self._exporter: Exporter | None = None
+        self._shell: Shell | None = None
         self._directory = str(Path.cwd())
         self._bars = Bars(STDERR)
 
@@ -94,7 +95,7 @@ class Launcher:
                 self._export(listen(self._options), claims)
             if not detached:
                 refuse_surroundings(self._options)
-                return self._run(lambda: None)
+                return self._run()
             surroundings = read_surroundings(self._options)
             self._give_files_to(surroundings)
             keep = logfiles.open_descriptors()
@@ -102,17 +103,26 @@ class Launcher:
             keep += [self._control.descriptor] if self._control else []
             keep += [self._exporter.descriptor] if self._exporter else []
 
-            def run(on_ready: Callable[[], None]) -> int:
-                with claims.pop_all():  # the launching shell's process does not release them
-                    return self._run(on_ready)
+            # From now on they are the daemon's, whatever becomes of this process.
+            held = claims.pop_all()
+            try:
+                outcome = detach(self._run_detached, held, logfile.value, keep, surroundings)
+            except OSError as error:
+                raise CommandError(f"it can't go into the background: {error.strerror}") from None
+        if outcome.status:
+            self._explain(outcome, logfile.value)
+        return outcome.status
 
-            status = detach(run, logfile.value, keep, surroundings)
-            claims.pop_all()
-        if status:
-            self._command.stderr.write(
-                self._command.style.ERROR(f"The daemon did not start; see {logfile.value}")
-            )
-        return status
+    def _run_detached(self, shell: Shell) -> int:
+        self._shell = shell
+        return self._run()
+
+    def _explain(self, outcome: Outcome, logfile: str) -> None:
+        why = ""
+        if outcome.interruption is not None:
+            why = f", since {outcome.interruption.name} came before it was ready"
+        text = f"The daemon did not start{why}; see {logfile}"
+        self._command.stderr.write(self._command.style.ERROR(text))
 
     def _prepare(self, logfile: Option) -> None:
         """Open the log, and arm the fault points if a test wants that."""
@@ -193,17 +203,20 @@ class Launcher:
             if told.get("metrics") is not None:
                 # The address stays as it was: the listener that is there serves on.
                 self._export(socket.socket(fileno=told["metrics"]), claims)
+            if told.get("shell") is not None:  # not all workers have been ready yet
+                self._shell = Shell(told["shell"])
             os.chdir(told["directory"])
-            return self._run(lambda: None, told)
+            return self._run(told)
 
     def _hand_over(self, handover: Handover) -> None:
-        lock, control, exporter = self._lock, self._control, self._exporter
+        lock, control, exporter, shell = self._lock, self._control, self._exporter, self._waiting
         state = {
             **handover.state,
             "pidfile": str(lock.path) if lock else None,
             "lock": lock.descriptor if lock else None,
             "control": control.descriptor if control else None,
             "metrics": exporter.descriptor if exporter else None,
+            "shell": shell.descriptor if shell else None,
             "output": logfiles.output(),
             "directory": str(Path.cwd()),
         }
@@ -212,6 +225,7 @@ class Launcher:
         own = [lock.descriptor] if lock else []
         own += [control.descriptor] if control else []
         own += [exporter.descriptor] if exporter else []
+        own += [shell.descriptor] if shell else []
         Handover(state, [*handover.descriptors, *own]).execute(self._directory)
 
     def _give_files_to(self, owner: Surroundings) -> None:
@@ -221,7 +235,7 @@ class Launcher:
             if self._control:
                 os.chown(self._control.path, owner.uid, owner.gid)
 
-    def _run(self, on_ready: Callable[[], None], told: Mapping[str, Any] | None = None) -> int:
+    def _run(self, told: Mapping[str, Any] | None = None) -> int:
         faults.warn()
         if self._lock:
             self._lock.write_pid()  # detaching has changed it
@@ -230,7 +244,7 @@ class Launcher:
         changes = Changes() if self._config.autoreload else None
         owner = Owner(
             run_worker=self._run_worker,
-            on_ready=on_ready,
+            on_ready=self._tell_shell,
             on_death=self._command.worker_died,
             release=self._release,
             hand_over=self._hand_over,
@@ -263,6 +277,15 @@ class Launcher:
         self._command.stdout.flush()
         return status
 
+    @property
+    def _waiting(self) -> Shell | None:
+        """The launching shell, as long as it waits."""
+        return self._shell if self._shell and self._shell.waits else None
+
+    def _tell_shell(self) -> None:
+        if self._shell:
+            self._shell.ready()
+
     def _publisher(self) -> Publisher:
         if not apps.is_installed("pooldaemon.dashboard"):
             return Publisher()
@@ -283,6 +306,8 @@ class Launcher:
 
     def _release(self) -> None:
         """In a forked child."""
+        if self._shell:
+            self._shell.close()
         if self._lock:
             self._lock.close_descriptor()
         if self._control:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import daemon
 
-from pooldaemon.workers import logfiles
+from pooldaemon.workers import logfiles, statuses
+from pooldaemon.workers.signals import SignalQueue
 
 UMASK = 0o022
 """The default. python-daemon's own is 0, which makes files that everybody can write."""
+
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Ctrl-C, a timeout's TERM, a closed terminal: whoever sends them does not want the daemon."""
+
+LOOK = 3600.0
+"""Seconds of a wait that a signal or the daemon ends."""
 
 
 @dataclass(frozen=True)
@@ -28,78 +37,186 @@ class Surroundings:
     directory: str
 
 
+class Shell:
+    """In the detached process: the launching one, which waits, and is told over a pipe.
+
+    First the pid, then the status; each is a line. Nobody may be there any more to read it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.waits = True
+        """It has not been told of the outcome."""
+
+    def tell_pid(self) -> None:
+        self._write(os.getpid())
+
+    def ready(self) -> None:
+        """The workers are ready."""
+        self._tell_status(statuses.OK)
+
+    def ended(self, status: int) -> None:
+        """The daemon has ended. If it never was ready that is no success, whatever *status* is."""
+        self._tell_status(status or statuses.FAILED)
+
+    def close(self) -> None:
+        """Also in a forked child: the end of the pipe is to be the end of the daemon."""
+        if self.waits:
+            self.waits = False
+            os.close(self.descriptor)
+
+    def _tell_status(self, status: int) -> None:
+        if self.waits:
+            self._write(status)
+            self.close()
+
+    def _write(self, number: int) -> None:
+        with suppress(OSError):  # the shell is gone
+            os.write(self.descriptor, b"%d\n" % number)
+
+
+Body = Callable[[Shell], int]
+"""The daemon's: it tells the shell when it is ready, and returns its exit status."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a start went.
+
+    :ivar status: 0: the daemon is ready; otherwise its exit status, or 128 and the signal's number.
+    :ivar interruption: the signal that ended the start.
+    """
+
+    status: int
+    interruption: signal.Signals | None = None
+
+
 def detach(
-    run: Callable[[Callable[[], None]], int],
+    body: Body,
+    held: ExitStack,
     logfile: str,
     keep: Iterable[int],
     surroundings: Surroundings,
-) -> int:
-    """Run in a detached process; return when it is ready, or has failed, with its status.
+) -> Outcome:
+    """Run in a detached process; return when it is ready, or has failed. Main thread only.
 
-    :param run: the daemon's body; it is given a function to call when it is ready, and returns
-        its exit status.
+    A signal of :data:`INTERRUPTIONS` in the meantime ends the daemon, as it would in the
+    foreground: there is one that was seen to start, or none.
+
+    :param held: what it has claimed, and releases at its end. Its alone from now on.
     :param logfile: where its standard output and error go.
     :param keep: descriptors that stay open in it.
     :param surroundings: what it runs as, and where.
-    :returns: 0 once it is ready, otherwise its exit status. Only in the launching process: the
-        detached one does not return.
+    :returns: only in the launching process: the detached one does not return.
+    :raises OSError: the fork fails; *held* has been released.
     """
     read_end, write_end = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    launcher_child = os.fork()
-    if launcher_child == 0:
+    # In the child until it has handlers, in the parent until it looks: none may be lost, nor end
+    # a process that has something to release.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
+    try:
+        child = os.fork()
+        if child == 0:
+            os.close(read_end)
+            _be_daemon(body, held, logfile, [*keep, write_end], Shell(write_end), surroundings)
+        os.close(write_end)
+        # One that is ignored, as with nohup, stays so.
+        heeded = [n for n in INTERRUPTIONS if signal.getsignal(n) is not signal.SIG_IGN]
+        signals = SignalQueue(heeded)
+    except OSError:
+        held.close()
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+    try:
+        return _follow(read_end, signals)
+    finally:
+        signals.close()
         os.close(read_end)
-        _be_daemon(run, logfile, [*keep, write_end], write_end, surroundings)
-    os.close(write_end)
-    with os.fdopen(read_end, "rb") as pipe:
-        answer = pipe.read(1)
-    # The child that we forked detaches by forking on; it has ended, or is about to.
-    os.waitpid(launcher_child, 0)
-    return answer[0] if answer else 1
+        # The child that we forked detaches by forking on; it has ended, or is about to.
+        os.waitpid(child, 0)
+
+
+def _follow(pipe: int, signals: SignalQueue) -> Outcome:
+    """Wait for the daemon's status, or its end; pass on to it that nobody wants it any more."""
+    os.set_blocking(pipe, False)
+    told, ended, unsent = b"", False, 0
+    interruption: signal.Signals | None = None
+    while True:
+        pid, status = _numbers(told)
+        if status is not None and interruption is None:
+            return Outcome(status)
+        if ended:
+            number = interruption and 128 + interruption
+            return Outcome(number or statuses.FAILED, interruption)
+        if pid is not None and unsent:
+            unsent -= 1
+            # It holds the other end, so the number is its own.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            continue
+        signals.wait(LOOK, [pipe])
+        for number in signals.take():
+            interruption = number
+            unsent += 1
+        with suppress(BlockingIOError):
+            chunk = os.read(pipe, 64)
+            told, ended = told + chunk, not chunk
+
+
+def _numbers(told: bytes) -> tuple[int | None, int | None]:
+    """The daemon's pid and its status, as far as it has told them."""
+    *lines, _ = told.split(b"\n")
+    pid, status = [*map(int, lines), None, None][:2]
+    return pid, status
 
 
 def _be_daemon(
-    run: Callable[[Callable[[], None]], int],
+    body: Body,
+    held: ExitStack,
     logfile: str,
     keep: list[int],
-    write_end: int,
+    shell: Shell,
     surroundings: Surroundings,
-) -> None:
-    def tell(status: int) -> None:
-        with suppress(OSError):  # told before, or the shell is gone
-            os.write(write_end, bytes([status]))
-            os.close(write_end)
-
-    status = 1
+) -> NoReturn:
+    status = statuses.FAILED
     try:
-        with Path(logfile).open("ab", buffering=0) as log:
-            context = daemon.DaemonContext(
-                # A copy: it changes the list that it is given. Descriptors that it does not
-                # find there it closes, log files and locks included.
-                files_preserve=list(keep),
-                stdout=log,
-                stderr=log,
-                umask=surroundings.umask,
-                working_directory=surroundings.directory,
-                uid=surroundings.uid,
-                gid=surroundings.gid,
-                # Not left to its guess, which is "no" under an init process.
-                detach_process=True,
-                # Signals and the pidfile are the supervisor's.
-                signal_map={},
-                pidfile=None,
-            )
-            logfiles.note_output(logfile)  # before the working directory changes
-            if (surroundings.uid, surroundings.gid) != (os.geteuid(), os.getegid()):
-                # Its own option for this would leave the group itself as it is.
-                os.initgroups(pwd.getpwuid(surroundings.uid).pw_name, surroundings.gid)
-            context.open()
-        status = run(lambda: tell(0))
+        with held:
+            _go_into_background(logfile, keep, surroundings)
+            shell.tell_pid()
+            status = body(shell)
     except BaseException:  # noqa: BLE001 - the process ends here; nothing may escape
         sys.excepthook(*sys.exc_info())
     finally:
-        tell(status)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        shell.ended(status)
         os._exit(status)
+
+
+def _go_into_background(logfile: str, keep: list[int], surroundings: Surroundings) -> None:
+    with Path(logfile).open("ab", buffering=0) as log:
+        context = daemon.DaemonContext(
+            # A copy: it changes the list that it is given. Descriptors that it does not
+            # find there it closes, log files and locks included.
+            files_preserve=list(keep),
+            stdout=log,
+            stderr=log,
+            umask=surroundings.umask,
+            working_directory=surroundings.directory,
+            uid=surroundings.uid,
+            gid=surroundings.gid,
+            # Not left to its guess, which is "no" under an init process.
+            detach_process=True,
+            # Signals and the pidfile are the supervisor's.
+            signal_map={},
+            pidfile=None,
+        )
+        logfiles.note_output(logfile)  # before the working directory changes
+        if (surroundings.uid, surroundings.gid) != (os.geteuid(), os.getegid()):
+            # Its own option for this would leave the group itself as it is.
+            os.initgroups(pwd.getpwuid(surroundings.uid).pw_name, surroundings.gid)
+        context.open()

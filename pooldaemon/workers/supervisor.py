@@ -91,6 +91,8 @@ class Supervisor:
 
     def __enter__(self) -> Supervisor:
         self._signals = SignalQueue(HANDLED_SIGNALS)
+        # Blocked while the daemon was detached, or before this process was executed.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         told, exporter = self._taken_over, self._owner.exporter
         self._nursery = Nursery(
             self._owner.run_worker, self._leave_to_parent, told and told["nursery"], exporter
@@ -108,7 +110,7 @@ class Supervisor:
     def _take_over(self, told: Mapping[str, Any], now: float) -> None:
         """Go on where the last supervisor, in this same process, has stopped."""
         self._phase = Phase.RUNNING
-        self._announced = True
+        self._announced = told.get("announced", True)  # an older version does not tell
         self._started = told["started"]
         self._last_death = told["last_death"]
         self._reload = Reload(told["reload"], ReloadState.ROLLING)
@@ -117,8 +119,6 @@ class Supervisor:
         for worker in self._crew.adopt(WorkerHandle.taken_over(w, now) for w in told["workers"]):
             worker.drain()
         self._crew.go_on_counting(told.get("crew", {}))
-        # They were blocked before this process was executed.
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def __exit__(self, *exc_info: object) -> None:
         self._reload.cancel()
@@ -325,6 +325,7 @@ class Supervisor:
         workers = self._crew.workers.values()
         state = {
             "started": self._started,
+            "announced": self._announced,
             "last_death": self._last_death,
             "reload": self._reload.number,
             "history": list(self.history),

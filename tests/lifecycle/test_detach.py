@@ -2,8 +2,11 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from pooldaemon.testing import processes
 from tests.lifecycle import proc
@@ -124,3 +127,100 @@ def test_a_detached_daemon_whose_setup_raises_says_so_in_the_log_and_returns_1(
     daemon.assert_clean_end(1)
     assert "see log" in daemon.err
     assert "LookupError: the hook's own mistake" in log_of(daemon)
+
+
+# -- a start that is cut short ----------------------------------------------------------
+
+INTERRUPTIONS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+
+
+def status_of(daemon: Daemon, start_command: StartDaemon, *options: str) -> int:
+    """What the action `status` ends with."""
+    pidfile = str(daemon.directory / "pid")
+    asked = start_command(daemon.database, "work", "status", "idle", "--pidfile", pidfile, *options)
+    status: int = asked.process.wait(TIMEOUT)
+    return status
+
+
+@pytest.mark.parametrize("number", INTERRUPTIONS, ids=lambda number: number.name)
+def test_a_start_that_is_interrupted_leaves_no_daemon(
+    start_work: StartDaemon, sqlite: SQLiteDatabase, number: signal.Signals
+) -> None:
+    daemon = start_work(sqlite, "idle", *DETACH, "--in-worker_init", "wait_for_gate")
+    daemon.wait_for("worker_init")
+    daemon.signal(number)
+    wait_until(lambda: "draining" in log_of(daemon), TIMEOUT, "the daemon is told to stop")
+    daemon.journal.open_gate()
+    daemon.assert_clean_end(128 + number)
+    assert f"did not start, since {number.name} came before it was ready; see log" in daemon.err
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_ctrl_c_at_whatever_moment_of_a_start_leaves_a_daemon_that_is_found_or_none(
+    start_work: StartDaemon, sqlite: SQLiteDatabase, start_command: StartDaemon, moment: int
+) -> None:
+    daemon = start_work(sqlite, "idle", *DETACH)
+    pidfile, deadline = daemon.directory / "pid", time.monotonic() + TIMEOUT
+    # From the claim of the pidfile on, a little later each time.
+    wait_until(
+        lambda: pidfile.exists() or daemon.process.poll() is not None, TIMEOUT, "the pidfile"
+    )
+    wait_until(lambda: time.monotonic() > deadline - TIMEOUT + 0.04 * moment, 5, "the moment")
+    os.killpg(daemon.process.pid, signal.SIGINT)  # as a terminal does
+    daemon.process.wait(TIMEOUT)
+    if not daemon.members():
+        assert not [*daemon.directory.glob("pid*")]
+        assert daemon.process.returncode not in (0, None)
+    else:
+        assert daemon.process.returncode == 0
+        assert status_of(daemon, start_command) == 0
+        stop(daemon, int(pidfile.read_text()))
+
+
+def test_a_launcher_that_is_killed_leaves_a_daemon_that_is_found_and_that_is_the_only_one(
+    start_work: StartDaemon, sqlite: SQLiteDatabase, start_command: StartDaemon
+) -> None:
+    daemon = start_work(sqlite, "idle", *DETACH, "--in-worker_init", "wait_for_gate")
+    daemon.wait_for("worker_init")
+    daemon.process.kill()
+    daemon.process.wait()
+    assert status_of(daemon, start_command) == 0
+    second = start_command(
+        sqlite, "work", "start", "idle", "--logfile=log", f"--pidfile={daemon.directory / 'pid'}"
+    )
+    assert second.process.wait(TIMEOUT) == 1
+    assert "already running" in second.err
+    daemon.journal.open_gate()
+    wait_until(lambda: daemon.journal.events("unit"), TIMEOUT, "it works")
+    stop(daemon, int((daemon.directory / "pid").read_text()))
+
+
+def test_of_two_starts_at_once_one_succeeds_and_there_is_one_daemon(
+    start_work: StartDaemon, sqlite: SQLiteDatabase, tmp_path: Path
+) -> None:
+    pidfile = tmp_path / "pid"
+    options = ("--detach", "--logfile", "log", "--pidfile", str(pidfile))
+    starts = [start_work(sqlite, "idle", *options) for _ in range(2)]
+    statuses = sorted(start.process.wait(TIMEOUT) for start in starts)
+    assert statuses == [0, 1]
+    (winner,) = [start for start in starts if start.process.returncode == 0]
+    (loser,) = [start for start in starts if start.process.returncode == 1]
+    assert "already running" in loser.err
+    assert loser.members() == []
+    pid = int(pidfile.read_text())
+    winner.adopt(pid)
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not processes.is_alive(pid), TIMEOUT, "the daemon does not end")
+    winner.assert_nothing_left()
+    assert [*tmp_path.glob("pid*")] == []
+
+
+def test_a_start_that_term_ends_before_it_was_ready_is_no_success(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_work(sqlite, "idle", *DETACH, "--in-worker_init", "wait_for_gate")
+    daemon.wait_for("worker_init")
+    os.kill(int((daemon.directory / "pid").read_text()), signal.SIGTERM)
+    wait_until(lambda: "draining" in log_of(daemon), TIMEOUT, "the daemon is told to stop")
+    daemon.journal.open_gate()
+    daemon.assert_clean_end(1)
