@@ -206,7 +206,7 @@ def _pooled_settings(
 
 def _close_our_pool(alias: str) -> None:
     wrapper: Any = connections[alias]
-    wrapper.close_pool()
+    wrapper.pool.close()
 
 
 def _close_other_pool(alias: str) -> None:

@@ -12,11 +12,10 @@ from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from pooldaemon.conf import PerDatabase
 from pooldaemon.orders import PoolOrder
-from pooldaemon.pool import handle
 from pooldaemon.pool.hidden import UNASKED, Answer, heard
 from pooldaemon.pool.registry import registry
 from pooldaemon.stats import PoolStats
@@ -238,8 +237,8 @@ def close_pool(alias: str | None = None) -> None:
     connection = connections[alias]
     if not connection.in_atomic_block:
         connection.close()
-    if (close := getattr(connection, "close_pool", None)) is not None:
-        close()
+    if (pool := getattr(connection, "pool", None)) is not None:
+        pool.close()
 
 
 def limit_connections(limits: PerDatabase) -> None:
@@ -307,7 +306,15 @@ def peak_connections() -> int:
     return max((pool.dialect.peak_sessions for pool in registry.all()), default=0)
 
 
-def physical(connection: BaseDatabaseWrapper) -> Any:
-    """The driver's connection that one of Django's wrappers, which is connected, uses now."""
-    raw = connection.connection
-    return handle.physical(raw) if isinstance(raw, handle.BorrowedConnection) else raw
+def on_new_session(tell: Callable[[Any, Any], object]) -> None:
+    """Have *tell* called with each session that this process opens from now on: with the wrapper
+    that sets it up and the driver's connection, in its thread. One such function per process."""
+
+    def tell_of_others(connection: Any, **kwargs: Any) -> None:
+        if not hasattr(connection, "pool"):
+            tell(connection, connection.connection)
+
+    registry.session_opened = tell
+    if not all(hasattr(connections[alias], "pool") for alias in connections):
+        # Elsewhere nobody listens: each borrow would send the signal.
+        connection_created.connect(tell_of_others, weak=False, dispatch_uid="pooldaemon.sessions")

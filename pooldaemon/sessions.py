@@ -14,14 +14,13 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connections
-from django.db.backends.signals import connection_created
 
 from pooldaemon.conf import ALL, PerDatabase
 from pooldaemon.connections import (
     auto_close_db,
     close_pool,
     limit_connections,
-    physical,
+    on_new_session,
     pool_stats,
 )
 
@@ -54,7 +53,7 @@ class SessionLog:
         self._opened = opened
         self._closed = closed
         self._open: dict[Session, weakref.ref[Any]] = {}
-        connection_created.connect(self._note, dispatch_uid="pooldaemon.sessions")
+        on_new_session(self._note)
 
     def held_by(self, thread: str) -> list[Session]:
         """The sessions that the thread of this name has borrowed from a pool."""
@@ -66,17 +65,16 @@ class SessionLog:
         }
         return [session for session in list(self._open) if session.number in held]
 
-    def _note(self, connection: Any, **kwargs: Any) -> None:
-        if connection.vendor != "mysql":
+    def _note(self, wrapper: Any, raw: Any) -> None:
+        if wrapper.vendor != "mysql":
             return
-        raw = connection.connection
-        session = Session(connection.alias, raw.thread_id(), _port(raw.fileno()))
+        session = Session(wrapper.alias, raw.thread_id(), _port(raw.fileno()))
 
         def forget(_: object) -> None:
             self._open.pop(session, None)
             self._closed(session)
 
-        self._open[session] = weakref.ref(physical(connection), forget)
+        self._open[session] = weakref.ref(raw, forget)
         self._opened(session)
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 
 from pooldaemon.backends.chosen import check_thread, chosen
@@ -130,11 +131,6 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         options = {name: copy.copy(value) for name, value in now["OPTIONS"].items()}
         self._known_pool = (epoch, now | {"OPTIONS": options}, pool)
         return pool
-
-    def close_pool(self) -> None:
-        """Close this database's pool: idle connections now, others when they come back."""
-        if self.pool is not None:
-            self.pool.close()
 
     def check_pool_settings(self) -> PoolConfig | None:
         """Validate without connecting. ``None``: not pooled.
@@ -246,10 +242,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             check_thread(self)
         if (pool := self.pool) is None:
             super().connect()
-        elif pool.config.mode == "transaction":
-            self._lender, self._lender_epoch = pool, registry.epoch
-            self._turns = pool.dialect.begin_turns(self._borrow_set_up)
-            self._take_over(self._turns.handle)
+            registry.session_opened(self, self.connection)
         else:
             try:
                 borrowed = pool.borrow()
@@ -257,19 +250,50 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
                 self._known_pool = None
                 self.connect()
                 return
-            if "is_set_up" in handle.notes(borrowed):
-                self._borrowed = borrowed
-                self._take_over(borrowed)
-            else:
+            is_set_up = "is_set_up" in handle.notes(borrowed)
+            if not is_set_up:
                 self._set_up(borrowed, pool)
+            if pool.config.mode == "transaction":
+                self._begin_turns(borrowed, pool)
+            else:
+                self._borrowed = borrowed
+            if is_set_up:
+                self._take_over(borrowed if self._turns is None else self._turns.handle)
+                if connection_created.receivers:
+                    self._say_connected(borrowed, pool)
         if self._is_shared:
             self._share()
+
+    def _begin_turns(self, borrowed: BorrowedConnection, pool: ManagedPool) -> None:
+        self._lender, self._lender_epoch = pool, registry.epoch
+        self._borrowed = None
+        self._turns = pool.dialect.begin_turns(self._borrow_set_up, borrowed)
+        self.connection = self._turns.handle
+
+    def _say_connected(self, borrowed: BorrowedConnection, pool: ManagedPool) -> None:
+        """Send Django's signal for this wrapper. The session has been through it in its set-up."""
+        send = partial(connection_created.send, sender=type(self), connection=self)
+        turns = self._turns
+        try:
+            if turns is not None:  # all receivers find one session
+                turns.hold()
+            pool.dialect.repeat_set_up(handle.physical(borrowed), send)
+            if turns is not None:
+                turns.let_go()
+        except BaseException:
+            try:
+                self._close()
+            finally:
+                self.connection = None
+            raise
+        self.run_on_commit = []
 
     def _set_up(self, borrowed: BorrowedConnection, pool: ManagedPool) -> None:
         """Do for a new session what Django does."""
         self._borrowed = borrowed
         try:
             super().connect()
+            registry.session_opened(self, handle.physical(borrowed))
             pool.dialect.session_is_set_up(handle.physical(borrowed))
             handle.notes(borrowed)["is_set_up"] = True
             self._warm_up(pool)
@@ -386,7 +410,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def close_if_unusable_or_obsolete(self) -> None:
         if self._borrowed is None and self._turns is None:
             super().close_if_unusable_or_obsolete()
-        elif not self.in_atomic_block:  # whether it is to be kept is for the pool to ask
+        else:  # whether it is to be kept is for the pool to ask
             self.close()
 
     def _close(self) -> None:

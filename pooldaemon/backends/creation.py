@@ -10,14 +10,18 @@ class PooledCreationMixin:
 
     connection: Any  # a wrapper with PooledDatabaseMixin
 
+    def _close_pool(self) -> None:
+        if (pool := self.connection.pool) is not None:
+            pool.close()
+
     def _create_test_db(self, *args: Any, **kwargs: Any) -> Any:
-        self.connection.close_pool()
+        self._close_pool()
         return super()._create_test_db(*args, **kwargs)  # type: ignore[misc]
 
     def _clone_test_db(self, *args: Any, **kwargs: Any) -> None:
-        self.connection.close_pool()
+        self._close_pool()
         super()._clone_test_db(*args, **kwargs)  # type: ignore[misc]
 
     def _destroy_test_db(self, *args: Any, **kwargs: Any) -> None:
-        self.connection.close_pool()
+        self._close_pool()
         super()._destroy_test_db(*args, **kwargs)  # type: ignore[misc]

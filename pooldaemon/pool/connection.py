@@ -103,6 +103,8 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
     """Cursors whose results are read from the server row by row."""
     setup: list[bytes] | None
     """While the session is set up: the statements that did it."""
+    settled: frozenset[bytes]
+    """Statements of its set-up that need not be sent again: see :mod:`~.repetition`."""
     baseline: list[bytes]
     """The statements that bring the session back to its state after set-up, after a reset."""
     elsewhere: list[bytes]
@@ -137,6 +139,7 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
         self.last_statement = b""
         self.unbuffered = []
         self.setup = []
+        self.settled = frozenset()
         self.baseline = []
         self.elsewhere = []
         self.went_elsewhere = False

@@ -165,10 +165,17 @@ class DriverDialect:
     def session_is_set_up(self, connection: Any) -> None:
         """Django has set up a new session: this is the state that every borrower gets."""
 
-    def begin_turns(self, borrow: Callable[[], BorrowedConnection]) -> Any:
+    def repeat_set_up(self, connection: Any, run: Callable[[], object]) -> None:
+        """Run what has run in the set-up of this session, and is not to be done to it again."""
+        run()
+
+    def begin_turns(
+        self, borrow: Callable[[], BorrowedConnection], first: BorrowedConnection
+    ) -> Any:
         """For transaction mode, a thread's :class:`~pooldaemon.pool.transaction.Turns`.
 
         :param borrow: returns a connection that is set up.
+        :param first: one that has been borrowed by now.
         """
         raise NotImplementedError("this driver has no transaction mode")
 

@@ -23,6 +23,7 @@ from pooldaemon.pool.credentials import Credentials
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.provider import PasswordProvider
+from pooldaemon.pool.repetition import settled, without_repetition
 from pooldaemon.pool.statements import DIRTY
 from pooldaemon.pool.transaction import Turns
 
@@ -98,6 +99,7 @@ class MySQLDialect(DriverDialect):
         """Also when all statements were clean: until we know that they tell all they do."""
 
     def session_is_set_up(self, connection: PooledConnection) -> None:
+        connection.settled = settled(connection.setup or [])
         session.record_baseline(connection, self._init_command)
         now = time.monotonic()
         if self._reset != "dirty" or not self.hidden_code.is_old(now):
@@ -170,8 +172,17 @@ class MySQLDialect(DriverDialect):
         if connection.told_ids:
             connection.told_ids.clear()
 
-    def begin_turns(self, borrow: Callable[[], BorrowedConnection]) -> Turns:
-        return Turns(borrow, self._can_spare)
+    def repeat_set_up(self, connection: PooledConnection, run: Callable[[], object]) -> None:
+        # A session that is never reset may be in another state by now.
+        if self._separates and connection.settled:
+            without_repetition(connection, run)
+        else:
+            run()
+
+    def begin_turns(
+        self, borrow: Callable[[], BorrowedConnection], first: BorrowedConnection
+    ) -> Turns:
+        return Turns(first, borrow, self._can_spare)
 
     def _can_spare(self, connection: PooledConnection) -> bool:
         # As reset() does: what needs none, or has been lost with all that was on it.

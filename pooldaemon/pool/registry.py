@@ -235,6 +235,9 @@ class PoolRegistry:
     """Pools by key. Thread-safe; a forked child begins with none, and with the same limits."""
 
     def __init__(self) -> None:
+        self.session_opened: Callable[[Any, Any], object] = lambda wrapper, connection: None
+        """Told of every session that a backend of ours has opened, in a pool or without: the
+        wrapper that sets it up, and the driver's connection."""
         self._limits: PerDatabase = {}
         self._standing = StandingOrders()
         self._config: ProcessConfig | None = None

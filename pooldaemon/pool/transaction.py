@@ -24,8 +24,8 @@ _set = object.__setattr__
 class Turns:
     """The borrows of one thread, one after the other, until :meth:`end`.
 
-    :param borrow: returns a connection that is set up. Called at once, so that a database that
-        can't be reached is found by whoever asks for a connection; the first user takes this one.
+    :param first: a connection that is set up, for whoever asks first.
+    :param borrow: returns another one.
     :param can_spare: whether the borrower of a physical connection would miss nothing on another.
 
     Not thread-safe, but for cursors that die in another thread.
@@ -34,7 +34,10 @@ class Turns:
     __slots__ = ("_borrow", "_can_spare", "_holds", "_parked", "borrowed", "thread")
 
     def __init__(
-        self, borrow: Callable[[], BorrowedConnection], can_spare: Callable[[Any], bool]
+        self,
+        first: BorrowedConnection,
+        borrow: Callable[[], BorrowedConnection],
+        can_spare: Callable[[Any], bool],
     ) -> None:
         self._borrow = borrow
         self._can_spare = can_spare
@@ -43,7 +46,7 @@ class Turns:
         """Open cursors, calls under way, and those who want it kept."""
         self._parked: BorrowedConnection | None = None
         """What was borrowed last, as long as nobody else needs it."""
-        self.borrowed: BorrowedConnection | None = borrow()
+        self.borrowed: BorrowedConnection | None = first
 
     def hold(self) -> None:
         """Keep what is borrowed, or will be, until :meth:`let_go`."""

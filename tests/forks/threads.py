@@ -68,8 +68,8 @@ def connect(record: Record) -> None:
         cursor.execute("SELECT %s", [record.units])
         _expect(cursor.fetchone()[0], record.units)
     connections["fresh"].close()
-    if hasattr(connections["fresh"], "close_pool"):
-        connections["fresh"].close_pool()
+    if hasattr(connections["fresh"], "pool"):
+        connections["fresh"].pool.close()
 
 
 def read_row_by_row(record: Record) -> None:

@@ -26,7 +26,7 @@ class Pooled:
 
     def close(self) -> None:
         """Close the pool: the next borrower gets a new session."""
-        self.connection.close_pool()  # type: ignore[attr-defined]
+        self.connection.pool.close()  # type: ignore[attr-defined]
 
     @contextmanager
     def borrowed(self) -> Iterator[Any]:

@@ -9,14 +9,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections, connections, transaction
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.mysql import base
-from django.db.backends.signals import connection_created
+from django.db.transaction import TransactionManagementError
 from pytest_django import Settings
 
 from pooldaemon import auto_close_db, close_pool
 from pooldaemon.pool.hidden import RECHECK, Answer, heard
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, run, session_id, stats
-from tests.support.mode import session_mode_only
+from tests.support.mode import MODES, session_mode_only
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import DEADLINE, Task
@@ -86,32 +86,6 @@ def test_a_cycle_of_a_transaction_costs_what_django_asks_and_no_more(
         assert fetch(alias, status, ["Questions"]) == before + 10 * 4 + 1
 
 
-def test_a_session_is_set_up_once_however_often_it_is_borrowed(
-    add_pooled: AddDatabase, scratch: Scratch
-) -> None:
-    alias = add_pooled(pool_size=1)
-    seen: list[int] = []
-
-    def count(connection: Any, **kwargs: Any) -> None:
-        if connection.alias == alias:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT CONNECTION_ID()")
-                seen.append(cursor.fetchone()[0])
-
-    connection_created.connect(count)
-    try:
-        for _ in range(5):
-            with auto_close_db():
-                only = session_id(alias)
-            Task(auto_close_db(session_id), alias).result()
-        close_pool(alias)
-        with auto_close_db():
-            second = session_id(alias)
-    finally:
-        connection_created.disconnect(count)
-    assert seen == [only, second]
-
-
 @session_mode_only
 def test_server_data_is_asked_once_per_pool(
     add_pooled: AddDatabase, monkeypatch: pytest.MonkeyPatch
@@ -161,13 +135,56 @@ def test_who_waits_for_a_connection_to_ask_keeps_nobody_from_asking(
     assert Task(ask).result() == second.pop().result()
 
 
-def test_inside_atomic_nothing_is_given_back_at_the_end_of_a_request(alias: str) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_a_transaction_that_the_end_of_a_request_cuts_off_is_not_gone_unseen(
+    add_pooled: AddDatabase, mode: str
+) -> None:
+    alias = add_pooled(pool_size=1, timeout=5, mode=mode)
+
+    def transfer() -> None:
+        with transaction.atomic(using=alias):
+            run(alias, "INSERT INTO t VALUES (1)")
+            close_old_connections()
+            assert stats(alias).in_use == 0
+            run(alias, "INSERT INTO t VALUES (2)")
+
+    with pytest.raises(TransactionManagementError):
+        transfer()
+    assert fetch(alias, "SELECT COUNT(*) FROM t") == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_behind_an_atomic_that_nobody_ends_the_next_units_of_the_thread_fail(
+    add_pooled: AddDatabase, mode: str
+) -> None:
+    alias = add_pooled(pool_size=1, timeout=5, mode=mode)
+
+    def insert() -> None:
+        with transaction.atomic(using=alias):
+            run(alias, "INSERT INTO t VALUES (1)")
+
+    def units() -> None:
+        left_open = transaction.atomic(using=alias)
+        left_open.__enter__()
+        insert()
+        for _ in range(2):
+            close_old_connections()
+            with pytest.raises(TransactionManagementError):
+                insert()
+        left_open.__exit__(None, None, None)
+        insert()
+        close_old_connections()
+
+    Task(units).result()
+    assert stats(alias).in_use == 0
+    assert fetch(alias, "SELECT COUNT(*) FROM t") == 1
+
+
+def test_inside_atomic_the_end_of_a_unit_of_work_gives_nothing_back(alias: str) -> None:
     with transaction.atomic(using=alias):
         run(alias, "INSERT INTO t VALUES (1)")
-        close_old_connections()
-        run(alias, "INSERT INTO t VALUES (2)")
-    close_old_connections()
-    assert stats(alias).in_use == 0
+        with auto_close_db():
+            run(alias, "INSERT INTO t VALUES (2)")
     assert fetch(alias, "SELECT COUNT(*) FROM t") == 2
 
 

@@ -341,7 +341,7 @@ django.setup()
 from django.db import connection
 
 def reconnect():
-    connection.close_pool()
+    connection.pool.close()
     connection.close()
     connection.ensure_connection()
     connection.close()

@@ -110,7 +110,7 @@ def test_one_that_the_server_ended_is_replaced_unseen(alias: str, scratch: Scrat
 
 
 def test_a_closed_pool_leaves_none_open(alias: str, scratch: Scratch) -> None:
-    connections[alias].close_pool()  # type: ignore[attr-defined]
+    connections[alias].pool.close()  # type: ignore[attr-defined]
     wait_until(lambda: scratch.sessions() == [], DEADLINE, "it is still there")
     assert fetch(alias, "SELECT 3") == 3
 

@@ -61,7 +61,7 @@ for _ in range(2):
     connection.settings_dict["NAME"], test = clone, connection.settings_dict["NAME"]
     seen["in clone"] = fetch("SELECT DATABASE()")
     connection.close()
-    connection.close_pool()  # a parallel runner's clones are used in processes of their own
+    connection.pool.close()  # a parallel runner's clones are used in processes of their own
     connection.settings_dict["NAME"] = test
     runner.teardown_databases(old)
     seen["sessions left"] = fetch(

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connections, transaction
-from django.db.backends.signals import connection_created
 from MySQLdb import InterfaceError
 from MySQLdb.cursors import SSCursor
 from pytest_django import Settings
@@ -257,32 +256,6 @@ def test_the_drivers_connection_is_borrowed_for_each_call(alias: str) -> None:
     assert held(alias)
     give_back(alias)
     assert connection.schema_editor().quote_value("it's") == "'it\\'s'"
-
-
-def test_a_session_is_set_up_once_and_by_whoever_opens_it(add_pooled: AddDatabase) -> None:
-    alias = add_pooled(mode="transaction", pool_size=2)
-    seen: list[int] = []
-
-    def receiver(connection: Any, **kwargs: Any) -> None:
-        if connection.alias == alias:
-            with connection.cursor() as cursor:
-                cursor.execute("SET @set_up = 1")
-                cursor.execute("SELECT CONNECTION_ID()")
-                seen.append(cursor.fetchone()[0])
-
-    connection_created.connect(receiver)
-    try:
-        with transaction.atomic(using=alias):
-            first = session_id(alias)
-            second = Task(session_id, alias).result()
-        for _ in range(3):
-            assert fetch(alias, "SELECT CONNECTION_ID()") in {first, second}
-        assert fetch(alias, "SELECT @set_up") == 1
-        give_back(alias)
-        assert fetch(alias, "SELECT @set_up") == 1
-    finally:
-        connection_created.disconnect(receiver)
-    assert seen == [first, second]
 
 
 def test_a_lost_session_is_replaced_for_the_next_statement(alias: str, scratch: Scratch) -> None:

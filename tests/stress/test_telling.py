@@ -189,7 +189,7 @@ def test_the_wait_for_a_place_and_for_the_server_are_one_timeout(
     waiter.start()
     began = time.monotonic()
     wait_until(lambda: time.monotonic() > began + 1.5, DEADLINE, "most of the waiter's timeout")
-    connections[alias].close_pool()  # type: ignore[attr-defined]
+    connections[alias].pool.close()  # type: ignore[attr-defined]
     connections[alias].close()
     waiter.join(DEADLINE)
     assert 1.5 < took[0] < 2.5
@@ -225,7 +225,7 @@ def test_a_pool_counts_what_is_in_use_idle_and_open(alias: str) -> None:
             assert (only_stats().total, only_stats().in_use) == (2, 2)
     stats = only_stats()
     assert (stats.total, stats.in_use, stats.idle, stats.peak) == (2, 0, 2, 2)
-    connections[alias].close_pool()  # type: ignore[attr-defined]
+    connections[alias].pool.close()  # type: ignore[attr-defined]
     stats = only_stats()
     assert (stats.total, stats.idle, stats.peak) == (0, 0, 2)
     assert dict(stats.discards) == {"pool closed": 2}

@@ -77,7 +77,7 @@ class Trouble:
                 self.scratch.admin.query(f"KILL {how} {victim}")
 
     def close_pool(self) -> None:
-        connections[self.alias].close_pool()  # type: ignore[attr-defined]
+        connections[self.alias].pool.close()  # type: ignore[attr-defined]
 
     def resize(self) -> None:
         pool = connections[self.alias].pool  # type: ignore[attr-defined]
