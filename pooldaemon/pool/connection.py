@@ -20,25 +20,9 @@ from MySQLdb.cursors import Cursor
 from pooldaemon.pool import forks
 from pooldaemon.pool.answers import forget_foreign, refuse_result, refuse_unsettled
 from pooldaemon.pool.cursors import watched
+from pooldaemon.pool.failures import NotingConnection
 from pooldaemon.pool.handle import OF_THE_PARENT, BorrowedConnection
 from pooldaemon.pool.statements import DIRTY, READS
-
-FATAL_ERRORS = frozenset(
-    {
-        1927,  # connection was killed
-        2006,  # server has gone away
-        2013,  # lost connection during query
-        2014,  # commands out of sync
-        2045,  # connection lost while setting it up
-        2055,  # lost connection, with the step named
-        4031,  # disconnected by the server because of inactivity
-        # A primary that turned into a replica: the next connect may find the new primary.
-        1290,  # running with --read-only
-        1792,  # read only transaction
-        1836,  # read only mode
-    }
-)
-"""Error numbers after which a connection is not used again (MySQL 9 and MariaDB 10.11)."""
 
 MAX_REMEMBERED = 1000
 """So many bytes of a session's last statement are kept."""
@@ -57,17 +41,13 @@ _SCHEMA_CHANGE = re.compile(rb"\b(?:create|alter|drop|grant|revoke)\b", re.IGNOR
 _BEYOND_RESET = re.compile(rb"\b(?:resource\s+group|profiling)\b", re.IGNORECASE)
 
 
-class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no types
+class PooledConnection(NotingConnection):
     """One session. A statement is taken for dirty unless a watched cursor has vouched for it.
 
     So whatever goes past the cursors (``callproc``, a query on the driver's own connection) makes
     the session dirty too. Belongs to one borrower at a time and is not thread-safe.
     """
 
-    broken: bool
-    """Not to be used again."""
-    lost: bool
-    """``broken`` by an error of the server's: there is nothing on it to be kept."""
     dirty: bool
     """The session may hold something of its borrower's."""
     changed_schema: bool
@@ -204,18 +184,6 @@ class PooledConnection(Connection):  # type: ignore[misc]  # the driver has no t
             return self.ask(statement)
         finally:
             self.ran = ran
-
-    def commit(self) -> None:
-        try:
-            super().commit()
-        except MySQLdb.Error as error:
-            self.note_error(error)
-            raise
-
-    def note_error(self, error: MySQLdb.Error) -> None:
-        """Give the connection up if *error* is one after which it is of no use."""
-        if error.args[0] in FATAL_ERRORS:
-            self.broken = self.lost = True
 
     def _note_dirty(self, statement: bytes | bytearray) -> None:
         self.dirty = True

@@ -28,10 +28,10 @@ class _Watched:
     _drivers_discard: Callable[[], None]
     _drivers_execute: Callable[[Any, Any], Any]
     _drivers_executemany: Callable[[Any, Any], Any]
-    _drivers_nextset: Callable[[], Any]
     _drivers_query: Callable[[Any], Any]
 
     connection: BorrowedConnection | None
+    _result: Any = None
     _verdict = DIRTY
     _template_verdict: int | None = None
 
@@ -50,19 +50,12 @@ class _Watched:
         self.connection = physical
         try:
             self._drivers_discard()
-        except MySQLdb.Error as error:  # of a further result
-            if physical is not None:
-                physical.note_error(error)
-            raise
         finally:
             self.connection = handle
 
-    def nextset(self) -> Any:
-        try:
-            return self._drivers_nextset()
-        except MySQLdb.Error as error:
-            self._get_db().note_error(error)
-            raise
+    def drop_rows(self) -> None:
+        """Read the rows that nobody will ask for any more; there are none left on the server."""
+        self._result = None
 
     def execute(self, query: Any, args: Any = None) -> Any:
         if self._template_verdict is not None:  # called by executemany(), with the data put in
@@ -98,21 +91,49 @@ class _Unbuffered(_Watched):
         connection.unbuffered.append(weakref.ref(self))
         return result
 
+    def _fetch_row(self, size: int = 1) -> Any:
+        try:
+            return super()._fetch_row(size)  # type: ignore[misc]
+        except MySQLdb.Error as error:
+            self._note_error(error)
+            raise
+
     # To drop a result is to read the rest of its rows.
 
     def _discard(self) -> None:
         forks.check()
-        super()._discard()
+        try:
+            super()._discard()
+        except MySQLdb.Error as error:
+            self._note_error(error)
+            raise
+
+    def drop_rows(self) -> None:
+        result, self._result = self._result, None
+        if result is not None:
+            # To let it die would stop all threads until the server has sent the rest.
+            try:
+                result.discard()
+            except MySQLdb.Error as error:
+                self._note_error(error)
+
+    def _note_error(self, error: BaseException) -> None:
+        connection = self.connection
+        # Closed, or in the middle of being dropped, the driver's own stands there.
+        physical = getattr(connection, "_connection", connection)
+        if physical is not None:
+            physical.note_error(error)
 
     def __del__(self) -> None:
         forks.check()
+        self.drop_rows()
 
 
 @cache
 def watched(cursorclass: Any) -> Any:
     """*cursorclass*, watched."""
     unbuffered = issubclass(cursorclass, CursorUseResultMixIn)
-    methods = ("_discard", "_query", "close", "execute", "executemany", "nextset")
+    methods = ("_discard", "_query", "close", "execute", "executemany")
     drivers = {f"_drivers_{name.lstrip('_')}": getattr(cursorclass, name) for name in methods}
     mixin = _Unbuffered if unbuffered else _Watched
     return type(cursorclass.__name__, (mixin, cursorclass), drivers)

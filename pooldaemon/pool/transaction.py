@@ -167,6 +167,7 @@ class _Counted:
     connection: Any
     _result: Any = None
     _drivers_close: Callable[[], None]
+    drop_rows: Callable[[], None]
 
     def close(self) -> None:
         turns, self._turns = self._turns, None
@@ -190,7 +191,7 @@ class _Counted:
         if not forks.ours[0]:
             forks.check()
         if turns is not None and turns.thread == get_ident():
-            self._result = None  # which reads the rows that nobody will ask for any more
+            self.drop_rows()
             turns.let_go()
 
 
