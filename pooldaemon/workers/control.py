@@ -7,26 +7,61 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 LONGEST_REQUEST = 4096
 """Bytes."""
 
 CLIENT_TIMEOUT = 5.0
-"""Seconds that a client gets to send its request, and in all to take its answer."""
+"""Seconds from its connect within which a client has to send its request and read its answer."""
 
 MOST_CLIENTS = 32
 """At a time; further ones wait in the kernel's queue."""
 
-SEND_TIMEOUT = 0.5
-"""Seconds for which a client that does not read its answer can hold up the supervisor."""
+QUEUE_POLL = 0.05
+"""Seconds between a client's attempts to connect while that queue is full."""
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class _Client:
+    """A connection that was accepted: first its request is read, then its answer is sent."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self.connection = connection
+        self.deadline = deadline
+        self._request = b""
+        self._answer = b""
+
+    @property
+    def is_being_answered(self) -> bool:
+        return bool(self._answer)
+
+    def go_on(self, answer: Answer) -> bool:
+        """Read or send what is possible without waiting. ``False``: the client is done with.
+
+        :raises BlockingIOError: the client has to do something first.
+        """
+        if not self._answer:
+            data = self.connection.recv(LONGEST_REQUEST + 1)
+            self._request += data
+            if len(self._request) > LONGEST_REQUEST:
+                self._answer = _encode({"error": f"a request has {LONGEST_REQUEST} bytes at most"})
+            elif self._request.endswith(b"\n"):
+                self._answer = _answer(self._request, answer)
+            elif not data:
+                return False
+        if self._answer:
+            self._answer = self._answer[self.connection.send(self._answer) :]
+            return bool(self._answer)
+        return True
 
 
 class ControlSocket:
@@ -38,64 +73,89 @@ class ControlSocket:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._clients: dict[socket.socket, tuple[float, bytes]] = {}
+        self._clients: dict[socket.socket, _Client] = {}
 
     def open(self) -> None:
         """
         :raises OSError: it can't be made; or there is something else, or somebody else's.
         """
         self._remove_left_over()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         previous = os.umask(0o177)
         try:
             with _short(self.path) as address:
-                self._listener.bind(address)
+                listener.bind(address)
         finally:
             os.umask(previous)
-        self._listener.listen()
-        self._listener.setblocking(False)
+        listener.listen()
+        self._listen(listener)
 
     def take_over(self, descriptor: int) -> None:
         """Go on with the socket that another process has opened."""
-        self._listener = socket.socket(fileno=descriptor)
-        self._listener.setblocking(False)
+        self._listen(socket.socket(fileno=descriptor))
+
+    def _listen(self, listener: socket.socket) -> None:
+        self._listener = listener
+        listener.setblocking(False)
+        # Its own descriptor tells the main loop whether one of those registered is ready.
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ)
 
     @property
     def descriptor(self) -> int:
         return self._listener.fileno()
 
+    @property
+    def clients(self) -> int:
+        """How many have been accepted and not been let go."""
+        return len(self._clients)
+
     def descriptors(self) -> list[int]:
         """What to wait for."""
-        clients = [client.fileno() for client in self._clients]
-        return clients if len(clients) >= MOST_CLIENTS else [self.descriptor, *clients]
+        return [self._selector.fileno()]  # of epoll, or kqueue
 
     def serve(self, answer: Answer, now: float) -> None:
         """Answer the requests that have come in whole; give up on clients that are slow."""
+        for client in list(self._clients.values()):
+            self._go_on(client, answer, now)
         with suppress(BlockingIOError):
             while len(self._clients) < MOST_CLIENTS:
-                client, _ = self._listener.accept()
-                client.setblocking(False)
-                self._clients[client] = now + CLIENT_TIMEOUT, b""
-        for client, (deadline, received) in list(self._clients.items()):
-            try:
-                data = client.recv(LONGEST_REQUEST)
-            except BlockingIOError:
-                if now >= deadline:
-                    self._drop(client)
-                continue
-            except OSError:
-                data = b""
-            request = received + data
-            self._clients[client] = deadline, request
-            if request.endswith(b"\n"):
-                self._send(client, _answer(request, answer))
-            if not data or len(request) > LONGEST_REQUEST or request.endswith(b"\n"):
-                self._drop(client)
+                connection, _ = self._listener.accept()
+                connection.setblocking(False)
+                client = self._clients[connection] = _Client(connection, now + CLIENT_TIMEOUT)
+                self._selector.register(connection, selectors.EVENT_READ)
+                self._go_on(client, answer, now)
+        self._watch_listener(len(self._clients) < MOST_CLIENTS)
+
+    def _go_on(self, client: _Client, answer: Answer, now: float) -> None:
+        try:
+            wanted = client.go_on(answer)
+        except BlockingIOError:
+            wanted = now < client.deadline
+        except OSError:  # it has gone away
+            wanted = False
+        if not wanted:
+            del self._clients[client.connection]
+            self._selector.unregister(client.connection)
+            client.connection.close()
+        elif client.is_being_answered:
+            self._selector.modify(client.connection, selectors.EVENT_WRITE)
+
+    def _watch_listener(self, wanted: bool) -> None:
+        # While nobody can be accepted, those who wait would wake the main loop without a pause.
+        if wanted is not (self._listener in self._selector.get_map()):
+            if wanted:
+                self._selector.register(self._listener, selectors.EVENT_READ)
+            else:
+                self._selector.unregister(self._listener)
 
     def close_descriptors(self) -> None:
         """For a forked child, in which they are the parent's."""
-        for client in list(self._clients):
-            self._drop(client)
+        # Unregistered by nobody: the child's selector is the parent's.
+        self._selector.close()
+        for connection in self._clients:
+            connection.close()
+        self._clients.clear()
         self._listener.close()
 
     def release(self) -> None:
@@ -115,35 +175,34 @@ class ControlSocket:
             raise PermissionError(0, f"it belongs to another user (uid {found.st_uid})")
         self.path.unlink()
 
-    def _send(self, client: socket.socket, line: bytes) -> None:
-        client.settimeout(SEND_TIMEOUT)
-        with suppress(OSError):  # it is gone, or does not read
-            client.sendall(line)
-
-    def _drop(self, client: socket.socket) -> None:
-        del self._clients[client]
-        client.close()
-
 
 def _answer(request: bytes, answer: Answer) -> bytes:
     try:
-        asked = json.loads(request)
-        told = answer(asked) if isinstance(asked, dict) else {"error": "a request is an object"}
-    except ValueError:
-        told = {"error": "a request is a line of JSON"}
+        asked = json.loads(request, parse_constant=_refuse)
+    except (ValueError, RecursionError):  # the latter: too many nested brackets
+        return _encode({"error": "a request is a line of JSON"})
+    return _encode(answer(asked) if isinstance(asked, dict) else {"error": "it is no JSON object"})
+
+
+def _refuse(constant: str) -> NoReturn:
+    """NaN and the infinities, which Python's reader takes and JSON does not have."""
+    raise ValueError(constant)
+
+
+def _encode(told: dict[str, Any]) -> bytes:
     return json.dumps(told).encode() + b"\n"
 
 
-def ask(path: Path, command: str, **values: Any) -> dict[str, Any]:
-    """Send a request to a daemon.
+def ask(path: Path, command: str, /, **values: Any) -> dict[str, Any]:
+    """Send a request to a daemon, and wait up to :data:`CLIENT_TIMEOUT` seconds for each step.
 
     :raises OSError: nobody answers there.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(CLIENT_TIMEOUT)
         with _short(path) as address:
-            client.connect(address)
-        client.sendall(json.dumps({"command": command, **values}).encode() + b"\n")
+            _connect(client, address)
+        client.sendall(_encode({**values, "command": command}))
         with client.makefile("rb") as stream:
             line = stream.readline()
     try:
@@ -151,6 +210,19 @@ def ask(path: Path, command: str, **values: Any) -> dict[str, Any]:
     except ValueError:
         raise ConnectionResetError(0, "the daemon ended without an answer") from None
     return told
+
+
+def _connect(client: socket.socket, address: str) -> None:
+    deadline = time.monotonic() + CLIENT_TIMEOUT
+    while True:
+        try:
+            client.connect(address)
+        except BlockingIOError:  # the queue is full, and a socket with a timeout is not let wait
+            if time.monotonic() >= deadline:
+                raise TimeoutError(0, "the daemon has too many clients") from None
+            time.sleep(QUEUE_POLL)
+        else:
+            return
 
 
 @contextmanager

@@ -1,16 +1,24 @@
 """The control socket: who asks, what is answered, and that nobody holds up the supervisor."""
 
 import json
+import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pooldaemon.workers.control import CLIENT_TIMEOUT, LONGEST_REQUEST, ControlSocket, ask
+from pooldaemon.workers.control import (
+    CLIENT_TIMEOUT,
+    LONGEST_REQUEST,
+    MOST_CLIENTS,
+    ControlSocket,
+    ask,
+)
 from tests.support.poll import wait_until
 
 DEADLINE = 5.0
@@ -34,12 +42,23 @@ def echo(request: dict[str, Any]) -> dict[str, Any]:
 def connect(control: ControlSocket) -> socket.socket:
     """A client of any manners; in the kernel's queue it is there before it is accepted."""
     client = socket.socket(socket.AF_UNIX)
-    directory = control.path.parent
     client.settimeout(DEADLINE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(directory)
-        client.connect("sock")
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(control.path.parent)
+            client.connect("sock")
+    except OSError:
+        client.close()
+        raise
     return client
+
+
+def is_ready(control: ControlSocket, seconds: float = 0.0) -> bool:
+    """Whether the main loop is woken for it."""
+    poll = select.poll()
+    for descriptor in control.descriptors():
+        poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def test_a_question_gets_one_answer(control: ControlSocket) -> None:
@@ -56,12 +75,19 @@ def test_a_question_gets_one_answer(control: ControlSocket) -> None:
     assert answers == [{"heard": {"command": "scale", "n": 3}}]
 
 
-@pytest.mark.parametrize("request_line", [b"no json\n", b"[]\n", b"\xff\n"])
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        *(b"no json\n", b"[]\n", b"\xff\n", b"[" * 4000 + b"\n", b'{"command": NaN}\n'),
+        *(b"9" * 4090 + b"\n", b'{"a": -Infinity}\n', b"x" * LONGEST_REQUEST),
+    ],
+)
 def test_what_is_no_request_is_answered_with_an_error(
     control: ControlSocket, request_line: bytes
 ) -> None:
     with closing(connect(control)) as client:
         client.sendall(request_line)
+        client.sendall(b"\n")
         control.serve(echo, 0.0)
         assert "error" in json.loads(client.recv(1000))
 
@@ -77,9 +103,9 @@ def test_a_request_may_come_in_pieces(control: ControlSocket) -> None:
 def test_a_client_that_says_nothing_is_let_go_after_a_while(control: ControlSocket) -> None:
     with closing(connect(control)) as client:
         control.serve(echo, 0.0)
-        assert len(control.descriptors()) == 2
+        assert control.clients == 1
         control.serve(echo, CLIENT_TIMEOUT)
-        assert len(control.descriptors()) == 1
+        assert control.clients == 0
         assert client.recv(1000) == b""
 
 
@@ -90,7 +116,76 @@ def test_a_client_that_goes_away_or_talks_too_much_is_let_go(control: ControlSoc
         control.serve(echo, 0.0)
         client.sendall(b"x")
         control.serve(echo, 0.0)
-        assert len(control.descriptors()) == 1
+        assert control.clients == 0
+
+
+def test_clients_that_do_not_read_hold_up_nobody_and_are_let_go(control: ControlSocket) -> None:
+    long = {"text": "x" * 10**6}
+    with ExitStack() as stack:
+        for _ in range(MOST_CLIENTS):
+            stack.enter_context(closing(connect(control))).sendall(b"{}\n")
+        began = time.monotonic()
+        control.serve(lambda request: long, 0.0)
+        assert time.monotonic() - began < 5  # it was half a second for each
+        assert control.clients == MOST_CLIENTS
+        assert not is_ready(control)
+        control.serve(lambda request: long, CLIENT_TIMEOUT)
+        assert control.clients == 0
+
+
+def test_an_answer_of_any_size_arrives(control: ControlSocket) -> None:
+    answers: list[dict[str, Any]] = []
+    asking = threading.Thread(target=lambda: answers.append(ask(control.path, "status")))
+    asking.start()
+    while not answers:
+        assert is_ready(control, DEADLINE)
+        control.serve(lambda request: {"text": "x" * 10**6}, 0.0)
+        asking.join(0.001)
+    assert len(answers[0]["text"]) == 10**6
+
+
+def test_those_who_wait_in_a_full_queue_do_not_wake_the_main_loop(control: ControlSocket) -> None:
+    with ExitStack() as stack:
+        for _ in range(MOST_CLIENTS + 1):
+            stack.enter_context(closing(connect(control)))
+        control.serve(echo, 0.0)
+        assert control.clients == MOST_CLIENTS
+        assert not is_ready(control)
+        control.serve(echo, CLIENT_TIMEOUT)
+        assert control.clients == 1
+
+
+def test_a_client_connects_again_while_the_queue_is_full(control: ControlSocket) -> None:
+    with ExitStack() as stack:
+        with suppress(BlockingIOError):
+            while True:
+                stack.enter_context(closing(connect(control)))
+        answers: list[dict[str, Any]] = []
+        asking = threading.Thread(target=lambda: answers.append(ask(control.path, "status")))
+        asking.start()
+        stack.close()  # those in the queue go away
+
+        def served() -> bool:
+            control.serve(echo, 0.0)
+            return bool(answers)
+
+        wait_until(served, DEADLINE, "an answer")
+        asking.join()
+
+
+def test_a_value_does_not_take_the_place_of_the_command(control: ControlSocket) -> None:
+    answers: list[dict[str, Any]] = []
+    values = {"command": "stop", "path": "elsewhere"}
+    asking = threading.Thread(target=lambda: answers.append(ask(control.path, "status", **values)))
+    asking.start()
+
+    def served() -> bool:
+        control.serve(echo, 0.0)
+        return bool(answers)
+
+    wait_until(served, DEADLINE, "an answer")
+    asking.join()
+    assert answers == [{"heard": {"path": "elsewhere", "command": "status"}}]
 
 
 def test_a_socket_that_was_left_is_replaced(control: ControlSocket) -> None:
