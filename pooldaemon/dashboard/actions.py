@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pooldaemon.conf import DAEMON_RULES, nearest
@@ -60,6 +61,7 @@ def carry_out(source: Source, command: str, values: Mapping[str, Any]) -> str:
 def _read_size(posted: Mapping[str, str]) -> int:
     rule = DAEMON_RULES["processes"]
     given = posted.get("processes", "")
-    if given.isdecimal() and rule.accepts(size := int(given)):
-        return size
-    raise ActionError(f"scale is given {given or 'nothing'}; it must be {rule}.")
+    with suppress(ValueError):  # no number, or one of thousands of digits
+        if rule.accepts(size := int(given)):
+            return size
+    raise ActionError(f"scale is given {given[:20] or 'nothing'}; it must be {rule}.")

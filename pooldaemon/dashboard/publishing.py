@@ -47,10 +47,12 @@ def publish_daemon(control: Path | None, told: Mapping[str, Any]) -> None:
     :param control: its socket; without one it takes no orders.
     """
 
-    def obey(command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    def obey(command: str, values: Any) -> dict[str, Any]:
         # Whoever can write to the table is told no more than the page is.
         if control is None or command not in COMMANDS:
             return {"error": f"not for the page: {command}"}
+        if not isinstance(values, dict):
+            return {"error": "the values of an order are a JSON object"}
         try:
             return ask(control, command, **values)
         except OSError as error:
@@ -99,8 +101,16 @@ def _own_connection(alias: str) -> Iterator[None]:
         finally:
             connections[alias].close()
         return
-    with use_database(alias, OPTIONS={"pool": False}):
+    with use_database(alias, OPTIONS={"pool": _only_login(alias)}):
         yield
+
+
+def _only_login(alias: str) -> Any:
+    """The pool's settings for a connection that is not kept: it logs in as the pool's do."""
+    pool = connections[alias].settings_dict["OPTIONS"].get("pool")
+    if isinstance(pool, Mapping) and "password_provider" in pool:
+        return {"poolclass": "NullPool", "password_provider": pool["password_provider"]}
+    return False
 
 
 def _save(name: str, told: Mapping[str, Any]) -> Snapshot:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pooldaemon.backoff import Backoff
-from pooldaemon.conf import DaemonConfig, PerDatabase
+from pooldaemon.conf import DAEMON_RULES, DaemonConfig, PerDatabase
 from pooldaemon.orders import ABOUT
 from pooldaemon.workers import logfiles, statuses
 from pooldaemon.workers.budget import Budget
@@ -188,7 +188,7 @@ class Supervisor:
             case {"command": "reload"}:
                 error = self._begin_reload(now)
                 return {"error": error} if error else self._reload.describe()
-            case {"command": "scale", "processes": int(size)} if size >= 1:
+            case {"command": "scale", "processes": size}:
                 before = self._crew.size
                 error = self.scale(size)
                 return {"error": error} if error else {"before": before, "processes": size}
@@ -254,8 +254,10 @@ class Supervisor:
             self._drain(now, seconds)
         self._told_to_stop = True
 
-    def scale(self, size: int) -> str | None:
+    def scale(self, size: Any) -> str | None:
         """Have *size* workers from now on; those that are too many drain. Returns why not."""
+        if not (rule := DAEMON_RULES["processes"]).accepts(size):
+            return f"processes is {size!r}; it must be {rule}"
         if self._phase is Phase.DRAINING:
             return "the daemon is draining"
         if size > self._crew.most:

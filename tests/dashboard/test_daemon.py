@@ -10,8 +10,8 @@ from tests.support.poll import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def answer_to(told: Snapshot, command: str, **values: object) -> object:
-    order = Order.objects.create(snapshot=told, command=command, values=values)
+def answer_to(told: Snapshot, command: str, values: object = None) -> object:
+    order = Order.objects.create(snapshot=told, command=command, values=values or {})
 
     def answer() -> object:
         order.refresh_from_db()
@@ -33,7 +33,7 @@ def test_a_daemon_tells_of_its_workers_and_obeys_an_order_from_the_database(
     assert told.data["pid"] == daemon.process.pid
     assert told.data["controlled"]
     assert len(told.data["workers"]) == 2
-    assert answer_to(told, "scale", processes=3) == {"before": 2, "processes": 3}
+    assert answer_to(told, "scale", {"processes": 3}) == {"before": 2, "processes": 3}
     three = Snapshot.objects.filter(data__processes=3)
     wait_until(three.exists, TIMEOUT, "three workers in the database")
     daemon.stop()
@@ -43,4 +43,26 @@ def test_what_the_page_does_not_offer_is_not_obeyed_whoever_wrote_it(daemon: Dae
     told = wait_until(Snapshot.objects.first, TIMEOUT, "a snapshot")
     assert answer_to(told, "stop") == {"error": "not for the page: stop"}
     assert daemon.process.poll() is None
+    daemon.stop()
+
+
+@pytest.mark.parametrize(
+    ("command", "values", "error"),
+    [
+        ("scale", {"processes": 1001}, "processes is 1001; it must be a whole number from 1 to"),
+        ("scale", {"processes": True}, "processes is True; it must be a whole number"),
+        ("scale", {"processes": "3"}, "processes is '3'; it must be a whole number"),
+        ("scale", [3], "the values of an order are a JSON object"),
+        ("scale", {"size": 3}, "not understood"),
+        ("pause", {"pool": ["default"]}, "there is no pool ['default']"),
+        ("pause", {"command": "stop", "pool": "deflaut"}, "Did you mean 'default'?"),
+    ],
+)
+def test_an_order_in_the_table_is_held_to_the_limits_of_the_page(
+    daemon: Daemon, command: str, values: object, error: str
+) -> None:
+    told = wait_until(Snapshot.objects.first, TIMEOUT, "a snapshot")
+    answer = answer_to(told, command, values)
+    assert isinstance(answer, dict)
+    assert error in answer["error"]
     daemon.stop()

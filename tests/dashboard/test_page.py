@@ -212,6 +212,7 @@ def test_an_order_for_another_host_waits_in_the_database_and_the_history_tells_w
         ({"command": "scale"}, "scale is given nothing; it must be a whole number from 1 to 1000"),
         ({"command": "scale", "processes": "0"}, "scale is given 0; it must be"),
         ({"command": "scale", "processes": "²"}, "scale is given ²; it must be"),
+        ({"command": "scale", "processes": "9" * 5000}, f"scale is given {'9' * 20}; it must be"),
         ({"command": "reload", "source": "box:1"}, "'box:1' is not, or not any more, a daemon"),
     ],
 )

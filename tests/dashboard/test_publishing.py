@@ -11,6 +11,7 @@ from pooldaemon.connections import pool_stats
 from pooldaemon.dashboard import publishing
 from pooldaemon.dashboard.models import Order, Snapshot
 from pooldaemon.dashboard.publishing import KEPT, ORDER_LIFETIME, publish, publish_daemon
+from pooldaemon.tenants import use_database
 from tests.dashboard import canned
 
 # Published on a connection of its own, which sees what is committed.
@@ -97,6 +98,23 @@ def test_it_borrows_from_no_pool_which_may_be_exhausted() -> None:
     publisher.start()
     publisher.join()
     assert borrows() == before
+    assert Snapshot.objects.exists()
+
+
+@pytest.mark.mysql
+def test_it_logs_in_with_the_password_of_the_provider(caplog: pytest.LogCaptureFixture) -> None:
+    password = connection.settings_dict["PASSWORD"]
+    given: list[str] = []
+
+    def provider() -> str:
+        given.append(password)
+        return password
+
+    pool = {"password_provider": provider}
+    with use_database("default", PASSWORD="", OPTIONS={"pool": pool}):
+        publish("deliver", canned.told())
+    assert given
+    assert not caplog.records
     assert Snapshot.objects.exists()
 
 
