@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import weakref
 from typing import Any
 
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
+
+BUSY_PAUSE = 0.02
+"""Seconds between attempts to open a file that is busy."""
 
 
 class PooledConnection(sqlite3.Connection):
@@ -36,6 +40,19 @@ class SQLiteHandle(BorrowedConnection):
 
 class SQLiteDialect(DriverDialect):
     handle_class = SQLiteHandle
+
+    def _open(self, deadline: float | None) -> Any:
+        # Several that switch a new file to write-ahead logging at once: SQLite tells some of them
+        # at once that it is busy, without the wait of its busy timeout.
+        while True:
+            try:
+                return self._open_session()
+            except sqlite3.OperationalError as error:
+                code = error.sqlite_errorcode & 0xFF  # without what extends it
+                over = deadline is None or time.monotonic() + BUSY_PAUSE >= deadline
+                if code != sqlite3.SQLITE_BUSY or over:
+                    raise
+            time.sleep(BUSY_PAUSE)
 
     def reset(self, connection: Any) -> bool:
         connection.close_cursors()

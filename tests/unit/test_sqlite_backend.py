@@ -9,10 +9,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError, ProgrammingError, connections, transaction
 
 from pooldaemon import auto_close_db
+from pooldaemon.connections import pool_stats
 from pooldaemon.exceptions import PoolTimeout
+from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import Task
 
+DEADLINE = 10.0
 ENGINE = "pooldaemon.backends.sqlite3"
 
 
@@ -60,6 +63,27 @@ def test_the_mode_of_transactions_can_be_chosen(add_database: AddDatabase, tmp_p
         other = sqlite3.connect(path, timeout=0)
         other.execute("BEGIN IMMEDIATE")
         other.close()
+
+
+def test_a_file_that_is_busy_is_opened_until_the_timeout_of_the_pool(
+    add_database: AddDatabase, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "busy")
+
+    def add(seconds: float) -> str:
+        options = {"timeout": 0, "pool": {"timeout": seconds}}
+        return add_database(ENGINE=ENGINE, NAME=path, OPTIONS=options)
+
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(OperationalError, match="locked"):
+        fetch(add(0.1), "SELECT 1")
+    alias = add(DEADLINE)
+    borrower = Task(auto_close_db(fetch), alias, "SELECT 1")
+    wait_until(lambda: any(stats.total for stats in pool_stats()), DEADLINE, "an attempt")
+    other.execute("COMMIT")
+    assert borrower.result() == 1
+    other.close()
 
 
 def test_commands_of_the_user_run_for_each_session_after_ours(
