@@ -37,6 +37,7 @@ from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.detach import Outcome, Shell, Surroundings, detach
 from pooldaemon.workers.exporter import Exporter
 from pooldaemon.workers.handle import WorkerDeath
+from pooldaemon.workers.inheritance import no_child_returns
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
@@ -181,7 +182,7 @@ class Launcher:
         self._prepare(Option(None, "default"))
         info = WorkerInfo("canary", os.getpid())
         records.note_worker(info.name)
-        self._command.setup()
+        self._set_up()
         close_pool()
         boot(replace(self._config, max_connections={ALL: 1}), self._command, info)
         self._command.worker_exit(info)
@@ -261,7 +262,7 @@ class Launcher:
         )
         supervisor = Supervisor(self._config, owner, told)
         with supervisor, self._bars:
-            self._command.setup()
+            self._set_up()
             self._close_what_setup_opened()
             if changes:
                 changes.note()
@@ -285,6 +286,10 @@ class Launcher:
     def _tell_shell(self) -> None:
         if self._shell:
             self._shell.ready()
+
+    def _set_up(self) -> None:
+        with no_child_returns("setup()"):
+            self._command.setup()
 
     def _publisher(self) -> Publisher:
         if not apps.is_installed("pooldaemon.dashboard"):

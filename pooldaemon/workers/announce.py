@@ -8,6 +8,7 @@ from typing import Any
 from django.dispatch import Signal
 
 from pooldaemon.connections import auto_close_db
+from pooldaemon.workers.inheritance import no_child_returns
 
 logger = logging.getLogger("pooldaemon.signals")
 
@@ -15,7 +16,7 @@ logger = logging.getLogger("pooldaemon.signals")
 def announce(signal: Signal, sender: type, **values: Any) -> None:
     """Call the receivers of *signal*. Whatever they raise is logged."""
     try:
-        with auto_close_db():
+        with auto_close_db(), no_child_returns("a receiver of a signal"):
             answers = signal.send_robust(sender, **values)
     except (Exception, SystemExit):  # what it lets through
         logger.exception("A receiver of a signal failed")

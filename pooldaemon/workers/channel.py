@@ -82,3 +82,7 @@ class Links:
     sender: Sender
     orders: Receiver
     lifeline: int
+
+    @property
+    def descriptors(self) -> list[int]:
+        return [self.sender.descriptor, self.orders.descriptor, self.lifeline]

@@ -15,7 +15,7 @@ from typing import NoReturn
 import daemon
 
 from pooldaemon.workers import logfiles, statuses
-from pooldaemon.workers.signals import SignalQueue
+from pooldaemon.workers.signals import SignalQueue, hangup_is_ignored
 
 UMASK = 0o022
 """The default. python-daemon's own is 0, which makes files that everybody can write."""
@@ -215,6 +215,9 @@ def _go_into_background(logfile: str, keep: list[int], surroundings: Surrounding
             signal_map={},
             pidfile=None,
         )
+        if hangup_is_ignored():
+            # By nohup, which was for the launcher: a daemon has no terminal that could hang up.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
         logfiles.note_output(logfile)  # before the working directory changes
         if (surroundings.uid, surroundings.gid) != (os.geteuid(), os.getegid()):
             # Its own option for this would leave the group itself as it is.

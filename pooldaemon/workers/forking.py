@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from pooldaemon.connections import close_pool
 from pooldaemon.workers import records, statuses
+from pooldaemon.workers.inheritance import own_fork
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -34,7 +35,9 @@ def fork(name: str, run: Callable[[], int], release: Callable[[], None]) -> int:
     # Until the child has handlers of its own a signal would run the parent's in it.
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        if pid := os.fork():
+        with own_fork():
+            pid = os.fork()
+        if pid:
             return pid
         _be_child(name, run, release, previous)
     finally:

@@ -152,3 +152,8 @@ class Nursery:
     def _leave_to_parent(self) -> None:
         os.close(self.lifeline[1])
         self._release()
+
+    def leave_to_parent(self) -> None:
+        """In a child that is not of ours: let go of everything."""
+        os.close(self.lifeline[0])
+        self._leave_to_parent()

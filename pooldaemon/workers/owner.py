@@ -18,6 +18,7 @@ from pooldaemon.workers.control import ControlSocket
 from pooldaemon.workers.crew import Crew
 from pooldaemon.workers.exporter import Exporter
 from pooldaemon.workers.handle import Progress, WorkerDeath
+from pooldaemon.workers.inheritance import no_child_returns
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.nursery import RunWorker
 from pooldaemon.workers.phase import Phase
@@ -92,7 +93,8 @@ class Owner:
 
     def died(self, death: WorkerDeath) -> None:
         try:
-            self.on_death(death)
+            with no_child_returns("worker_died()"):
+                self.on_death(death)
         except (Exception, SystemExit):
             logger.exception("worker_died failed")
         self._announce(signals.worker_died, death=death)

@@ -10,21 +10,38 @@ import os
 import select
 import signal
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import FrameType
 
+Handler = Callable[[int, FrameType | None], object]
+
 
 class SignalQueue:
-    """Collect *signals* and wait for them. Main thread only, one at a time per process."""
+    """Collect *signals* and wait for them. Main thread only, one at a time per process.
 
-    def __init__(self, signals: Iterable[signal.Signals]) -> None:
+    A SIGHUP that is ignored when this begins, as under ``nohup``, stays ignored.
+
+    :param unheeded: those that shall do nothing. Not by ``SIG_IGN``, which programs that are
+        executed from here would inherit.
+    """
+
+    def __init__(
+        self, signals: Iterable[signal.Signals], unheeded: Iterable[signal.Signals] = ()
+    ) -> None:
         self._arrived: deque[signal.Signals] = deque()
         self._read_end, self._write_end = os.pipe()
         for descriptor in (self._read_end, self._write_end):
             os.set_blocking(descriptor, False)
         self._previous_wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        self._previous = {number: signal.signal(number, self._note) for number in signals}
+        handlers: dict[signal.Signals, Handler] = dict.fromkeys(signals, self._note)
+        handlers |= dict.fromkeys(unheeded, _pass_over)
+        if hangup_is_ignored():
+            handlers.pop(signal.SIGHUP, None)
+        self._handlers = handlers
+        self._previous = {number: signal.signal(number, handlers[number]) for number in handlers}
+        for number in unheeded:
+            signal.siginterrupt(number, False)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._arrived.append(signal.Signals(number))
@@ -54,12 +71,25 @@ class SignalQueue:
         self.close_descriptors()
 
     def leave_to_parent(self) -> None:
-        """In a forked child: the defaults again, instead of the parent's handlers."""
-        for number in self._previous:
-            signal.signal(number, signal.SIG_DFL)
+        """In a forked child: the defaults again, instead of the parent's handlers.
+
+        Those stay that somebody else has set meanwhile.
+        """
+        for number, handler in self._handlers.items():
+            if signal.getsignal(number) == handler:
+                signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         self.close_descriptors()
 
     def close_descriptors(self) -> None:
         os.close(self._read_end)
         os.close(self._write_end)
+
+
+def hangup_is_ignored() -> bool:
+    """Whether whoever started this process wanted it to outlive its terminal, as ``nohup`` does."""
+    return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    pass

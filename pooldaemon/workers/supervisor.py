@@ -24,12 +24,13 @@ from pooldaemon.workers.crew import AT_ONCE, Crew
 from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.guard import Guard
 from pooldaemon.workers.handle import NEVER, WorkerDeath, WorkerHandle
+from pooldaemon.workers.inheritance import release_in_children
 from pooldaemon.workers.nursery import Nursery
 from pooldaemon.workers.orderbook import OrderBook
 from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.phase import Phase
 from pooldaemon.workers.reload import Handover, Reload, ReloadState
-from pooldaemon.workers.signals import SignalQueue
+from pooldaemon.workers.signals import SignalQueue, hangup_is_ignored
 from pooldaemon.workers.state import describe_crew
 
 logger = logging.getLogger("pooldaemon.supervisor")
@@ -93,10 +94,13 @@ class Supervisor:
         self._signals = SignalQueue(HANDLED_SIGNALS)
         # Blocked while the daemon was detached, or before this process was executed.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+        if hangup_is_ignored():
+            logger.info("SIGHUP is ignored, as it was at the start (by nohup)")
         told, exporter = self._taken_over, self._owner.exporter
         self._nursery = Nursery(
             self._owner.run_worker, self._leave_to_parent, told and told["nursery"], exporter
         )
+        release_in_children(self._nursery.leave_to_parent)
         budget = Budget(self._config.total_connections, self._config.max_connections)
         self._crew = Crew(self._config.processes, self._fork, budget)
         self._orders = OrderBook(self._crew, told.get("orders", {}) if told else {})
@@ -121,6 +125,7 @@ class Supervisor:
         self._crew.go_on_counting(told.get("crew", {}))
 
     def __exit__(self, *exc_info: object) -> None:
+        release_in_children()
         self._reload.cancel()
         self._owner.vitals.end()
         for worker in self._crew.workers.values():  # only after an error of our own

@@ -15,6 +15,7 @@ from pooldaemon.faults import fault_point
 from pooldaemon.workers import records
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.inheritance import no_child_returns
 from pooldaemon.workers.retry import with_retries
 
 logger = logging.getLogger("pooldaemon.workers")
@@ -72,7 +73,8 @@ class WorkerThread(threading.Thread):
         looked = self._activity.look(self.name)
         try:
             fault_point("before_unit")
-            result = self._perform(self._ctx)
+            with no_child_returns("perform()"):
+                result = self._perform(self._ctx)
             fault_point("after_unit")
         except BaseException:  # a thread that ends would be missing until the worker is replaced
             self._activity.worked(failed=True)

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
+from types import FrameType
 from typing import Any, Protocol
 
 from django.db import connections
@@ -38,6 +40,7 @@ from pooldaemon.workers.announce import announce
 from pooldaemon.workers.channel import Links
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.errors import in_a_line
+from pooldaemon.workers.inheritance import disconnect, no_child_returns, release_in_children
 from pooldaemon.workers.lifespan import Lifespan
 from pooldaemon.workers.obedience import Obedience
 from pooldaemon.workers.report import Report
@@ -50,6 +53,11 @@ logger = logging.getLogger("pooldaemon.workers")
 
 HEARTBEAT = 1.0
 """Seconds between a worker's reports to its supervisor."""
+
+HEEDED = signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
+
+FOR_THE_SUPERVISOR = signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU
+"""They may be sent to the whole group; it speaks for its workers."""
 
 ORPHAN_GRACE = 1.0
 """Seconds that the units of a worker without supervisor get to end."""
@@ -82,11 +90,16 @@ def boot(config: DaemonConfig, job: Job, info: WorkerInfo) -> None:
     paused is not asked."""
     limit_connections(config.max_connections)
     fault_point("worker_boot")
-    job.worker_init(info)
+    with no_child_returns("worker_init()"):
+        job.worker_init(info)
     with auto_close_db():
         for alias in job.databases:
             if not is_paused(alias):
                 connections[alias].ensure_connection()
+
+
+def _quit(number: int, frame: FrameType | None) -> None:
+    os._exit(statuses.KILLED)
 
 
 class Worker:
@@ -99,11 +112,9 @@ class Worker:
         sender = self._sender = links.sender
         self._lifeline = links.lifeline
         self._stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
-            # They may be sent to the whole group; the supervisor speaks for us.
-            signal.signal(number, signal.SIG_IGN)
-        self._signals = SignalQueue([signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
-        signal.signal(signal.SIGQUIT, lambda *_: os._exit(statuses.KILLED))
+        self._signals = SignalQueue(HEEDED, unheeded=FOR_THE_SUPERVISOR)
+        signal.signal(signal.SIGQUIT, _quit)
+        release_in_children(partial(self._leave_to_parent, links))
         # On SIGABRT, and on a fault in C code, the stacks go to stderr: also from a process in
         # which no Python runs any more.
         with suppress(AttributeError, io.UnsupportedOperation):  # stderr may be no file
@@ -122,6 +133,14 @@ class Worker:
         """A database is paused: a unit that begins now would only wait, and time out."""
         self._obedience = Obedience(links, self._after_order, self._held.set)
         threading.Thread(target=self._follow_supervisor, name="lifeline", daemon=True).start()
+
+    def _leave_to_parent(self, links: Links) -> None:
+        """In a child that a unit, a hook or a library has forked: it is no worker."""
+        self._signals.leave_to_parent()
+        if signal.getsignal(signal.SIGQUIT) is _quit:
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+        # Its sessions are not this worker's, and nobody hears of them.
+        disconnect(links.descriptors)
 
     def run(self) -> int:
         """Work until told to stop; returns the exit status."""
@@ -257,6 +276,7 @@ class Worker:
 
     def _call_hook(self, hook: Callable[[WorkerInfo], None]) -> None:
         try:
-            hook(self.info)
+            with no_child_returns(f"{hook.__name__}()"):
+                hook(self.info)
         except (Exception, SystemExit):
             logger.exception("%s: %s failed", self.info.name, hook.__name__)

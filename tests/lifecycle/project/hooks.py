@@ -9,6 +9,12 @@ from pathlib import Path
 from django.db import connection, transaction
 
 from tests.lifecycle.project import code, receivers
+from tests.lifecycle.project.children import (  # noqa: F401 - asked for by name
+    come_back,
+    make_manager,
+    receive_and_come_back,
+    start_in_every_way,
+)
 from tests.lifecycle.project.journal import journal
 
 
