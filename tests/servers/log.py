@@ -30,6 +30,15 @@ class SessionLog:
             sessions[row["thread_id"]][int(found[1])] += 1
         return sessions
 
+    def connects(self) -> int:
+        """How many sessions the account has opened."""
+        (row,) = self._admin.query(
+            "SELECT COUNT(*) AS number FROM mysql.general_log WHERE command_type = 'Connect'"
+            " AND CONVERT(argument USING utf8mb4) LIKE %s",
+            [f"{self._user}@%"],
+        )
+        return int(row["number"])
+
 
 @contextmanager
 def general_log(admin: Admin) -> Iterator[None]:

@@ -5,6 +5,7 @@ load last longer.
 """
 
 import importlib.util
+import json
 import subprocess
 import sys
 import time
@@ -79,19 +80,19 @@ def test_uwsgi_with_workers_forked_from_c(ground: Ground, tmp_path: Path, hooks:
     serve_for_a_while(command, f"http://127.0.0.1:{port}/", ground, tmp_path, **threads)
 
 
-@needs("celery")
-def test_celery_with_prefork(ground: Ground, tmp_path: Path) -> None:
+def run_celery(ground: Ground, directory: Path, *options: str, **environment: str) -> None:
+    """Have a worker with these options do its tasks."""
     for name in ("queue", "control"):
-        (tmp_path / name).mkdir()
-    environment = ground.environment | {"SERVERS_BROKER": str(tmp_path)}
+        (directory / name).mkdir()
+    common = ground.environment | {"SERVERS_BROKER": str(directory)}
     celery = [sys.executable, "-m", "celery", "-A", "tests.servers.project.tasks"]
-    worker = [*celery, "worker", "--pool", "prefork", "--concurrency", "3", "--loglevel", "WARNING"]
-    worker += ["--max-tasks-per-child", "20", "--without-gossip", "--without-mingle"]
-    log = tmp_path / "log"
+    worker = [*celery, "worker", "--loglevel", "WARNING", *options]
+    worker += ["--without-gossip", "--without-mingle"]
+    log = directory / "log"
     tasks = int(SECONDS * TASKS_PER_SECOND)
-    with running(worker, environment | {"SERVERS_PARENT": "1"}, log) as process:
+    with running(worker, common | environment, log) as process:
         send = [sys.executable, "-m", "tests.servers.project.send", str(tasks)]
-        subprocess.run(send, env=environment, check=True)
+        subprocess.run(send, env=common, check=True)
         wait_until(
             lambda: process.poll() is not None or ground.rows() >= 2 * tasks,
             PATIENCE + SECONDS,
@@ -99,7 +100,28 @@ def test_celery_with_prefork(ground: Ground, tmp_path: Path) -> None:
         )
         stop(process, log)
     assert ground.rows() == 2 * tasks, log.read_text()
+
+
+@needs("celery")
+def test_celery_with_prefork(ground: Ground, tmp_path: Path) -> None:
+    options = ["--pool", "prefork", "--concurrency", "3", "--max-tasks-per-child", "20"]
+    run_celery(ground, tmp_path, *options, SERVERS_PARENT="1")
     ground.assert_no_session_was_shared(4)
+
+
+@needs("celery")
+@pytest.mark.parametrize(
+    ("pool", "concurrency", "connects"), [("prefork", 3, 3 + 1), ("threads", 8, 2)]
+)
+def test_celery_keeps_its_connections_from_task_to_task(
+    ground: Ground, tmp_path: Path, pool: str, concurrency: int, connects: int
+) -> None:
+    # Celery looks for this setting, and calls the wrapper's close_pool() then.
+    database = ground.scratch.account.settings(OPTIONS={"pool": {"pool_size": 2}})
+    options = ["--pool", pool, "--concurrency", str(concurrency)]
+    environment = {"SERVERS_DATABASE": json.dumps(database), "SERVERS_NO_THREADS": "1"}
+    run_celery(ground, tmp_path, *options, **environment)
+    assert 0 < ground.log.connects() <= connects
 
 
 @pytest.mark.parametrize("how", ["executor", "fork", "forkserver", "spawn"])
