@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import BuiltinMethodType, MethodType
 from typing import Any
 
 import MySQLdb
@@ -22,6 +21,13 @@ from pooldaemon.pool.answers import forget_foreign, refuse_result, refuse_unsett
 from pooldaemon.pool.cursors import watched
 from pooldaemon.pool.failures import NotingConnection
 from pooldaemon.pool.handle import OF_THE_PARENT, BorrowedConnection
+from pooldaemon.pool.proxies import (
+    MakeCursor,
+    cursor_through,
+    drivers_connection,
+    makes_cursors_itself,
+    with_methods_of,
+)
 from pooldaemon.pool.statements import DIRTY, READS
 
 MAX_REMEMBERED = 1000
@@ -91,20 +97,27 @@ class PooledConnection(NotingConnection):
     """The same for what seldom changes: role and current database."""
     went_elsewhere: bool
     """A statement ran that may have changed these."""
+    proxy: Any
+    """What a tracing package has put around it, the outermost; ``None``: nothing."""
+    make_cursor: MakeCursor | None
+    """While its borrower's cursor is asked for through the proxies: what makes it."""
 
     @classmethod
-    def adopt(cls, connection: Any) -> PooledConnection:
-        """Watch a connection fresh from ``MySQLdb.connect()``.
+    def adopt(cls, opened: Any) -> PooledConnection:
+        """Watch a connection fresh from ``MySQLdb.connect()``, in a proxy or not.
 
         The object's class is changed in place: so Django's way of connecting, and that of a
-        wrapper over its backend, stays theirs, and a query pays for no proxy.
+        wrapper over its backend, stays theirs, and a query pays for no proxy of ours.
 
-        :raises TypeError: it is not mysqlclient's connection.
+        :raises ImproperlyConfigured: there is no connection of mysqlclient in it, or one of a
+            class that can't be pooled.
         """
-        if type(connection) is not Connection:
-            raise TypeError(f"expected a connection of mysqlclient, got {type(connection)!r}")
-        connection.__class__ = cls
+        connection = drivers_connection(opened)
+        kind = type(connection)
+        connection.__class__ = cls if kind is Connection else with_methods_of(kind, cls)
         self: PooledConnection = connection
+        self.proxy = None if opened is connection and not makes_cursors_itself(kind) else opened
+        self.make_cursor = None
         self.broken = self.lost = self.dirty = self.changed_schema = False
         self.expected = self.foreign_results = self.transaction_mode = False
         self.told_ids = set()
@@ -194,6 +207,10 @@ class PooledConnection(NotingConnection):
         self.changed_schema = self.changed_schema or bool(_SCHEMA_CHANGE.search(statement))
         self.broken = self.broken or bool(_BEYOND_RESET.search(statement))
 
+    def cursor(self, cursorclass: Any = None) -> Any:
+        make, self.make_cursor = self.make_cursor, None
+        return (make or super().cursor)(cursorclass or self.cursorclass)
+
     def use_result(self) -> Any:
         # Nobody can tell whether this result has been read to its end: see cursors._Unbuffered.
         self.broken = True
@@ -248,20 +265,16 @@ class MySQLHandle(BorrowedConnection):
             # As the driver does it: the error comes with the first statement, and Django, which
             # knows better what happened, may have one of its own to raise before.
             return watched(cursorclass or Cursor)(self)
+        if connection.proxy is not None:
+            return cursor_through(connection, cursorclass, lambda kind: watched(kind)(self))
         return watched(cursorclass or connection.cursorclass)(self)
 
     def __getattr__(self, name: str) -> Any:
         connection = self._alive()
         if name in {"encoders", "converter"}:  # dicts, which the caller can change unseen
             connection.broken = True
-        elif name in _LAST_RESULTS:
-            if connection.transaction_mode:
-                refuse_result(connection, name)
-            elif connection.foreign_results and not connection.ran:
-                forget_foreign(connection)
-                connection.ask_aside("DO 0")  # the client library keeps them over a SELECT
-        value = getattr(connection, name)
-        if isinstance(value, (MethodType, BuiltinMethodType)):
+        value = getattr(_outermost(connection, name), name)
+        if callable(value) and not isinstance(value, type):
             return partial(_call, self, name)
         return value
 
@@ -271,5 +284,18 @@ class MySQLHandle(BorrowedConnection):
         super().__setattr__(name, value)
 
 
+def _outermost(connection: PooledConnection, name: str) -> Any:
+    """Where to look for *name*. What is private to a proxy may lead around the handle."""
+    proxy = connection.proxy
+    return connection if proxy is None or name.startswith("_") else proxy
+
+
 def _call(handle: MySQLHandle, name: str, *args: Any, **kwargs: Any) -> Any:
-    return getattr(handle._alive(), name)(*args, **kwargs)
+    connection = handle._alive()
+    if name in _LAST_RESULTS:
+        if connection.transaction_mode:
+            refuse_result(connection, name)
+        elif connection.foreign_results and not connection.ran:
+            forget_foreign(connection)
+            connection.ask_aside("DO 0")  # the client library keeps them over a SELECT
+    return getattr(_outermost(connection, name), name)(*args, **kwargs)

@@ -216,6 +216,7 @@ class MySQLDialect(DriverDialect):
         # it counts against the account's limit.
         with suppress(MySQLdb.Error), forks.not_now():
             connection.close()
+        connection.proxy = None  # which refers to it
         watch = socket.socket(fileno=connection.watch)
         with suppress(OSError):  # after a lost connection the driver says no goodbye
             watch.shutdown(socket.SHUT_WR)

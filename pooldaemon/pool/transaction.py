@@ -17,6 +17,7 @@ from pooldaemon.pool import forks
 from pooldaemon.pool.connection import MySQLHandle, PooledConnection
 from pooldaemon.pool.cursors import watched
 from pooldaemon.pool.handle import BorrowedConnection, abandon, give_back, share
+from pooldaemon.pool.proxies import cursor_through
 
 _set = object.__setattr__
 
@@ -109,12 +110,20 @@ class Turns:
     def cursor(self, cursorclass: Any = None) -> Any:
         borrowed = self.take()
         try:
+            connection = borrowed._connection
+            if connection is not None and connection.proxy is not None:
+                return cursor_through(connection, cursorclass, partial(self._count, borrowed))
             # Of one that is dead, a cursor whose statements raise, as the driver's own do.
-            cursorclass = cursorclass or getattr(borrowed._connection, "cursorclass", Cursor)
+            cursorclass = cursorclass or getattr(connection, "cursorclass", Cursor)
             cursor = _counted(cursorclass)(borrowed)
+            cursor._turns = self
         except BaseException:
             self.let_go()
             raise
+        return cursor
+
+    def _count(self, borrowed: BorrowedConnection, cursorclass: Any) -> Any:
+        cursor = _counted(cursorclass)(borrowed)
         cursor._turns = self
         return cursor
 
@@ -151,7 +160,9 @@ class TransactionHandle:
         of_class = getattr(PooledConnection, name, None)
         if callable(of_class) and not isinstance(of_class, type):
             return partial(self._turns.call, name)
-        return self._turns.call("__getattr__", name)
+        value = self._turns.call("__getattr__", name)
+        # A method of a proxy's, or of a subclass of the driver's connection.
+        return partial(self._turns.call, name) if isinstance(value, partial) else value
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._turns.call("__setattr__", name, value)
