@@ -18,6 +18,7 @@ from MySQLdb.cursors import Cursor
 
 from pooldaemon.pool import forks
 from pooldaemon.pool.answers import forget_foreign, refuse_result, refuse_unsettled
+from pooldaemon.pool.baseline import NOTHING, Baseline
 from pooldaemon.pool.cursors import watched
 from pooldaemon.pool.failures import NotingConnection
 from pooldaemon.pool.handle import OF_THE_PARENT, BorrowedConnection
@@ -91,12 +92,10 @@ class PooledConnection(NotingConnection):
     """While the session is set up: the statements that did it."""
     settled: frozenset[bytes]
     """Statements of its set-up that need not be sent again: see :mod:`~.repetition`."""
-    baseline: list[bytes]
-    """The statements that bring the session back to its state after set-up, after a reset."""
-    elsewhere: list[bytes]
-    """The same for what seldom changes: role and current database."""
+    baseline: Baseline
+    """What brings the session back to its state after set-up, after a reset."""
     went_elsewhere: bool
-    """A statement ran that may have changed these."""
+    """A statement ran that may have changed role or current database."""
     proxy: Any
     """What a tracing package has put around it, the outermost; ``None``: nothing."""
     make_cursor: MakeCursor | None
@@ -133,8 +132,7 @@ class PooledConnection(NotingConnection):
         self.unbuffered = []
         self.setup = []
         self.settled = frozenset()
-        self.baseline = []
-        self.elsewhere = []
+        self.baseline = NOTHING
         self.went_elsewhere = False
         return self
 
@@ -189,7 +187,7 @@ class PooledConnection(NotingConnection):
         self.query(statement)
         return self.store_result()
 
-    def ask_aside(self, statement: str) -> Any:
+    def ask_aside(self, statement: bytes | str) -> Any:
         """The same for one that is clean, and not the borrower's."""
         ran = self.ran
         self.vouched = READS

@@ -18,6 +18,7 @@ from typing import Any
 import MySQLdb
 
 from pooldaemon.pool import forks, hidden, session
+from pooldaemon.pool.baseline import Baselines
 from pooldaemon.pool.connection import MySQLHandle, PooledConnection
 from pooldaemon.pool.credentials import Credentials
 from pooldaemon.pool.dialect import DriverDialect
@@ -90,17 +91,19 @@ class MySQLDialect(DriverDialect):
         self._transaction_mode = mode == "transaction"
         self._reset = reset
         self._autocommit = autocommit
-        self._init_command = init_command
         self._credentials = Credentials(password_provider) if password_provider else None
         self._lingering: deque[tuple[socket.socket, float]] = deque()
         """Closed, but not ended on the server; and until when they count."""
         self._separates = reset != "never"
+        self._baselines = Baselines(init_command, compared=self._separates)
         self._always_reset = self._separates
         """Also when all statements were clean: until we know that they tell all they do."""
 
     def session_is_set_up(self, connection: PooledConnection) -> None:
         connection.settled = settled(connection.setup or [])
-        session.record_baseline(connection, self._init_command)
+        self._baselines.record(connection, self.name)
+        connection.dirty = False
+        self._forget_borrower(connection)  # which was the set-up
         now = time.monotonic()
         if self._reset != "dirty" or not self.hidden_code.is_old(now):
             return
@@ -166,7 +169,7 @@ class MySQLDialect(DriverDialect):
         return was_reset
 
     def _forget_borrower(self, connection: PooledConnection) -> None:
-        connection.foreign_results = self._separates
+        connection.foreign_results = self._separates or self._transaction_mode
         connection.ran = DIRTY
         connection.id_was_zeroed = False
         if connection.told_ids:
