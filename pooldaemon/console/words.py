@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def duration(seconds: float) -> str:
     """``"2.5 s"``, ``"3 min"``, ``"2 h 5 min"``, ``"3 d 4 h"``."""
@@ -16,3 +19,11 @@ def duration(seconds: float) -> str:
 def clean(text: str) -> str:
     """*text* in one line, and without what a terminal could take for an order."""
     return "".join(char if char.isprintable() else " " for char in text)
+
+
+def reload_in_words(reload: Mapping[str, Any]) -> str | None:
+    """What there is to say of a daemon's last reload: nothing if it is done, or there was none."""
+    if reload["state"] in ("none", "done"):
+        return None
+    reason = f": {reload['reason']}" if reload.get("reason") else ""
+    return f"reload {reload['state']}{reason}"

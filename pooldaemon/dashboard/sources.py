@@ -120,7 +120,9 @@ def _age(column: str) -> Combinable:
 def _state(order: Any) -> str:
     if order.answer is not None:
         error = order.answer.get("error")
-        return f"failed: {error}" if error else "done"
+        # What becomes of the others, of a reload for instance, is told by the daemon later.
+        done = "done" if order.command == "scale" else "begun"
+        return f"failed: {error}" if error else done
     if order.taken_at is not None:
         return "taken, without an answer"
     return "expired" if order.age > ORDER_LIFETIME else "waiting for the daemon's next report"

@@ -143,7 +143,10 @@ class Operator:
         while True:
             with suppress(OSError):  # it is being executed anew, and will answer
                 told = ask(self._socket, "status")["reload"]
-                if told["state"] in ("done", "failed") or told["number"] != number:
+                if told["number"] < number:
+                    raise CommandError(f"{self._name} was started anew during the reload")
+                # If another reload has been begun since, it is that one's workers that come.
+                if told["state"] in ("done", "failed"):
                     break
             if self._holder() is None:
                 raise CommandError(f"{self._name} has ended during the reload")

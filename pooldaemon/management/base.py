@@ -44,7 +44,8 @@ from pooldaemon.workers import statuses
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.handle import WorkerDeath
-from pooldaemon.workers.reload import is_trial, take_over, takes_over
+from pooldaemon.workers.reload import take_over, takes_over
+from pooldaemon.workers.trial import Attempt, is_trial
 from pooldaemon.workers.worker import WorkerInfo
 
 
@@ -156,7 +157,7 @@ class BaseDaemonCommand(BaseCommand):
             self.stdout.write(unit_file(name_of(self), self.help, config), ending="")
             return
         if is_trial():
-            self._try_out(Launcher(self, config, found))
+            self._try_out(Launcher(self, config, found), Attempt())
         if (told := take_over()) is not None:
             status = Launcher(self, config, found).take_over(told)
         elif action.name in LAUNCHING:
@@ -171,10 +172,10 @@ class BaseDaemonCommand(BaseCommand):
         if status:
             sys.exit(status)
 
-    def _try_out(self, launcher: Launcher) -> NoReturn:
+    def _try_out(self, launcher: Launcher, attempt: Attempt) -> NoReturn:
         status = statuses.OK
         try:
-            launcher.try_out()
+            launcher.try_out(attempt)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is told
             self.stderr.write(f"{traceback.format_exc()}\n{in_a_line(error)}")
             status = statuses.FAILED

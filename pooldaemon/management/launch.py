@@ -26,7 +26,7 @@ from pooldaemon.conf import ALL, DaemonConfig, PerDatabase, read_publish_interva
 from pooldaemon.connections import close_pool
 from pooldaemon.management.actions import socket_of
 from pooldaemon.management.bars import Bars
-from pooldaemon.management.logs import open_log
+from pooldaemon.management.logs import check_log, open_log
 from pooldaemon.management.metrics import exporter_of, listen
 from pooldaemon.management.options import Option, name_of
 from pooldaemon.management.surroundings import read_surroundings, refuse_surroundings
@@ -38,12 +38,14 @@ from pooldaemon.workers.detach import Outcome, Shell, Surroundings, detach
 from pooldaemon.workers.exporter import Exporter
 from pooldaemon.workers.handle import WorkerDeath
 from pooldaemon.workers.inheritance import no_child_returns
+from pooldaemon.workers.invocation import Invocation
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
 from pooldaemon.workers.publisher import Publisher
 from pooldaemon.workers.reload import Handover
 from pooldaemon.workers.supervisor import Supervisor
+from pooldaemon.workers.trial import Attempt
 from pooldaemon.workers.vitals import Vitals
 from pooldaemon.workers.worker import Job, Worker, WorkerInfo, boot
 
@@ -63,6 +65,13 @@ class DaemonCommand(Job, Protocol):
     def worker_died(self, death: WorkerDeath) -> None: ...
 
 
+def _invocation() -> Invocation:
+    try:
+        return Invocation.of_this_process()
+    except OSError as error:
+        raise CommandError(f"the working directory: {error.strerror}") from None
+
+
 class Launcher:
     """
     :param options: for what is no part of *config*, and for ``status``.
@@ -78,7 +87,9 @@ class Launcher:
         self._control: ControlSocket | None = None
         self._exporter: Exporter | None = None
         self._shell: Shell | None = None
-        self._directory = str(Path.cwd())
+        self._invocation = _invocation()
+        self._directory = self._invocation.directory
+        """Where the daemon works."""
         self._bars = Bars(STDERR)
 
     def launch(self, *, detached: bool) -> int:
@@ -97,11 +108,13 @@ class Launcher:
             if not detached:
                 refuse_surroundings(self._options)
                 return self._run()
-            surroundings = read_surroundings(self._options)
+            surroundings = read_surroundings(self._options, self._invocation)
+            self._directory = surroundings.directory
             self._give_files_to(surroundings)
             keep = logfiles.open_descriptors()
             keep += [self._lock.descriptor] if self._lock else []
-            keep += [self._control.descriptor] if self._control else []
+            if self._control:
+                keep += [self._control.descriptor, *self._control.descriptors()]
             keep += [self._exporter.descriptor] if self._exporter else []
 
             # From now on they are the daemon's, whatever becomes of this process.
@@ -146,7 +159,7 @@ class Launcher:
 
     def _claim(self, pidfile: Option, claims: ExitStack) -> None:
         """Take the lock and the control socket, in front of the user."""
-        self._lock = PidFile(pidfile.value)
+        self._lock = PidFile(self._invocation.absolute(pidfile.value))
         try:
             self._lock.acquire()
         except AlreadyRunningError as error:
@@ -170,16 +183,19 @@ class Launcher:
             self._exporter = exporter_of(listener, self._control.path, name)
             claims.callback(self._exporter.release)
 
-    def try_out(self) -> None:
+    def try_out(self, attempt: Attempt) -> None:
         """Do what a supervisor and its first worker do before the first unit, and undo it.
 
         With one connection per database: those of the daemon's budget are in use.
 
         :raises Exception: what the new code, the settings or the databases have against it.
         """
-        # The supervisor ends a trial that takes longer; if it has been killed, the kernel does.
-        signal.alarm(math.ceil(self._config.boot_timeout) + 1)
+        # The supervisor ends a trial that takes longer. If it has been killed the kernel does, in
+        # twice the time: its timer goes on while all processes are suspended.
+        signal.alarm(2 * math.ceil(self._config.boot_timeout) + 1)
         self._prepare(Option(None, "default"))
+        logfile = self._options["logfile"]
+        check_log(logfile.value, logfile.origin)
         info = WorkerInfo("canary", os.getpid())
         records.note_worker(info.name)
         self._set_up()
@@ -187,6 +203,7 @@ class Launcher:
         boot(replace(self._config, max_connections={ALL: 1}), self._command, info)
         self._command.worker_exit(info)
         close_pool()
+        attempt.has_passed()
 
     def take_over(self, told: Mapping[str, Any]) -> int:
         """Go on with what the last supervisor, in this same process, has handed over."""
@@ -206,7 +223,8 @@ class Launcher:
                 self._export(socket.socket(fileno=told["metrics"]), claims)
             if told.get("shell") is not None:  # not all workers have been ready yet
                 self._shell = Shell(told["shell"])
-            os.chdir(told["directory"])
+            self._directory = told["directory"]
+            os.chdir(self._directory)
             return self._run(told)
 
     def _hand_over(self, handover: Handover) -> None:
@@ -219,15 +237,17 @@ class Launcher:
             "metrics": exporter.descriptor if exporter else None,
             "shell": shell.descriptor if shell else None,
             "output": logfiles.output(),
-            "directory": str(Path.cwd()),
+            "directory": self._directory,
         }
+        # In the new process it would be too late.
+        Path(self._directory).stat()
         self._bars.close()
         faults.fault_point("hand_over")
         own = [lock.descriptor] if lock else []
         own += [control.descriptor] if control else []
         own += [exporter.descriptor] if exporter else []
         own += [shell.descriptor] if shell else []
-        Handover(state, [*handover.descriptors, *own]).execute(self._directory)
+        Handover(state, [*handover.descriptors, *own]).execute(self._invocation)
 
     def _give_files_to(self, owner: Surroundings) -> None:
         """What was opened in our own name is to be its own."""
@@ -256,7 +276,7 @@ class Launcher:
             exporter=self._exporter,
             vitals=Vitals(os.environ, self._options["health_file"].value),
             publisher=self._publisher(),
-            directory=self._directory,
+            invocation=self._invocation,
             sender=type(self._command),
             about=self._describe(),
         )

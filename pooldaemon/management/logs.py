@@ -24,13 +24,24 @@ def open_log(logfile: str | None, origin: str = "") -> None:
     """
     package = logging.getLogger("pooldaemon")
     if logfile is not None:
-        try:
-            handler: logging.Handler = logging.handlers.WatchedFileHandler(logfile)
-        except OSError as error:
-            raise CommandError(f"{origin} {logfile}: {error.strerror}") from None
-        _add(logging.getLogger(), handler)
+        _add(logging.getLogger(), _open(logfile, origin))
     elif not package.hasHandlers():
         _add(package, logging.StreamHandler())
+
+
+def check_log(logfile: str | None, origin: str = "") -> None:
+    """
+    :raises CommandError: :func:`open_log` would raise it.
+    """
+    if logfile is not None:
+        _open(logfile, origin).close()
+
+
+def _open(logfile: str, origin: str) -> logging.Handler:
+    try:
+        return logging.handlers.WatchedFileHandler(logfile)
+    except OSError as error:
+        raise CommandError(f"{origin} {logfile}: {error.strerror}") from None
 
 
 def _add(logger: logging.Logger, handler: logging.Handler) -> None:

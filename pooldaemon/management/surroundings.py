@@ -6,16 +6,16 @@ import grp
 import os
 import pwd
 from collections.abc import Mapping
-from pathlib import Path
 
 from django.core.management.base import CommandError
 
 from pooldaemon.conf import SURROUNDINGS, nearest
 from pooldaemon.management.options import Option, flag
 from pooldaemon.workers.detach import UMASK, Surroundings
+from pooldaemon.workers.invocation import Invocation
 
 
-def read_surroundings(options: Mapping[str, Option]) -> Surroundings:
+def read_surroundings(options: Mapping[str, Option], invocation: Invocation) -> Surroundings:
     """
     :raises CommandError: there is no such user, group or directory, or we may not become it.
     """
@@ -28,7 +28,9 @@ def read_surroundings(options: Mapping[str, Option]) -> Surroundings:
     if (uid, gid) != (os.geteuid(), os.getegid()) and os.geteuid() != 0:
         wrong = user if user.value is not None else group
         raise CommandError(f"{wrong.origin} {wrong.value}: only root can become somebody else.")
-    return Surroundings(uid, gid, _read_umask(options["umask"]), _find(options["directory"]))
+    return Surroundings(
+        uid, gid, _read_umask(options["umask"]), _find(options["directory"], invocation)
+    )
 
 
 def refuse_surroundings(options: Mapping[str, Option]) -> None:
@@ -70,10 +72,10 @@ def _read_umask(option: Option) -> int:
     return umask
 
 
-def _find(option: Option) -> str:
+def _find(option: Option, invocation: Invocation) -> str:
     if option.value is None:
-        return str(Path.cwd())
-    path = Path(option.value).absolute()
+        return invocation.directory
+    path = invocation.absolute(option.value)
     if not path.is_dir():
         raise CommandError(f"{option.origin} {option.value}: no such directory.")
     return str(path)

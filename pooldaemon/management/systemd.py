@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pooldaemon.conf import DaemonConfig
+from pooldaemon.workers.invocation import Invocation
 from pooldaemon.workers.vitals import STOP_MARGIN
 
 FLAG = "--print-systemd"
@@ -40,14 +39,21 @@ WantedBy=multi-user.target
 
 def unit_file(name: str, description: str, config: DaemonConfig) -> str:
     """The unit, for the working directory and the settings module of this process."""
-    arguments = [word for word in sys.orig_argv[1:] if word != FLAG]
+    invocation = Invocation.of_this_process()
+    arguments = [word for word in invocation.arguments if word != FLAG]
     settings = os.environ.get("DJANGO_SETTINGS_MODULE")
+    variables = {"DJANGO_SETTINGS_MODULE": settings} if settings else {}
+    if os.path.realpath(invocation.directory) != invocation.directory:
+        # systemd does not tell it, and a reload is to find what the link points at by then.
+        variables["PWD"] = invocation.directory
     return TEMPLATE.format(
         written_by=f"manage.py {name} {FLAG}",
         description=_escape(description or name),
-        directory=_escape(str(Path.cwd())),
-        environment=f'Environment="DJANGO_SETTINGS_MODULE={settings}"\n' if settings else "",
-        command=_quote([sys.executable, *arguments]),
+        directory=_escape(invocation.directory),
+        environment="".join(
+            f'Environment="{name}={_escape(value)}"\n' for name, value in variables.items()
+        ),
+        command=_quote([invocation.executable, *arguments]),
         start=round(2 * config.boot_timeout) + STOP_MARGIN,  # the first worker, then the others
         stop=round(config.graceful_timeout) + STOP_MARGIN,
     )

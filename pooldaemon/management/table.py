@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pooldaemon.console.words import duration
+from pooldaemon.console.words import duration, reload_in_words
 from pooldaemon.management.options import shown
 
 Worker = Mapping[str, Any]
@@ -40,6 +40,8 @@ def daemon_table(told: Mapping[str, Any], *, bars: bool) -> str:
     lines = [f"{since}, {ready} of {told['processes']} workers ready"]
     if told["last_death"]:
         lines.append(f"last death: {told['last_death']}")
+    if reload := reload_in_words(told["reload"]):
+        lines.append(reload)
     # A daemon that was started before an upgrade may not tell of these.
     pools = (pool for worker in workers for pool in worker.get("pools", ()))
     paused = Counter(pool["name"] for pool in pools if pool["paused"])

@@ -65,6 +65,12 @@ OF_DAEMON: tuple[Family, ...] = (
         "Reloads begun.",
         lambda told: told["reload"]["number"],
     ),
+    (
+        GaugeMetricFamily,
+        "pooldaemon_last_reload_successful",
+        "0 if the last reload failed.",
+        lambda told: told["reload"]["state"] != "failed",
+    ),
 )
 
 OF_WORKER: tuple[Family, ...] = (

@@ -71,11 +71,10 @@ class DaemonProcess:
 
     def __enter__(self) -> Self:
         self.prepare()
-        module = "pooldaemon.testing" if self._databases else "django"
         directory = self.directory
         with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
             self.process = subprocess.Popen(  # noqa: S603 - the test's own command line
-                [*self.prefix, sys.executable, "-m", module, *self._arguments],
+                [*self.prefix, *self._program(), *self._arguments],
                 env=self._environment(),
                 cwd=self._cwd,
                 stdin=self.stdin,
@@ -245,6 +244,11 @@ class DaemonProcess:
             reached.unlink()
 
     # -- inside -----------------------------------------------------------------------
+
+    def _program(self) -> list[str]:
+        """What stands before the arguments."""
+        module = "pooldaemon.testing" if self._databases else "django"
+        return [sys.executable, "-m", module]
 
     def _environment(self) -> dict[str, str]:
         return {

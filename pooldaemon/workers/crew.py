@@ -174,6 +174,17 @@ class Crew:
         """Those that run the code from before a reload."""
         return [worker for worker in self.workers.values() if worker.outdated]
 
+    def spare_outdated(self) -> None:
+        """Let those stay that run the code from before a reload; not those with a wrong share."""
+        for worker in self.workers.values():
+            worker.outdated = False
+        self._rebalance()
+
+    @property
+    def has_inherited(self) -> bool:
+        """Whether there is anybody of the last supervisor's."""
+        return any(worker.inherited for worker in self.workers.values())
+
     @property
     def descriptors(self) -> list[int]:
         """On which they may tell something."""

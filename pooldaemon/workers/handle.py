@@ -152,6 +152,8 @@ class WorkerHandle:
         """Reported, and not yet looked at."""
         self.outdated = False
         """To be replaced: it runs the code from before a reload, or has other caps by now."""
+        self.inherited = False
+        """Forked by the last supervisor: it runs the code from before a reload."""
         # When it was found alive after its last report, and after the one before: one that has
         # just been killed may take a while to end.
         self._oom_kills = deque([memory.oom_kills()], maxlen=2)
@@ -182,7 +184,7 @@ class WorkerHandle:
         given = told.get("orders")  # not by an older version
         orders = None if given is None else Sender(given)
         worker = cls(told["name"], told["pid"], receiver, told["started"], told["caps"], orders)
-        worker.outdated = True
+        worker.outdated = worker.inherited = True
         worker.state = WorkerState(told["state"])
         worker.was_ready, worker.retired = told["was_ready"], told["retired"]
         worker.killed_for = told["killed_for"]

@@ -19,6 +19,7 @@ from pooldaemon.workers.crew import Crew
 from pooldaemon.workers.exporter import Exporter
 from pooldaemon.workers.handle import Progress, WorkerDeath
 from pooldaemon.workers.inheritance import no_child_returns
+from pooldaemon.workers.invocation import Invocation
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.nursery import RunWorker
 from pooldaemon.workers.phase import Phase
@@ -51,7 +52,7 @@ class Owner:
     :ivar show: given how far the units are that tell: by thread, what is done, and of how much.
     :ivar exporter: kept alive from the first round to the last; the owner's to release.
     :ivar publisher: has others told how the daemon is.
-    :ivar directory: where the command was started: paths on its command line may be relative.
+    :ivar invocation: how the command was started; executed again for a reload.
     :ivar sender: of the signals, the command's class.
     :ivar about: what ``status`` tells beside the supervisor's own state.
     """
@@ -68,7 +69,7 @@ class Owner:
     vitals: Vitals = field(default_factory=lambda: Vitals({}))
     show: Callable[[Mapping[str, Progress]], None] = _nothing
     publisher: Publisher = field(default_factory=Publisher)
-    directory: str = "."
+    invocation: Invocation = field(default_factory=Invocation.of_this_process)
     sender: type = object
     about: Mapping[str, Any] = field(default_factory=dict)
 

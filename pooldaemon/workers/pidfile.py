@@ -34,7 +34,7 @@ class PidFile:
     :param path: its directory must exist and be writable.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
         self.descriptor = -1
 

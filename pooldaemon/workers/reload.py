@@ -11,21 +11,24 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from pooldaemon.workers.forking import flush_streams
+from pooldaemon.workers.invocation import Invocation
+from pooldaemon.workers.trial import Trial, scratch_file
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
-TRIAL, HANDOVER = "POOLDAEMON_TRIAL", "POOLDAEMON_HANDOVER"
-"""Variables that tell a freshly executed process what it is for."""
+HANDOVER = "POOLDAEMON_HANDOVER"
+"""Variable that tells a freshly executed process where to read what is handed over to it."""
+
+MOST_FAILURES = 5
+"""Deaths of new workers after which a reload has failed. As many as at a start: whatever the first
+ones met may be over in a moment."""
 
 
 class ReloadState(Enum):
@@ -39,6 +42,9 @@ class ReloadState(Enum):
 class Reload:
     """The daemon's present reload, or its last one.
 
+    The next one may begin while old workers still drain for this one, which may take as long as
+    their units do. If its trial fails, theirs goes on.
+
     :param number: how many there have been.
     """
 
@@ -46,67 +52,76 @@ class Reload:
         self.number = number
         self.state = state
         self.reason: str | None = None
-        self._deadline = 0.0
+        self.is_rolling = state is ReloadState.ROLLING
+        """Whether old workers are being replaced, for this one or the one before."""
+        self._trial: Trial | None = None
+        self._failures = 0
 
     @property
     def is_under_way(self) -> bool:
-        return self.state in (ReloadState.TRYING, ReloadState.ROLLING)
+        return self.is_trying or self.is_rolling
+
+    @property
+    def is_trying(self) -> bool:
+        return self._trial is not None
 
     @property
     def children(self) -> set[int]:
         """The trial's process, if one is under way."""
-        return {self._trial.pid} if self.state is ReloadState.TRYING else set()
+        return {self._trial.pid} if self._trial else set()
 
-    def begin(self, now: float, timeout: float, directory: str) -> None:
-        """Start the trial, in *directory*; it gets *timeout* seconds."""
+    def begin(self, now: float, timeout: float, invocation: Invocation) -> None:
+        """Start the trial; it gets *timeout* seconds."""
         self.number += 1
         self.state = ReloadState.TRYING
         self.reason = None
-        self._deadline = now + timeout
         try:
-            self._start_trial(directory)
+            self._trial = Trial(invocation, now + timeout)
         except OSError as error:
-            self.fail(f"the trial can't be started: {error.strerror or error}")
+            where = f"{error.filename}: " if error.filename else ""
+            self.fail(f"the trial can't be started: {where}{error.strerror or error}")
         else:
-            logger.info("reload: trying the new code as pid %d", self._trial.pid)
-
-    def _start_trial(self, directory: str) -> None:
-        with ExitStack() as on_failure:
-            output = on_failure.enter_context(_scratch_file())
-            self._trial = subprocess.Popen(  # noqa: S603 - our own command line
-                _command_line(),
-                cwd=directory,
-                env=os.environ | {TRIAL: "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-            self._output = output
-            on_failure.pop_all()
+            pid, directory = self._trial.pid, invocation.directory
+            logger.info("reload: trying the new code as pid %d, in %s", pid, directory)
 
     def has_passed(self, now: float) -> bool:
         """Whether the trial has ended well. One that has not is reported."""
-        if self.state is not ReloadState.TRYING:
+        if self._trial is None or not self._trial.has_ended(now):
             return False
-        status = self._trial.poll()
-        if status is None:
-            if now >= self._deadline:
-                self._end_trial("the trial did not end in time")
-            return False
-        if status:
-            self._end_trial(f"the trial exited with status {status}")
-        else:
-            self._output.close()
-            self.state = ReloadState.ROLLING
-        return status == 0
+        trial, self._trial = self._trial, None
+        if (reason := trial.end()) is not None:
+            self.fail(reason)
+        return reason is None
 
     def cancel(self) -> None:
         """The daemon ends."""
-        if self.state is ReloadState.TRYING:
-            self._end_trial("the daemon ends")
+        if self._trial is not None:
+            trial, self._trial = self._trial, None
+            trial.end()
+        if self.state in (ReloadState.TRYING, ReloadState.ROLLING):
+            self.fail("the daemon ends")
+        self.is_rolling = False
+
+    def note_failure(self, death: object) -> bool:
+        """A new worker has died; whether that is one too many, and the reload has failed."""
+        self._failures += 1
+        if self._failures < MOST_FAILURES:
+            return False
+        self.give_up(str(death))
+        return True
+
+    def give_up(self, reason: str) -> None:
+        """Replace no more old workers: the new ones can't do their work."""
+        self.is_rolling = False
+        if self.state is ReloadState.TRYING:  # of the next one, which may bring better code
+            logger.error("reload: the one before has failed: %s", reason)
+        else:
+            self.fail(reason)
 
     def finish(self) -> None:
-        self.state = ReloadState.DONE
+        self.is_rolling = False
+        if self.state is ReloadState.ROLLING:
+            self.state = ReloadState.DONE
         logger.info("reload: done, all workers are new")
 
     def fail(self, reason: str) -> None:
@@ -116,16 +131,6 @@ class Reload:
 
     def describe(self) -> dict[str, Any]:
         return {"number": self.number, "state": self.state.value, "reason": self.reason}
-
-    def _end_trial(self, otherwise: str) -> None:
-        self._trial.kill()
-        self._trial.wait()
-        self._output.seek(0)
-        text = self._output.read().decode(errors="replace").strip()
-        self._output.close()
-        if text:
-            logger.error("reload: what the trial wrote\n%s", text)
-        self.fail(text.splitlines()[-1] if text else otherwise)
 
 
 @dataclass(frozen=True)
@@ -138,12 +143,12 @@ class Handover:
     state: Mapping[str, Any]
     descriptors: Sequence[int]
 
-    def execute(self, directory: str) -> NoReturn:
-        """Execute the command afresh, in *directory*, in the place of this process.
+    def execute(self, invocation: Invocation) -> NoReturn:
+        """Execute the command afresh in the place of this process.
 
         :raises OSError: that is not possible; nothing has changed.
         """
-        with _scratch_file() as file, ExitStack() as on_failure:
+        with scratch_file() as file, ExitStack() as on_failure:
             state = {**self.state, "descriptors": list(self.descriptors)}
             file.write(json.dumps(state).encode())
             file.seek(0)
@@ -158,9 +163,9 @@ class Handover:
                 os.set_inheritable(descriptor, True)
             flush_streams()
             on_failure.callback(os.fchdir, here)
-            os.chdir(directory)
-            variables = os.environ | {HANDOVER: str(file.fileno())}
-            os.execve(sys.executable, _command_line(), variables)  # noqa: S606
+            os.chdir(invocation.directory)
+            variables = {**invocation.variables, HANDOVER: str(file.fileno())}
+            os.execve(invocation.executable, invocation.command_line, variables)  # noqa: S606
 
 
 def take_over() -> dict[str, Any] | None:
@@ -174,23 +179,6 @@ def take_over() -> dict[str, Any] | None:
     return state
 
 
-def is_trial() -> bool:
-    return TRIAL in os.environ
-
-
 def takes_over() -> bool:
     """Whether this process was executed in a supervisor's place, and has not begun to go on."""
     return HANDOVER in os.environ
-
-
-def _scratch_file() -> IO[bytes]:
-    """A file that nobody else sees. In memory where the system can do that: a directory for
-    temporary files may be full or read-only."""
-    if hasattr(os, "memfd_create"):
-        with suppress(OSError):
-            return os.fdopen(os.memfd_create("pooldaemon"), "w+b")
-    return tempfile.TemporaryFile()
-
-
-def _command_line() -> list[str]:
-    return [sys.executable, *sys.orig_argv[1:]]

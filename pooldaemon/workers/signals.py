@@ -10,8 +10,8 @@ import os
 import select
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object]
@@ -63,6 +63,10 @@ class SignalQueue:
             arrived.append(self._arrived.popleft())
         return arrived
 
+    def put_back(self, signals: Iterable[int]) -> None:
+        """They have arrived, and were not heeded: :meth:`take` returns them first."""
+        self._arrived.extendleft(reversed([signal.Signals(number) for number in signals]))
+
     def close(self) -> None:
         """Put the previous handlers back."""
         for number, handler in self._previous.items():
@@ -93,3 +97,13 @@ def hangup_is_ignored() -> bool:
 
 def _pass_over(number: int, frame: FrameType | None) -> None:
     pass
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """No signal arrives in the block; what comes meanwhile does so after it."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
-import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pooldaemon.backoff import Backoff
@@ -20,6 +18,7 @@ from pooldaemon.conf import DAEMON_RULES, DaemonConfig, PerDatabase
 from pooldaemon.orders import ABOUT
 from pooldaemon.workers import logfiles, statuses
 from pooldaemon.workers.budget import Budget
+from pooldaemon.workers.clock import RunningClock
 from pooldaemon.workers.crew import AT_ONCE, Crew
 from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.guard import Guard
@@ -30,7 +29,7 @@ from pooldaemon.workers.orderbook import OrderBook
 from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.phase import Phase
 from pooldaemon.workers.reload import Handover, Reload, ReloadState
-from pooldaemon.workers.signals import SignalQueue, hangup_is_ignored
+from pooldaemon.workers.signals import SignalQueue, blocked, hangup_is_ignored
 from pooldaemon.workers.state import describe_crew
 
 logger = logging.getLogger("pooldaemon.supervisor")
@@ -59,7 +58,7 @@ class Supervisor:
     :param config: how many of what, and how long.
     :param owner: what it calls.
     :param taken_over: what the last supervisor handed over.
-    :param clock: monotonic seconds.
+    :param clock: for all times here; by default one that goes on where the last supervisor's was.
 
     A context manager: inside it signals are noted, and :meth:`run` heeds them, those included that
     came before it. Main thread only.
@@ -70,16 +69,17 @@ class Supervisor:
         config: DaemonConfig,
         owner: Owner,
         taken_over: Mapping[str, Any] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: RunningClock | None = None,
     ) -> None:
         self._config = config
         self._owner = owner
         self._taken_over = taken_over
-        self._clock = clock
+        lost = taken_over.get("lost", 0.0) if taken_over else 0.0
+        self._clock = clock or RunningClock(lost=lost)
         self._phase = Phase.STARTING
         self._announced = False
         self._told_to_stop = False
-        self._started = clock()
+        self._started = self._clock()
         self._last_death: str | None = None
         self._reload = Reload()
         self._had_terminal = os.isatty(0)
@@ -118,6 +118,7 @@ class Supervisor:
         self._started = told["started"]
         self._last_death = told["last_death"]
         self._reload = Reload(told["reload"], ReloadState.ROLLING)
+        self._signals.put_back(told.get("signals", ()))
         self.history.extend(told["history"])
         self._crew.keep_size(told.get("crew", {}))
         for worker in self._crew.adopt(WorkerHandle.taken_over(w, now) for w in told["workers"]):
@@ -137,10 +138,12 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until everything has ended; returns the exit status."""
         while not self._ended():
-            self.tick(self._clock())
+            self.tick(self._clock.look())
             if not self._ended():
                 channels = [*self._crew.descriptors, *self._owner.descriptors]
-                self._signals.wait(self._pause(self._clock()), channels)
+                pause = self._pause(self._clock())
+                self._clock.wait(pause)
+                self._signals.wait(pause, channels)
         return self._status
 
     def tick(self, now: float) -> None:
@@ -274,6 +277,7 @@ class Supervisor:
 
     def _drain(self, now: float, seconds: float = 0.0) -> None:
         if self._phase is not Phase.DRAINING:
+            self._reload.cancel()
             self._owner.stopping(seconds)
         self._phase = Phase.DRAINING
         self._kill_at = min(self._kill_at, now + seconds)
@@ -300,7 +304,7 @@ class Supervisor:
             self._announced = True
             self._owner.on_ready()
             self._owner.ready()
-        if self._reload.state is ReloadState.ROLLING and not self._crew.outdated():
+        if self._reload.is_rolling and not self._crew.outdated():
             self._reload.finish()
             self._owner.ready()
         if self._config.until_idle and self._all_idle():
@@ -320,21 +324,36 @@ class Supervisor:
         """Returns why not."""
         if self._owner.hand_over is None or self._phase is not Phase.RUNNING:
             return f"can't reload while {self._phase.value}"
-        if self._reload.is_under_way:
-            return f"a reload is {self._reload.state.value} already"
-        self._reload.begin(now, self._config.boot_timeout, self._owner.directory)
+        if self._reload.is_trying:
+            return "a reload is trying the new code already"
+        self._reload.begin(now, self._config.boot_timeout, self._owner.invocation)
         return None
 
     def _hand_over(self) -> None:
         """The trial has passed: execute the new code in this process."""
         if self._owner.hand_over is None or self._phase is not Phase.RUNNING:
             return
+        self._owner.reloading()
+        # What has come so far is handed over, what comes from now on waits in the kernel.
+        with blocked():
+            signals = self._signals.take()
+            try:
+                self._owner.hand_over(self._describe_for_successor(signals))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the daemon goes on without
+                self._signals.put_back(signals)
+                executable = self._owner.invocation.executable
+                self._reload.fail(f"{executable} can't be executed: {in_a_line(error)}")
+                self._owner.ready()
+
+    def _describe_for_successor(self, signals: Iterable[signal.Signals]) -> Handover:
         workers = self._crew.workers.values()
         state = {
             "started": self._started,
+            "lost": self._clock.lost,
             "announced": self._announced,
             "last_death": self._last_death,
             "reload": self._reload.number,
+            "signals": [int(number) for number in signals],
             "history": list(self.history),
             "nursery": self._nursery.hand_over(),
             "crew": self._crew.hand_over(),
@@ -342,12 +361,7 @@ class Supervisor:
             "workers": [worker.hand_over() for worker in workers],
         }
         descriptors = [*self._nursery.lifeline, *(d for w in workers for d in w.descriptors)]
-        self._owner.reloading()
-        try:
-            self._owner.hand_over(Handover(state, descriptors))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the daemon goes on without
-            self._reload.fail(f"{sys.executable} can't be executed: {in_a_line(error)}")
-            self._owner.ready()
+        return Handover(state, descriptors)
 
     def _lost_terminal(self) -> bool:
         """Whether it was started from a terminal that is gone: then HUP is the kernel's."""
@@ -372,6 +386,17 @@ class Supervisor:
             logger.info("%s, and is not replaced", death)
         else:
             self._replace(worker, death, now)
+            self._look_at_reload(worker, death)
+
+    def _look_at_reload(self, worker: WorkerHandle, death: WorkerDeath) -> None:
+        """New code may fail only after its trial: then the old workers stay that are left."""
+        failed = death.status != statuses.OK and not worker.inherited
+        if failed and self._reload.is_rolling and self._reload.note_failure(death):
+            self._give_up_reload()
+
+    def _give_up_reload(self) -> None:
+        self._crew.spare_outdated()
+        self._owner.ready()  # as it can be: systemd is told that the reload is over
 
     def _bury_at_end(self, worker: WorkerHandle, death: WorkerDeath) -> None:
         if worker.was_ready and death.status != statuses.OK and not worker.killed_for:
@@ -396,7 +421,8 @@ class Supervisor:
         place = self._crew.places[worker.name]
         delay = place.delay_after(worker, now)
         limit = self._config.crash_limit
-        if limit is not None and place.crashes >= limit:
+        # A daemon whose reload has failed has old workers that do well.
+        if limit is not None and place.crashes >= limit and not self._crew.has_inherited:
             logger.critical(
                 "Giving up: %s died %d times, never after a good minute; the last one, %s",
                 *(worker.name, place.crashes, death),

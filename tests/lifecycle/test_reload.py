@@ -183,7 +183,7 @@ def test_a_detached_daemon_reloads_again_and_again(
     daemon.adopt(pid)
     for _ in range(2):
         (before,) = processes.children(pid)
-        assert reload().process.returncode == 0
+        assert (told := reload()).process.returncode == 0, told.err + daemon.log
         (after,) = processes.children(pid)
         assert after.pid != before.pid
     assert int(pidfile.read_text()) == pid

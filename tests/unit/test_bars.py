@@ -192,7 +192,14 @@ def test_status_draws_bars_on_a_terminal_and_tells_numbers_elsewhere(
     worker = {"name": "worker-1", "pid": 7, "state": "ready", "age": 1, "longest": None}
     worker |= dict.fromkeys(("units", "failures", "busy", "connections", "rss", "crashes"), 0)
     worker["progress"] = [{"thread": "worker-1/thread-1", "done": 3, "total": 4}]
-    told = {"state": "running", "pid": 6, "uptime": 1, "processes": 1, "last_death": None}
+    told = {
+        "state": "running",
+        "pid": 6,
+        "uptime": 1,
+        "processes": 1,
+        "last_death": None,
+        "reload": {"state": "none"},
+    }
     told |= {"workers": [worker], "options": {}, "metrics": None}
     monkeypatch.setattr(actions, "lock_holder", lambda path: 6)
     monkeypatch.setattr(actions, "ask", lambda path, command: told)

@@ -14,6 +14,7 @@ from pooldaemon.conf import DaemonConfig, pooldaemon_settings
 from pooldaemon.management.base import BaseDaemonCommand
 from pooldaemon.management.options import SWITCHES, config_of, read_options, shown
 from pooldaemon.management.surroundings import read_surroundings
+from pooldaemon.workers.invocation import Invocation
 
 
 class Command(BaseDaemonCommand):
@@ -84,7 +85,7 @@ def test_only_root_becomes_somebody_else(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     options = read_options(Command(), parse("--user=root"))
     with pytest.raises(CommandError, match=r"--user root: only root can become somebody else\."):
-        read_surroundings(options)
+        read_surroundings(options, Invocation.of_this_process())
 
 
 def test_the_command_line_goes_before_everything(settings: Settings) -> None:

@@ -88,6 +88,7 @@ def test_what_holds_for_the_daemon_is_told_once() -> None:
     assert told("pooldaemon_unit_failures_total") == 3
     assert told("pooldaemon_restarts_total") == 4
     assert told("pooldaemon_reloads_total") == 1
+    assert told("pooldaemon_last_reload_successful") == 1
     assert told("pooldaemon_workers", state="ready") == 1
     assert told("pooldaemon_workers", state="draining") == 1
 

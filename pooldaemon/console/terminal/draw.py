@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pooldaemon.console.terminal.grid import Cell, Column, Glyphs, Grid, bar
 from pooldaemon.console.view import DaemonView, Health, Holder, Pool, Unit, Worker
-from pooldaemon.console.words import clean, duration
+from pooldaemon.console.words import clean, duration, reload_in_words
 
 STATES = {"ready": "green", "running": "green", "killed": "red"}
 """Colours; yellow for every other state."""
@@ -63,9 +63,8 @@ def _headline(view: DaemonView) -> Text:
             lines[0].append(f" as pid {view.told['pid']} for {duration(view.told['uptime'])}")
     if view.told and (death := view.told["last_death"]):
         lines.append(Text(clean(f"last death: {death}"), "yellow"))
-    if view.told and (reload := view.told["reload"])["state"] not in ("none", "done"):
-        text = f"reload {reload['state']}: {reload.get('reason') or ''}"
-        lines.append(Text(clean(text), "yellow"))
+    if view.told and (reload := reload_in_words(view.told["reload"])):
+        lines.append(Text(clean(reload), "yellow"))
     return Text("\n").join(lines)
 
 

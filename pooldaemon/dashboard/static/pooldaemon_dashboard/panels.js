@@ -162,6 +162,9 @@ const PooldaemonPanels = (() => {
       this.section.classList.toggle("pd-stale", stale);
       this.find(".pd-death").hidden = !told.last_death;
       this.find(".pd-death").textContent = `Last death: ${told.last_death}`;
+      const failed = told.reload !== undefined && told.reload.state === "failed";
+      this.find(".pd-reload").hidden = !failed;
+      this.find(".pd-reload").textContent = failed ? `The last reload failed: ${told.reload.reason}` : "";
       this.find(".pd-orders").hidden = !source.orders.length;
       this.find(".pd-orders").replaceChildren(...source.orders.map((order) => element("li", `${order.command}: ${order.state}`)));
       if (this.form) this.form.hidden = !source.operable || stale;
