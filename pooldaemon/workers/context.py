@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pooldaemon.workers.postponement import Postponement
 
 PROGRESS_INTERVAL = 0.5
 """Seconds between a unit's reports of progress that are passed on."""
@@ -20,11 +24,16 @@ class WorkContext:
     """
 
     def __init__(
-        self, name: str, stop: threading.Event, tell: TellProgress = lambda *progress: None
+        self,
+        name: str,
+        stop: threading.Event,
+        tell: TellProgress = lambda *progress: None,
+        postponement: Postponement | None = None,
     ) -> None:
         self.name = name
         self._stop = stop
         self._tell = tell
+        self._postponement = postponement or Postponement()
         self._told_at: float | None = None
 
     @property
@@ -38,6 +47,31 @@ class WorkContext:
         :returns: whether the worker is stopping.
         """
         return self._stop.wait(seconds)
+
+    @property
+    def postponed(self) -> list[Any]:
+        """The keys of which :meth:`attempt` has failed in this worker, until their next one is due.
+
+        At most 1000. Leave them out of the query that looks for work.
+        """
+        return self._postponement.keys
+
+    @contextmanager
+    def attempt(self, key: Hashable) -> Iterator[None]:
+        """Work on one row, or whatever *key* stands for: if the block raises, it is postponed.
+
+        For up to 10 seconds at first, then for twice as long each time, up to an hour; each time is
+        shortened at random by up to half. The error goes on. Kept in the worker's memory: each
+        worker process finds out for itself, and a new one tries again.
+
+        :param key: such as a primary key.
+        """
+        try:
+            yield
+        except Exception:
+            self._postponement.postpone(key)
+            raise
+        self._postponement.succeeded(key)
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how far the unit is; ``status`` shows it. Cheap: call it as often as you like.

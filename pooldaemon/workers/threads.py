@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import datetime
 import itertools
 import logging
@@ -9,19 +10,23 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from django.db import reset_queries
+
 from pooldaemon.backoff import Backoff
 from pooldaemon.connections import auto_close_db
 from pooldaemon.faults import fault_point
 from pooldaemon.workers import records
 from pooldaemon.workers.activity import Activity
+from pooldaemon.workers.completion import complete
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.inheritance import no_child_returns
 from pooldaemon.workers.retry import with_retries
 
 logger = logging.getLogger("pooldaemon.workers")
 
-LONGEST_PAUSE = 30.0
-"""Seconds between tries of a unit that fails every time, at the most. Also the longest a worker
+PAUSES = 0.05, 30.0
+"""First and longest pause, in seconds, of a thread whose units fail one after the other. The first
+is short: one unit that fails is no reason to keep others waiting. The longest is also what a worker
 takes to notice that its database is back."""
 
 HOLD = 0.2
@@ -53,12 +58,12 @@ class WorkerThread(threading.Thread):
         super().__init__(name=ctx.name, daemon=True)
         self._ctx = ctx
         # Between two tries the connections are given back: each begins like the first.
-        self._perform = with_retries(auto_close_db(perform), retries)
+        self._perform = with_retries(auto_close_db(complete(perform)), retries)
         self._idle_interval = idle_interval
         self._activity = activity
         self._units = itertools.count(1)
         self._is_held = is_held
-        self._backoff = Backoff(min(idle_interval, LONGEST_PAUSE), LONGEST_PAUSE)
+        self._backoff = Backoff(*PAUSES)
 
     def run(self) -> None:
         while not self._ctx.stopping:
@@ -66,6 +71,11 @@ class WorkerThread(threading.Thread):
 
     def run_once(self) -> float:
         """Do one unit; returns the seconds to wait before the next."""
+        # What it sets in context variables, as Django's time zone and language are, ends with it.
+        return contextvars.copy_context().run(self._run_unit)
+
+    def _run_unit(self) -> float:
+        reset_queries()  # with DEBUG each connection keeps them, until the end of a request
         with records.unit(f"{self.name.rpartition('/')[2]}/{next(self._units)}"):
             return self._do_unit()
 

@@ -43,6 +43,7 @@ from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.inheritance import disconnect, no_child_returns, release_in_children
 from pooldaemon.workers.lifespan import Lifespan
 from pooldaemon.workers.obedience import Obedience
+from pooldaemon.workers.postponement import Postponement
 from pooldaemon.workers.report import Report
 from pooldaemon.workers.signals import SignalQueue
 from pooldaemon.workers.stacks import dump_stacks
@@ -129,6 +130,7 @@ class Worker:
         on_change: Callable[[], object] = self._report if config.until_idle else lambda: None
         self._activity = Activity(config.threads, on_change)
         self._teller = Teller(sender)
+        self._postponement = Postponement()
         self._held = threading.Event()
         """A database is paused: a unit that begins now would only wait, and time out."""
         self._obedience = Obedience(links, self._after_order, self._held.set)
@@ -182,7 +184,8 @@ class Worker:
         return True
 
     def _start_thread(self, number: int) -> WorkerThread:
-        ctx = WorkContext(f"{self.info.name}/thread-{number}", self._stop, self._tell_progress)
+        name = f"{self.info.name}/thread-{number}"
+        ctx = WorkContext(name, self._stop, self._tell_progress, self._postponement)
         config = self._config
         thread = WorkerThread(
             ctx,

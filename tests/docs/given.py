@@ -1,12 +1,15 @@
 """What the functions in the documentation are called with, by the name of the parameter."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 from django.conf import settings
 from django.test import RequestFactory
-from shop.models import Invoice, Order, Reminder
+from shop.models import Invoice, Order, Reminder, Transfer
+
+from pooldaemon.workers.context import WorkContext
 
 _received = [{"type": "http.request", "body": b"", "more_body": False}]
 
@@ -26,12 +29,11 @@ def arguments() -> dict[str, Any]:
     Invoice.objects.create()
     Reminder.objects.create(phone="555-0100", text="Your order is ready")
     order = Order.objects.create()
+    Transfer.objects.create()
     database = settings.DATABASES["default"]
     return {
         "client": SimpleNamespace(post=lambda _path, _payload: "answer"),
-        "ctx": SimpleNamespace(
-            stopping=False, wait=lambda _seconds: False, name="worker-1/thread-1"
-        ),
+        "ctx": WorkContext("worker-1/thread-1", threading.Event()),
         "death": SimpleNamespace(signal=None),
         "order": order,
         "path": "/",

@@ -28,6 +28,7 @@ from django.core.management import call_command
 
 from pooldaemon import BaseDaemonCommand, close_pool
 from pooldaemon.exceptions import PoolError
+from pooldaemon.workers.completion import complete
 from tests.docs.blocks import Block, every_block
 from tests.docs.console import check_commands
 from tests.docs.exceptions import NOT_CALLED, exception
@@ -151,7 +152,7 @@ def use(defined: Any) -> None:
     elif issubclass(defined, BaseDaemonCommand):
         command = defined()
         command.worker_init(given["worker"])
-        assert command.perform(given["ctx"]), "perform() found nothing to do"
+        assert complete(command.perform)(given["ctx"]), "perform() found nothing to do"
     elif hasattr(defined, "process_exception"):
         middleware = defined(lambda _request: None)
         assert middleware.process_exception(given["request"], PoolError()).status_code == 503
@@ -168,10 +169,10 @@ def call(function: Callable[..., Any], given: dict[str, Any]) -> None:
         raise LookupError(f"given.py has nothing for {unknown} of {function}")
     result = function(**{name: given[name] for name in wanted})
     if inspect.iscoroutine(result):
-        asyncio.run(complete(result))
+        asyncio.run(finish(result))
 
 
-async def complete(view: Coroutine[Any, Any, Any]) -> None:
+async def finish(view: Coroutine[Any, Any, Any]) -> None:
     response = await view
     if getattr(response, "streaming", False):
         async for _ in response:

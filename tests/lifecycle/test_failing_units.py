@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from pooldaemon.workers.threads import PAUSES
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.databases import Database, MySQLDatabase, SQLiteDatabase
 
@@ -50,8 +51,8 @@ def test_a_unit_that_raises_every_time_backs_off(
     start_daemon: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     sqlite.query("CREATE TABLE entry (number INTEGER)")
-    first = 0.02
-    daemon = start_daemon(sqlite, "raise_in_atomic", "--idle-interval", str(first))
+    first, _ = PAUSES
+    daemon = start_daemon(sqlite, "raise_in_atomic")
     calls = daemon.wait_for("failing", 7)
     gaps = [after["time"] - before["time"] for before, after in itertools.pairwise(calls)]
     # Doubling, and shortened by half at most.
@@ -78,11 +79,10 @@ def test_a_unit_that_fails_waits_no_longer_than_the_drain(
     start_daemon: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     sqlite.query("CREATE TABLE entry (number INTEGER)")
-    daemon = start_daemon(sqlite, "raise_in_atomic", "--idle-interval", "30")
-    daemon.wait_for("failing")
-    daemon.wait_for_log("failed; next in")
+    daemon = start_daemon(sqlite, "raise_in_atomic")
+    daemon.wait_for("failing", 8)  # the next one is seconds away
     daemon.stop()
-    assert len(daemon.journal.events("failing")) == 1
+    assert len(daemon.journal.events("failing")) == 8
 
 
 @pytest.mark.mysql

@@ -20,7 +20,7 @@ from pooldaemon.workers.context import PROGRESS_INTERVAL, WorkContext
 from pooldaemon.workers.crew import GOOD_LIFE, RESPAWN_DELAY, Place
 from pooldaemon.workers.lifespan import Lifespan
 from pooldaemon.workers.retry import with_retries
-from pooldaemon.workers.threads import HOLD, LONGEST_PAUSE, WorkerThread
+from pooldaemon.workers.threads import HOLD, PAUSES, WorkerThread
 
 # -- delays -----------------------------------------------------------------------------
 
@@ -162,9 +162,9 @@ def test_a_unit_that_raises_is_logged_with_traceback_and_backs_off(
     def fail(ctx: WorkContext) -> None:
         raise error
 
-    thread, activity = make_thread(fail, idle_interval=1.0)
+    thread, activity = make_thread(fail)
     pauses = [thread.run_once() for _ in range(4)]
-    for pause, full in zip(pauses, (1, 2, 4, 8), strict=True):
+    for pause, full in zip(pauses, (0.05, 0.1, 0.2, 0.4), strict=True):
         assert full / 2 <= pause <= full
     assert (activity.units, activity.failures) == (4, 4)
     record = caplog.records[0]
@@ -182,19 +182,19 @@ def test_a_success_ends_the_growing_of_delays() -> None:
             raise ValueError
         return result
 
-    thread, _ = make_thread(perform, idle_interval=1.0)
+    thread, _ = make_thread(perform)
     pauses = [thread.run_once() for _ in range(5)]
-    assert pauses[2] >= 2.0
-    assert pauses[4] <= 1.0
+    assert pauses[2] >= 0.1
+    assert pauses[4] <= 0.05
 
 
 def test_no_delay_is_longer_than_half_a_minute() -> None:
     def fail(ctx: WorkContext) -> None:
         raise ValueError
 
-    for idle_interval in (1.0, 3600.0):
-        thread, _ = make_thread(fail, idle_interval)
-        assert max(thread.run_once() for _ in range(12)) <= LONGEST_PAUSE == 30.0
+    thread, _ = make_thread(fail)
+    pauses = [thread.run_once() for _ in range(20)]
+    assert 15.0 <= max(pauses) <= PAUSES[1] == 30.0
 
 
 def test_a_thread_runs_until_it_is_told_to_stop() -> None:

@@ -1,6 +1,7 @@
 from typing import Any, Self
 
 from django.db import models
+from django.utils import timezone
 
 
 class Invoice(models.Model):
@@ -56,6 +57,19 @@ class Reminder(models.Model):
 
     def record(self, _receipt: Any = None) -> None:
         self.sent = True
+        self.save()
+
+
+class Transfer(models.Model):
+    done = models.BooleanField(default=False)
+    failures = models.IntegerField(default=0)
+    run_after = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.failures} failures"
+
+    def execute(self) -> None:
+        self.done = True
         self.save()
 
 
