@@ -7,12 +7,17 @@ its workers are killed together nobody is left to end what they ran, until the n
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pooldaemon.sessions import Session
+from pooldaemon.workers.files import open_file
+
+logger = logging.getLogger("pooldaemon.supervisor")
 
 
 class Ledger:
@@ -26,12 +31,21 @@ class Ledger:
 
     def left_over(self) -> tuple[frozenset[Session], float]:
         """What the last daemon did not clear, and when it wrote that (seconds since 1970)."""
+        nothing: tuple[frozenset[Session], float] = frozenset(), 0.0
         try:
-            with self._path.open() as file:
-                sessions = frozenset(Session(*entry) for entry in json.load(file))
-                return sessions, os.fstat(file.fileno()).st_mtime
-        except (OSError, ValueError, TypeError):  # none, or cut off by a full disk
-            return frozenset(), 0.0
+            # Not another user's: his would name sessions that he wants to be ended.
+            descriptor = open_file(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            return nothing
+        except OSError as error:
+            logger.warning("The list of sessions %s is not used: %s", self._path, error.strerror)
+            return nothing
+        with os.fdopen(descriptor) as file:
+            try:
+                sessions = frozenset(map(_read_session, json.load(file)))
+            except (ValueError, TypeError, RecursionError):  # cut off by a full disk, perhaps
+                return nothing
+            return sessions, os.fstat(descriptor).st_mtime
 
     def write(self, sessions: Iterable[Session]) -> None:
         """Remember the *sessions* that are open now. A disk that is full is not worth an error."""
@@ -52,3 +66,12 @@ class Ledger:
         """The daemon ends in order."""
         with suppress(OSError):
             self._path.unlink()
+
+
+def _read_session(entry: Any) -> Session:
+    """:raises TypeError: it is none."""
+    session = Session(*entry)
+    kinds = tuple(map(type, session))
+    if kinds != (str, int, int):
+        raise TypeError(f"not a session: {entry!r}")
+    return session

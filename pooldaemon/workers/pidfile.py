@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from pooldaemon.workers.files import open_file
 
 LOCK_ATTEMPTS, LOCK_PAUSE = 3, 0.05
 """Tries to take the lock, and seconds between them."""
@@ -41,16 +44,18 @@ class PidFile:
     def acquire(self) -> None:
         """
         :raises AlreadyRunningError: another process holds it.
-        :raises OSError: the file can't be opened for writing, or is a symbolic link.
+        :raises OSError: the file can't be opened for writing, is no regular file or another
+            user's, or is locked by another user's process.
         """
         while True:
-            # Not through a symlink: it could make us overwrite somebody else's file.
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-            self.descriptor = os.open(self.path, flags, 0o644)
+            # For its owner alone: who can open a file can lock it, and so keep us from starting.
+            self.descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             if not _try_lock(self.descriptor):
-                pid = _read(self.descriptor)
+                pid, stranger = _read(self.descriptor), _stranger_with_lock(self.descriptor)
                 self.close_descriptor()
-                raise AlreadyRunningError(self.path, pid) from None
+                if stranger is not None:
+                    raise PermissionError(errno.EPERM, f"it is locked by {stranger}")
+                raise AlreadyRunningError(self.path, pid)
             if self._is_current():
                 break
             # Its last owner removed the file between our open and our lock.
@@ -59,6 +64,8 @@ class PidFile:
 
     def write_pid(self) -> None:
         """Write this process's number; again after detaching, which changes it."""
+        with suppress(PermissionError):  # of an older version; it is root's, and we are not
+            os.fchmod(self.descriptor, 0o600)
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
 
@@ -87,10 +94,10 @@ def lock_holder(path: Path) -> int | None:
     """The pid of the daemon that holds *path* locked; 0 if it has not written it yet; ``None`` if
     nobody does.
 
-    :raises OSError: the file is there, but can't be read, or is a symbolic link.
+    :raises OSError: the file is there, but can't be read, or is no regular file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:
@@ -110,6 +117,23 @@ def _try_lock(descriptor: int) -> bool:
             return True
         time.sleep(LOCK_PAUSE)
     return False
+
+
+def _stranger_with_lock(descriptor: int) -> str | None:
+    """The living process of another user that holds the lock, in words; ``None``: there is none.
+
+    A daemon that has detached has its lock from the process that launched it, which is no more.
+    """
+    found = os.fstat(descriptor)
+    file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and words[5] == file:
+                user = Path(f"/proc/{words[4]}").stat().st_uid
+                if user not in (0, os.geteuid()):
+                    return f"process {words[4]} of another user (uid {user})"
+    return None
 
 
 def _read(descriptor: int) -> int | None:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from pooldaemon.workers.files import open_file
+
 logger = logging.getLogger("pooldaemon.supervisor")
 
 STOP_MARGIN = 15
@@ -67,7 +69,11 @@ class Vitals:
 
     def _touch(self, path: Path) -> None:
         try:
-            path.touch()
+            descriptor = open_file(path, os.O_WRONLY | os.O_CREAT, 0o644)
+            try:
+                os.utime(descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             if self._touched:  # told once, not every second
                 logger.warning("The health file %s: %s", path, error.strerror)

@@ -1,14 +1,20 @@
 """One daemon per pidfile."""
 
+import fcntl
 import os
+import signal
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.lifecycle import proc
 from tests.lifecycle.conftest import StartDaemon
+from tests.lifecycle.daemon import TIMEOUT
 from tests.lifecycle.databases import SQLiteDatabase
 from tests.lifecycle.test_worker_deaths import kill_supervisor
+from tests.support.poll import wait_until
 
 
 @pytest.fixture
@@ -103,3 +109,52 @@ def test_the_pidfile_may_be_given_in_the_settings(
     assert pidfile.read_text() == f"{daemon.process.pid}\n"
     daemon.stop()
     assert not pidfile.exists()
+
+
+def test_the_pidfile_is_for_its_owner_alone(
+    start_daemon: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path
+) -> None:
+    pidfile.touch(0o644)  # as it was left by an older version
+    daemon = start_daemon(sqlite, "idle", "--pidfile", str(pidfile))
+    daemon.wait_for("unit")
+    assert stat.S_IMODE(pidfile.stat().st_mode) == 0o600
+    daemon.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_who_locks_the_pidfile_of_another_user_is_named(
+    start_daemon: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path
+) -> None:
+    pidfile.touch(0o644)
+    with pidfile.open() as file:
+        locker = os.fork()
+        if locker == 0:
+            os.setuid(65534)
+            fcntl.flock(file, fcntl.LOCK_SH)
+            signal.pause()
+        try:
+            wait_until(lambda: str(locker) in Path("/proc/locks").read_text(), TIMEOUT, "the lock")
+            daemon = start_daemon(sqlite, "idle", "--pidfile", str(pidfile))
+            assert daemon.process.wait(TIMEOUT) == 1
+        finally:
+            os.kill(locker, signal.SIGKILL)
+            os.waitpid(locker, 0)
+    assert f"it is locked by process {locker} of another user (uid 65534)" in daemon.err
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(os.mkfifo, "a FIFO"), (Path.mkdir, "a directory")],
+    ids=["fifo", "directory"],
+)
+def test_what_is_no_file_in_its_place_is_named(
+    start_daemon: StartDaemon,
+    sqlite: SQLiteDatabase,
+    pidfile: Path,
+    make: Callable[[Path], None],
+    kind: str,
+) -> None:
+    make(pidfile)
+    daemon = start_daemon(sqlite, "idle", "--pidfile", str(pidfile))
+    daemon.assert_clean_end(1)
+    assert f"--pidfile {pidfile}: it is {kind}" in daemon.err

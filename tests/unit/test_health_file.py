@@ -27,3 +27,13 @@ def test_a_health_file_that_cannot_be_touched_is_told_once_until_it_can(
         assert health.exists()
         health.unlink()
         directory.rmdir()
+
+
+def test_a_link_in_its_place_is_not_followed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    health, target = tmp_path / "health", tmp_path / "target"
+    health.symlink_to(target)
+    Vitals({}, str(health)).beat("running", alive=True)
+    assert f"The health file {health}: it is a symbolic link" in caplog.text
+    assert not target.exists()

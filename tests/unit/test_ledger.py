@@ -1,5 +1,6 @@
 """The file that outlives a daemon which was killed with all its workers."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -31,7 +32,13 @@ def test_a_daemon_that_ends_in_order_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["", "[", "5", "[5]", '[["default"]]', "\\udc80"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[", "5", "[5]", '[["default"]]', "\\udc80", "[" * 10**5),
+        *('[["default", true, 1]]', '[["default", "5 OR 1", 1]]', "[[7, 5, 1]]"),
+    ],
+)
 def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "sessions"
     path.write_text(text)
@@ -50,3 +57,25 @@ def test_a_link_in_its_place_is_replaced_and_what_it_points_to_left_alone(tmp_pa
 
 def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
     Ledger(tmp_path / "missing" / "sessions").write([ONE])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_list_of_another_user_is_not_believed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "sessions"
+    Ledger(path).write([ONE])
+    os.chown(path, 65534, 65534)
+    assert Ledger(path).left_over() == (frozenset(), 0.0)
+    assert "is not used: it belongs to another user (uid 65534)" in caplog.text
+
+
+def test_a_fifo_in_its_place_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "sessions"
+    os.mkfifo(path)
+    assert Ledger(path).left_over() == (frozenset(), 0.0)
+    assert "is not used: it is a FIFO" in caplog.text
+    Ledger(path).write([ONE])
+    assert Ledger(path).left_over()[0] == {ONE}
