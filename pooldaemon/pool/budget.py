@@ -5,9 +5,10 @@ it. A thread that needs one and finds none closes the connection that has been i
 whatever pool; if there is none, it waits. Whoever gives a connection back while a thread elsewhere
 has waited for longer than the first one in its own pool closes it, and so passes the permit on.
 
-A session may end wherever Python's garbage collector runs. So permits lie in a deque, whose
-``append`` and ``pop`` are atomic, and nothing here takes a lock. Sets are looked at as a
-``copy()``, which is atomic, too: ``tuple()`` may collect garbage with its iterator under way.
+Permits lie in a deque, whose ``append`` and ``pop`` are atomic, and nothing here waits for a lock.
+One that was taken and is not referred to any more is free again, wherever an exception lost it; and
+so it is with those who wait for one. Sets are looked at as a ``copy()``, which is atomic, too:
+``tuple()`` may collect garbage with its iterator under way.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections import deque
 from operator import itemgetter
 from typing import Protocol
 
+from pooldaemon.pool.baton import Baton, Token
 from pooldaemon.pool.owners import Owner
 
 LOOK_AGAIN = 0.1
@@ -82,6 +84,10 @@ class _Claim:
         return set()
 
 
+UNLIMITED = Token()
+"""Every permit where there is no limit."""
+
+
 class Budget:
     """
     :param limit: the most sessions at once; ``None``: no limit.
@@ -91,8 +97,12 @@ class Budget:
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
-        self._free = deque([None] * (limit or 0))
-        self.queue: set[Candidate] = set()
+        self._free: deque[Token] = deque()
+        self._permits: set[weakref.ref[Token]] = set()
+        """All there are: those in ``_free``, and those that somebody holds."""
+        self._renewal = Baton()
+        self._renew()
+        self.queue: set[weakref.ref[Candidate]] = set()
         """Who waits for a permit. Looked at by every give-back."""
         self._counted: set[weakref.ref[Sessions]] = set()
 
@@ -101,6 +111,20 @@ class Budget:
         if self.limit is not None:
             self._counted.add(weakref.ref(sessions, self._counted.discard))
 
+    def known(self, candidate: Candidate) -> weakref.ref[Candidate]:
+        """What to put into ``queue`` for it, where it is no more once it has died."""
+        return weakref.ref(candidate, self.queue.discard)
+
+    def _renew(self) -> bool:
+        """Make permits for those that were lost; says whether there is one."""
+        if len(self._permits) < (self.limit or 0) and (baton := self._renewal.take()) is not None:
+            for _ in range(len(self._permits), self.limit or 0):
+                permit = Token()
+                self._permits.add(weakref.ref(permit, self._permits.discard))
+                self._free.append(permit)
+            del baton
+        return bool(self._free)
+
     def has_room(self, since: float) -> bool:
         """Whether there is a permit for somebody who has waited *since*.
 
@@ -108,63 +132,61 @@ class Budget:
         """
         if self.limit is None:
             return True
-        return bool(self._free) and not (self.queue and self.first_since() < since)
+        return bool(self._free or self._renew()) and not (self.queue and self.first_since() < since)
 
-    def take(self, since: float) -> bool:
-        """Take a permit, if there is one."""
+    def take(self, since: float) -> Token | None:
+        """Take a permit, if there is one. To hold it is to refer to it."""
         if self.limit is None:
-            return True
+            return UNLIMITED
         if not self.has_room(since):
-            return False
+            return None
         try:
-            self._free.pop()
+            return self._free.pop()
         except IndexError:
-            return False
-        return True
+            return None
 
-    def release(self) -> None:
+    def release(self, permit: Token) -> None:
         """A session has ended on the server, or was not opened after all."""
-        if self.limit is None:
+        if permit is UNLIMITED:
             return
-        self._free.append(None)
+        self._free.append(permit)
         if self.queue:
             self.pass_on()
 
     def first_since(self, apart_from: Candidate | None = None) -> float:
         """Since when the first has waited; infinity if there is nobody."""
-        found = [c.waiting_since() for c in self.queue.copy() if c is not apart_from]
+        found = [one.waiting_since() for one in self._candidates() if one is not apart_from]
         return min((since for since in found if since is not None), default=float("inf"))
 
     def pass_on(self) -> None:
         """Offer the free permits, to those who have waited for longest first."""
-        known = [(c.waiting_since(), c) for c in self.queue.copy()]
+        known = [(one.waiting_since(), one) for one in self._candidates()]
         waiting = [(since, c) for since, c in known if since is not None]
         for _, candidate in sorted(waiting, key=itemgetter(0)):
             if not self._free:
                 return
             candidate.serve()
 
-    def wait(self, since: float, deadline: float) -> bool:
-        """Take a permit, in the order of *since*; false if there was none until *deadline*."""
-        if self.take(since):
-            return True
+    def wait(self, since: float, deadline: float) -> Token | None:
+        """Take a permit, in the order of *since*; ``None`` if there was none until *deadline*."""
+        if (permit := self.take(since)) is not None:
+            return permit
         claim = _Claim(since)
-        self.queue.add(claim)
+        candidate = self.known(claim)
+        self.queue.add(candidate)
         try:
-            while not self.take(since):
-                if time.monotonic() >= deadline:
-                    return False
+            while (permit := self.take(since)) is None and time.monotonic() < deadline:
                 self.make_room()
                 time.sleep(CLAIM_POLL)
-            return True
+            return permit
         finally:
-            self.queue.discard(claim)
+            self.queue.discard(candidate)
             self.pass_on()  # those behind it were told to wait
 
     def would_deadlock(self, owner: Owner) -> bool:
         """Whether those who hold all the sessions would wait for one, *owner* among them."""
-        waiting = {owner}.union(*(candidate.owners() for candidate in self.queue.copy()))
-        held = sum(slot.parked is None for one in waiting for slot in one.slots)
+        waiting = {owner}.union(*(candidate.owners() for candidate in self._candidates()))
+        held = sum(not slot.parked for one in waiting for slot in one.held())
         return self.limit is not None and held >= self.limit
 
     def make_room(self) -> None:
@@ -175,12 +197,15 @@ class Budget:
             if (share := sessions.share) is not None:
                 share.reclaim()
                 shares.append(share)
-        if self._free:
+        if self._renew():
             self.pass_on()
             return
         idle = [(since, share) for share in shares if (since := share.idle_since()) is not None]
         if idle:
             min(idle, key=itemgetter(0))[1].close_idle()
+
+    def _candidates(self) -> list[Candidate]:
+        return [one for ref in self.queue.copy() if (one := ref()) is not None]
 
     def _known(self) -> list[Sessions]:
         return [sessions for ref in self._counted.copy() if (sessions := ref()) is not None]

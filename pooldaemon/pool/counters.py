@@ -37,6 +37,6 @@ class SlotStats:
 
 
 def sum_times(times: Iterable[Times]) -> Histogram:
-    known = list(times)
+    known = list(times) or [Times()]
     counts = (sum(column) for column in zip(*(one.counts for one in known), strict=True))
     return Histogram(tuple(counts), sum(one.total for one in known))

@@ -6,19 +6,33 @@ here, because here every session begins and ends, whatever class of pool is in f
 
 from __future__ import annotations
 
-import threading
 import time
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool import forks
+from pooldaemon.pool.baton import Baton, Token
 from pooldaemon.pool.budget import Budget, Reserve
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.hidden import UNASKED, Answer
 
+if TYPE_CHECKING:
+    from pooldaemon.pool.slot import SlotRef
+
 DEFAULT_PATIENCE = 30.0
 """Seconds, as in SQLAlchemy's ``QueuePool``."""
+
+
+class Session:
+    """One on the server, from before it is opened until it has ended there."""
+
+    __slots__ = ("__weakref__", "connection", "permit")
+
+    def __init__(self, permit: Token) -> None:
+        self.permit: Token | None = permit
+        self.connection: Any = None
 
 
 class DriverDialect:
@@ -35,11 +49,12 @@ class DriverDialect:
 
     def __init__(self, open_session: Callable[[], Any]) -> None:
         self._opener = open_session
-        # Sets, because their add() and discard() are atomic: a lock could be asked for again
-        # by the garbage collector, closing a lost connection in the thread that holds it.
-        self._sessions: set[object] = set()
+        self._sessions: set[weakref.ref[Session]] = set()
+        """Those that count. One that an exception lost before it was known is dead, and gone."""
+        self._known: dict[int, Session] = {}
+        """By the id of its connection, or of what stands for it once it is closed."""
         self._levels: set[int] = {0}
-        self._opening = threading.Lock()
+        self._opening = Baton()
         self.name = ""
         """The pool's, for messages."""
         self.account = 0
@@ -69,83 +84,114 @@ class DriverDialect:
     def connect(self, slot: Any) -> Any:
         """Open a session for *slot* (SQLAlchemy's ``creator``)."""
         deadline = getattr(slot, "deadline", None)
-        self._claim_permit(slot)
+        session = self._claim_session(self._claim_permit(slot), deadline)
+        ref: SlotRef | None = getattr(slot, "ref", None)
+        if ref is not None:
+            ref.session = session  # closed if the slot is lost
         try:
-            attempt = self._claim_session(deadline)
+            connection = session.connection = self._open(deadline)
+            self._known[id(connection)] = session
+            forks.keep(connection, self._descriptors(connection))
         except BaseException:
-            self.budget.release()
+            if ref is not None and session.connection is None:
+                ref.session = None
+            if session.connection is None:
+                self._release(session)
+            else:
+                self.close_session(session)
             raise
-        try:
-            connection = self._open(deadline)
-        except BaseException:
-            self._end(attempt)
-            raise
-        with self._opening:  # not counted twice, nor missed, in between
-            self._sessions.add(id(connection))
-            self._sessions.discard(attempt)
-        forks.keep(connection, self._descriptors(connection))
         return connection
 
-    def _claim_permit(self, slot: Any) -> None:
+    def _claim_permit(self, slot: Any) -> Token:
         """Use the slot's permit, or wait for one: it has none if its connection was a dead one."""
-        if getattr(slot, "permit", False):
-            slot.permit = False
-            return
+        permit: Token | None = getattr(slot, "permit", None)
+        if permit is not None:
+            slot.permit = None
+            return permit
         started = time.monotonic()
         since = getattr(slot, "since", started)
-        if not self.budget.wait(since, getattr(slot, "deadline", started + self.patience)):
-            waited = time.monotonic() - started
-            raise PoolTimeout(
-                f"pool {self.name}: no connection could be opened in {waited:.1f} s: {self.budget}",
-                waited,
-            )
+        deadline = getattr(slot, "deadline", started + self.patience)
+        if (permit := self.budget.wait(since, deadline)) is not None:
+            return permit
+        waited = time.monotonic() - started
+        raise PoolTimeout(
+            f"pool {self.name}: no connection could be opened in {waited:.1f} s: {self.budget}",
+            waited,
+        )
 
-    def _claim_session(self, deadline: float | None) -> object:
+    def _claim_session(self, permit: Token, deadline: float | None) -> Session:
         """Count one more session, once there is room for it under the cap.
 
         A slot of the pool is free as soon as its connection is closed here; on the server the
         session may last a little longer, and it counts until it has ended there.
         """
-        attempt, started = object(), time.monotonic()
-        while True:
-            with self._opening:
-                if self.cap is None or len(self._sessions) < self.cap:
-                    self._sessions.add(attempt)
-                    self._levels.add(len(self._sessions))
-                    self.opened += 1
-                    return attempt
+        session, started = Session(permit), time.monotonic()
+        counted = weakref.ref(session, self._sessions.discard)
+        while not self._count(counted):
             now = time.monotonic()
             if deadline is not None and now >= deadline:
+                self._release(session)
                 raise PoolTimeout(
                     f"pool {self.name}: all {self.cap} sessions that it may have are still open on "
                     f"the server, closed ones included, after {now - started:.1f} s",
                     now - started,
                 )
             self._await_end()
+        return session
+
+    def _count(self, session: weakref.ref[Session]) -> bool:
+        """Count it, if there is room."""
+        baton = self._opening.wait()
+        try:
+            if self.cap is not None and len(self._sessions) >= self.cap:
+                return False
+            self._sessions.add(session)
+            self._levels.add(len(self._sessions))
+            self.opened += 1
+            return True
+        finally:
+            del baton
 
     def do_close(self, connection: Any) -> None:
         """Close the session. It counts until the server has let go of it."""
-        remains = None
-        try:
-            remains = self._close(connection)
-        finally:
-            if remains is None:
-                self._end(id(connection))
-            else:
-                self._sessions.add(remains)
-                self._sessions.discard(id(connection))
-                self._linger(remains)
-            forks.forget(connection)
+        if (session := self._known.get(id(connection))) is not None:
+            self.close_session(session)
 
     do_terminate = do_close
 
-    def _end(self, session: object) -> None:
-        """Count a session no more. Does nothing the second time."""
-        try:
-            self._sessions.remove(session)
-        except KeyError:
+    def close_session(self, session: Session) -> None:
+        """Close it, also for the second time if the first was broken off by an exception."""
+        if (connection := session.connection) is None:  # it never got so far
+            self._release(session)
             return
-        self.budget.release()
+        try:
+            remains = self._close(connection)
+        except Exception:
+            self._forget(connection)
+            raise
+        if remains is None:
+            self._forget(connection)
+        else:
+            self._known[id(remains)] = session
+            self._linger(remains)
+            self._known.pop(id(connection), None)
+        forks.forget(connection)
+
+    def _forget(self, connection: Any) -> None:
+        self._end(connection)
+        forks.forget(connection)
+
+    def _end(self, known_as: object) -> None:
+        """Count a session no more. Does nothing the second time."""
+        if (session := self._known.pop(id(known_as), None)) is not None:
+            self._release(session)
+
+    def _release(self, session: Session) -> None:
+        # Not that of the weak reference's callback, which is for those that an exception has lost.
+        self._sessions.discard(weakref.ref(session))
+        permit, session.permit = session.permit, None
+        if permit is not None:
+            self.budget.release(permit)
 
     def do_rollback(self, proxy: Any) -> None:
         """What SQLAlchemy's own pools call at every give-back."""

@@ -1,7 +1,7 @@
 """The default pool: a hard cap, and first come, first served.
 
 Slots that nobody uses lie in deques (see :mod:`pooldaemon.pool.slots`), so that the usual borrow
-and return take no lock. The lock guards the queue of waiting threads alone.
+and return take no lock, and nothing waits for one.
 
 Each waiter has a lock of its own, released by whoever hands it a slot, so that a hand-over
 wakes exactly one thread, the longest waiting one.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import time
+import weakref
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from pooldaemon.exceptions import (
     PoolWaitCancelled,
     TooManyWaiters,
 )
+from pooldaemon.pool.baton import forget_frames
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.leaks import LeakWatch
@@ -33,6 +35,9 @@ from pooldaemon.pool.slots import DEFAULT_POOL_SIZE, SWEEP_INTERVAL, SlotPool
 from pooldaemon.pool.snapshot import take_snapshot
 from pooldaemon.pool.waits import waiting
 from pooldaemon.stats import PoolStats
+
+GRACE = 0.01
+"""Seconds to wait for one who is about to hand over a slot, and has only to say so."""
 
 RECYCLE_JITTER = 0.1
 """A connection's lifetime is shortened by up to this share, so that connections made together
@@ -93,9 +98,8 @@ class FairQueuePool(SlotPool):
         self._rejected = 0
         self._connect_errors = 0
         self._last_connect_error: BaseException | None = None
-        self._retired = False
         self._share = dialect.share = Share(
-            self._budget, self._idle, self._empty, self._waiters,
+            self._budget, self._idle, self._empty, self._queue,
             serve=self._hand_over, put=self._put, reclaim=self._reclaim,
         )  # fmt: skip
         self._leaks = LeakWatch(leak_threshold, self) if leak_threshold is not None else None
@@ -109,13 +113,18 @@ class FairQueuePool(SlotPool):
         :raises TooManyWaiters: the queue is full.
         :raises PoolRetired: see :meth:`retire`.
         """
-        slot = self._do_get()
-        slot.place = caller(1)
-        if slot.dbapi_connection is None:
-            self._connect(slot)
-        if self._leaks is not None:
-            self._leaks.watch()
-        return self._handle_class(slot.dbapi_connection, slot)
+        try:
+            slot = self._do_get()
+            slot.place = caller(1)
+            if slot.dbapi_connection is None:
+                self._connect(slot)
+            if self._leaks is not None:
+                self._leaks.watch()
+            return self._handle_class(slot.dbapi_connection, slot)
+        except BaseException as error:
+            slot = None
+            forget_frames(error)
+            raise
 
     def _connect(self, slot: Slot) -> None:
         try:
@@ -124,9 +133,12 @@ class FairQueuePool(SlotPool):
             failure.stats = self.stats()
             self._return_unused(slot)
             raise
-        except BaseException as failure:
+        except Exception as failure:
             self._connect_errors += 1
             self._last_connect_error = failure.with_traceback(None)
+            self._return_unused(slot)
+            raise
+        except BaseException:
             self._return_unused(slot)
             raise
         self._last_connect_error = None  # over: it would mislead the reader of a later timeout
@@ -142,14 +154,12 @@ class FairQueuePool(SlotPool):
             slot = self._wait(started, owner)
             now = time.monotonic()
             slot.stats.wait.add(now - started)
-        if slot.holder is not None:
-            slot = self._replace(slot)
         slot.holder, slot.held_since = owner, now
-        owner.slots.append(slot)
+        owner.slots[slot.ref] = slot.ref
         try:
             if slot.dbapi_connection is None:
                 pass
-            elif slot.generation != self._generation:
+            elif slot.generation is not self._generation:
                 slot.drop("pool closed")
             elif now >= slot.expires:
                 slot.drop("expired")
@@ -172,27 +182,19 @@ class FairQueuePool(SlotPool):
 
     def _wait(self, started: float, owner: Owner) -> Slot:
         waiter = Waiter(owner, started)
-        with self._locked():  # a slot may have come back just before we stood in the queue
-            if self._retired:
-                raise PoolRetired(self.name)
-            if self._max_waiting is not None and len(self._waiters) >= self._max_waiting:
-                self._rejected += 1
-                raise TooManyWaiters(
-                    f"{self.status()}: the queue is full (max_waiting={self._max_waiting})"
-                )
-            if owner.slots and self._would_deadlock(owner):
-                raise self._deadlock()
-            self._waiters.append(waiter)
-            if self._budget.limit is not None:
-                self._claims.add(self._share)
+        self._queue.add(waiter)
         try:
-            self._parking.call_in()
-            with waiting(partial(self._cancel, waiter)):
-                self._share.sleep(waiter, self._timeout)
+            self._check_wait(waiter)
+            self._share.claim()
+            self._hand_over()  # a slot may have come back just before we stood in the queue
+            if waiter.slot is None:
+                self._reclaim()
+                with waiting(partial(self._cancel, weakref.ref(waiter))):
+                    self._share.sleep(waiter, self._timeout, self._look)
         except BaseException:  # KeyboardInterrupt and the like: leave the queue in order
             if (slot := self._leave(waiter)) is not None:
                 self._return_permit(slot)
-                self._put(slot if slot.holder is None else self._replace(slot))
+                self._put(slot)
             raise
         if (slot := self._leave(waiter)) is None:
             if waiter.cancelled:
@@ -202,36 +204,58 @@ class FairQueuePool(SlotPool):
             raise self._timed_out(time.monotonic() - started)
         return slot
 
+    def _check_wait(self, waiter: Waiter) -> None:
+        """Whether it makes sense. In the queue already, so that others see it meanwhile."""
+        owner, most = waiter.owner, self._max_waiting
+        if self._retired:
+            raise PoolRetired(self.name)
+        if most is not None and len(self._queue.up_to(waiter)) > most:
+            # One that was free the moment before is not refused.
+            self._hand_over()
+            if waiter.slot is None and self._queue.remove(waiter):
+                self._rejected += 1
+                raise TooManyWaiters(f"{self.status()}: the queue is full (max_waiting={most})")
+        if owner.slots and self._would_deadlock(waiter):
+            raise self._deadlock()
+
+    def _look(self, waiter: Waiter) -> None:
+        """Put in order what may keep *waiter* from being served: see :mod:`.baton`."""
+        if waiter not in self._queue.all() and waiter.is_waiting():
+            # Taken out by one who was to hand over, and was interrupted, or is about to.
+            waiter.signal.acquire(timeout=GRACE)
+            if waiter.is_waiting():
+                self._queue.restore(waiter)
+        if self._retired:
+            raise PoolRetired(self.name)
+        self._reclaim()
+        self._share.claim()
+        self._hand_over()
+
     def _leave(self, waiter: Waiter) -> Slot | None:
         """Quit the queue, with the slot that was handed over, if any."""
-        if waiter.slot is None:
-            with self._locked():
-                self._remove(waiter)
+        if waiter.slot is None and not self._queue.remove(waiter) and waiter.is_waiting():
+            waiter.signal.acquire(timeout=GRACE)  # it is being served in this moment
+        if not self._waiters:
+            self._share.renounce()
+        elif waiter.slot is None:
+            self._hand_over()
         return waiter.slot
 
-    def _remove(self, waiter: Waiter) -> bool:
-        """Take *waiter* out of the queue. ``False``: it has been served or cancelled meanwhile."""
-        try:
-            self._waiters.remove(waiter)
-        except ValueError:
-            return False
-        if not self._waiters:
-            self._claims.discard(self._share)
-        return True
+    def _cancel(self, waiting: weakref.ref[Waiter]) -> None:
+        """Send a waiter away, if it still waits. Called from another thread."""
+        if (waiter := waiting()) is not None and self._queue.remove(waiter):
+            waiter.cancelled = True
+            waiter.wake()
 
-    def _cancel(self, waiter: Waiter) -> None:
-        """Send *waiter* away, if it still waits. Called from another thread."""
-        with self._locked():
-            if self._remove(waiter):  # whoever takes it out may release its signal
-                waiter.cancelled = True
-                waiter.signal.release()
-
-    def _would_deadlock(self, owner: Owner) -> bool:
+    def _would_deadlock(self, waiter: Waiter) -> bool:
         """Whether those who hold the connections would all be waiting for one of them."""
+        waiter.owner.forget_lost()
         if self._share.lacks_permit():
-            return self._budget.would_deadlock(owner)
-        waiting = self._share.owners() | {owner}
-        return all(slot.holder in waiting for slot in self._slots)
+            return self._budget.would_deadlock(waiter.owner)
+        # Those behind it in the queue look as well: of two that wait for each other one is told.
+        waiting = {one.owner for one in self._queue.up_to(waiter)}
+        slots = self.slots
+        return len(slots) >= self.cap and all(slot.holder in waiting for slot in slots)
 
     # -- giving back ------------------------------------------------------------------
 
@@ -242,15 +266,15 @@ class FairQueuePool(SlotPool):
     def _do_return_conn(self, record: Any) -> None:
         slot: Slot = record
         now = slot.idle_since = time.monotonic()
-        if slot.parked is None:
+        if not slot.parked:
             slot.stats.use.add(now - slot.held_since)
-        slot.parked = None
+        slot.parked = False
         if self._leaks is not None:
             self._leaks.returned(slot, now)
         slot.holder = slot.place = None
         if getattr(slot.dbapi_connection, "broken", False):
             slot.drop("broken")
-        elif slot.generation != self._generation:
+        elif slot.generation is not self._generation:
             slot.drop("pool closed")
         elif len(self._idle) >= self._keep and not self._waiters:
             # Above pool_size only waiters justify keeping a connection open.
@@ -265,24 +289,33 @@ class FairQueuePool(SlotPool):
 
     def _hand_over(self) -> None:
         """Give free slots to those who wait, the longest waiting first."""
-        # The lock is not waited for: whoever holds it comes here after letting go of it.
+        # The baton is not waited for: whoever holds it looks again after letting go of it.
         while (
             self._waiters
             and not self._share.paused
-            and (self._orphans or self._share.can_serve())
-            and self._lock.acquire(blocking=False)
+            and self._share.can_serve()
+            and (baton := self._serving.take()) is not None
         ):
             try:
-                while self._waiters:
-                    if (slot := self._take(self._waiters[0].since)) is None:
+                while (waiter := self._queue.first()) is not None:
+                    if (slot := self._take(waiter.since)) is None:
                         break
-                    waiter = self._waiters.popleft()
-                    waiter.slot = slot
-                    waiter.signal.release()
+                    if self._queue.remove(waiter):
+                        waiter.slot = slot
+                        waiter.wake()
+                    else:  # it has gone
+                        self._return_permit(slot)
+                        self._lay(slot)
+                    slot = None
                 else:
-                    self._claims.discard(self._share)
+                    self._share.renounce()
             finally:
-                self._lock.release()
+                waiter = slot = None
+                del baton
+
+    @property
+    def retired(self) -> bool:
+        return self._retired
 
     @property
     def paused(self) -> bool:
@@ -300,13 +333,16 @@ class FairQueuePool(SlotPool):
 
     def resume(self) -> None:
         """End a :meth:`pause`: those who wait are served in their order."""
-        self._share.paused = False
         self._parking.reopen()
+        self._share.paused = False
         vars(self).pop("_take", None)
         self._hand_over()
 
     def _take_nothing(self, since: float) -> Slot | None:
-        return None
+        if self._share.paused:
+            return None
+        self.resume()  # an exception has ended the one that was called
+        return self._take(since)
 
     def dispose(self) -> None:
         super().dispose()
@@ -323,18 +359,16 @@ class FairQueuePool(SlotPool):
             return False
         # Who has all slots has the pool. Those who come meanwhile queue up, as ever.
         slots = list(iter(self._take_surplus, None))
-        try:
-            if len(slots) == len(self._slots):
-                for slot in slots:
-                    slot.drop("pool retired")
-                with self._locked():
-                    whole = len(slots) == len(self._slots)
-                    wanted = self._waiters or self._sessions.open_sessions
-                    self._retired = whole and not wanted
-        finally:
-            if not self._retired:
-                for slot in slots:
-                    self._put(slot)
+        if len(slots) == len(self._slots):
+            for slot in slots:
+                slot.drop("pool retired")
+            # Who comes to wait looks at this once it can be seen to wait.
+            self._retired = len(slots) == len(self._slots)
+            if self._waiters or self._sessions.open_sessions:
+                self._retired = False
+        while slots and not self._retired:
+            self._put(slots.pop())
+        self._dropped += [slot.stats for slot in slots]
         return self._retired
 
     # -- telling ----------------------------------------------------------------------
@@ -347,17 +381,21 @@ class FairQueuePool(SlotPool):
         return bool(self._empty) and not wanted and self._budget.has_room(newest)
 
     def status(self) -> str:
+        if self._lost:
+            self._reclaim()
         self._sessions.forget_ended()
-        in_use = sum(slot.holder is not None and slot.parked is None for slot in self._slots)
+        in_use = sum(slot.holder is not None and not slot.parked for slot in self.slots)
         idle = len(self._idle) + len(self._parking)
         return (
             f"pool {self.name}: {self._sessions.open_sessions} open, {in_use} in use, "
-            f"{idle} idle, {len(self._waiters)} waiting, cap {self.cap}"
+            f"{idle} idle, {len(self._queue)} waiting, cap {self.cap}"
             f"{', paused' if self._share.paused else ''}"
         )
 
     def stats(self) -> PoolStats:
         """A snapshot of what the pool is doing and has done."""
+        if self._lost:
+            self._reclaim()
         self._sessions.forget_ended()
         return take_snapshot(
             self.slots,
@@ -368,7 +406,7 @@ class FairQueuePool(SlotPool):
             total=self._sessions.open_sessions,
             peak=self._sessions.peak_sessions,
             idle=len(self._idle) + len(self._parking),
-            waiting=len(self._waiters),
+            waiting=len(self._queue),
             min_idle=self.min_idle,
             paused=self._share.paused,
             timeouts=self._timeouts,
@@ -380,7 +418,6 @@ class FairQueuePool(SlotPool):
         return deadlock(self.status(), self._share.no_room(), self.stats())
 
     def _timed_out(self, waited: float) -> PoolTimeout:
-        with self._locked():
-            self._timeouts += 1
+        self._timeouts += 1
         no_room, error = self._share.no_room(), self._last_connect_error
         return timed_out(self.status(), no_room, self.stats(), waited, self._timeout, error)

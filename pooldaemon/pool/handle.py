@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pooldaemon.pool import forks
+from pooldaemon.pool.baton import forget_frames
 
 if TYPE_CHECKING:
     from pooldaemon.pool.parking import Parking
@@ -19,8 +21,6 @@ OF_THE_PARENT = (
     "this connection belongs to the parent process, which forked without telling Python; the next "
     "query gets one of this process's own"
 )
-
-_set = object.__setattr__
 
 
 class Lease(Protocol):
@@ -44,19 +44,20 @@ class BorrowedConnection:
     """Stands for a physical connection during one borrow, and is dead afterwards.
 
     A reference kept after the give-back must not be a door into the next borrower's session:
-    it behaves like a closed DB-API connection. If it is lost, the connection goes back when the
-    object dies, but never in a forked child, where it is the parent's. Every attribute is the
-    driver's; the pool's own are functions of this module.
+    it behaves like a closed DB-API connection. If it is lost, so is its lease, of which it holds
+    the only reference, and that the pool is told of. It has no ``__del__``, which the garbage
+    collector might call at any line of the pool. Every attribute is the driver's; the pool's own
+    are functions of this module.
     """
 
-    __slots__ = ("_connection", "_lease")
+    __slots__ = ("__weakref__", "_connection", "_lease")
 
     _error_class: type[Exception]
     """The driver's ``InterfaceError``, raised by one that is dead."""
 
     def __init__(self, connection: Any, lease: Lease) -> None:
-        _set(self, "_connection", connection)
-        _set(self, "_lease", lease)
+        _set_lease(self, lease)
+        _set_connection(self, connection)
 
     def _alive(self) -> Any:
         """The driver's connection, if this is not dead."""
@@ -74,15 +75,18 @@ class BorrowedConnection:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._connection or 'given back'!r}>"
 
-    def __del__(self) -> None:
-        if self._connection is not None:  # usually it has been given back
-            give_back(self)
+
+# Bound here, which saves a borrow the look-up by name.
+_set_connection: Callable[[BorrowedConnection, Any], None]
+_set_connection = BorrowedConnection._connection.__set__  # type: ignore[attr-defined]
+_set_lease: Callable[[BorrowedConnection, Any], None]
+_set_lease = BorrowedConnection._lease.__set__  # type: ignore[attr-defined]
 
 
 def abandon(handle: BorrowedConnection) -> None:
     """In a forked child: cut it off from the parent's connection."""
-    _set(handle, "_connection", None)
-    _set(handle, "_lease", None)
+    _set_connection(handle, None)
+    _set_lease(handle, None)
 
 
 def physical(handle: BorrowedConnection) -> Any:
@@ -101,17 +105,50 @@ def share(handle: BorrowedConnection) -> None:
     handle._lease.share()
 
 
+class _Ended:
+    """The lease of a handle whose connection has been given back."""
+
+    pid = -1
+    parking = None
+
+    def share(self) -> None:
+        """It is nobody's."""
+
+
+_ENDED = _Ended()
+
+
 def give_back(handle: BorrowedConnection) -> None:
     """Return the connection to its pool. Does nothing the second time."""
     if handle._connection is not None:
-        _set(handle, "_connection", None)
-        if forks.ours[0] and handle._lease.pid == forks.pid:
-            handle._lease.give_back()
+        try:
+            _set_connection(handle, None)
+            lease = handle._lease
+            # One that is kept may not keep the slot alive in its later borrows.
+            _set_lease(handle, _ENDED)
+            if forks.ours[0] and lease.pid == forks.pid:
+                lease.give_back()
+        except BaseException as error:
+            lease = _lose(handle, error)
+            raise
 
 
 def discard(handle: BorrowedConnection) -> None:
     """Close the connection and free its place. Does nothing the second time."""
     if handle._connection is not None:
-        _set(handle, "_connection", None)
-        if forks.ours[0] and handle._lease.pid == forks.pid:
-            handle._lease.discard()
+        try:
+            _set_connection(handle, None)
+            lease = handle._lease
+            _set_lease(handle, _ENDED)
+            if forks.ours[0] and lease.pid == forks.pid:
+                lease.discard()
+        except BaseException as error:
+            lease = _lose(handle, error)
+            raise
+
+
+def _lose(handle: BorrowedConnection, error: BaseException) -> Any:
+    """Where a give-back was broken off: if it had begun, leave nothing that refers to the lease."""
+    if handle._connection is None:
+        _set_lease(handle, _ENDED)
+    forget_frames(error)

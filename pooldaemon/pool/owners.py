@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pooldaemon.pool import forks
 
 if TYPE_CHECKING:
-    from pooldaemon.pool.slot import Slot
+    from pooldaemon.pool.slot import Slot, SlotRef
 
 
 class Owner:
@@ -25,8 +25,9 @@ class Owner:
 
     :param name: the thread's when it first borrowed, for after its end.
     :ivar ident: the thread's, while it runs.
-    :ivar slots: what it holds, of every pool. Removing a slot here is how it is claimed for
-        its return: ``remove()`` is atomic, and succeeds for one only.
+    :ivar slots: what it holds, of every pool: references that keep nothing alive, each under
+        itself. Removing one here is how a slot is claimed for its return: that is atomic, and
+        succeeds for one only.
     """
 
     __slots__ = ("ident", "name", "slots")
@@ -34,7 +35,17 @@ class Owner:
     def __init__(self, name: str) -> None:
         self.name = name
         self.ident = threading.get_ident()
-        self.slots: list[Slot] = []
+        self.slots: dict[SlotRef, SlotRef] = {}
+
+    def held(self) -> list[Slot]:
+        """The slots that it holds."""
+        return [slot for ref in self.slots.copy() if (slot := ref()) is not None]
+
+    def forget_lost(self) -> None:
+        """Those that an exception has lost are among the others no more."""
+        for ref in self.slots.copy():
+            if ref() is None:
+                self.slots.pop(ref, None)
 
 
 class _Mark:
@@ -55,9 +66,9 @@ class _Mark:
         if is_finalizing():
             return
         pid = getpid()
-        for slot in self._owner.slots.copy():
-            if slot.pid == pid:
-                slot.report_orphan(slot, self._owner)
+        for slot in self._owner.held():
+            if slot.pid == pid and not slot.parked:  # whoever needs it finds that one by itself
+                slot.report_orphan(slot.ref, self._owner)
 
 
 class _Thread(threading.local):

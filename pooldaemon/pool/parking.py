@@ -6,7 +6,8 @@ borrower resumes it if it is still there, and whoever finds no idle one calls it
 back in the borrower's name. (HikariCP's threads find their last connections in the same way, and
 other threads steal them.)
 
-A dict's ``pop`` and ``popitem`` are atomic: who takes one out is the only one to touch it.
+A dict's ``pop`` and ``popitem`` are atomic: who takes one out is the only one to touch it, and the
+only one to refer to its handle, so that it is not lost if an exception is raised in between.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Parking:
         self._waiters = waiters
         self._claims = claims
         self._is_open = True
+        # The slot itself may not refer to its handle: the two would keep each other alive.
         self._parked: dict[BorrowedConnection, Slot] = {}
 
     def __len__(self) -> int:
@@ -52,7 +54,7 @@ class Parking:
         """End a borrow; it may go on until somebody else needs the connection."""
         now = slot.idle_since = time.monotonic()
         slot.stats.use.add(now - slot.held_since)
-        slot.parked = handle
+        slot.parked = True
         self._parked[handle] = slot
         # Who comes to wait looks here once it can be seen to wait: one of the two finds the other.
         if self._waiters or self._claims or not self._is_open:
@@ -64,7 +66,7 @@ class Parking:
         if slot is None:
             return False
         now = time.monotonic()
-        slot.parked = None
+        slot.parked = False
         slot.held_since, slot.place = now, caller_unless_statement(3, CURSOR_DEPTH)
         idle = now - slot.idle_since
         if now < slot.expires and (
@@ -74,9 +76,9 @@ class Parking:
         give_back(handle)
         return False
 
-    def give_back(self, handle: BorrowedConnection | None) -> bool:
+    def give_back(self, handle: BorrowedConnection) -> bool:
         """Give the connection of *handle* back. ``False``: it is not here, or no more."""
-        if handle is None or self._parked.pop(handle, None) is None:
+        if self._parked.pop(handle, None) is None:
             return False
         give_back(handle)
         return True

@@ -53,8 +53,7 @@ class ManagedPool:
         """Of the databases that use it."""
         self.facts: dict[str, Any] = {}
         self._last_borrow = time.monotonic()
-        self.retired = False
-        """Another pool is to be used instead."""
+        self._retired = False
         # Ours looks at a connection before it hands it out; SQLAlchemy's do when told to.
         pre_ping = not issubclass(config.poolclass, FairQueuePool)
         arguments: dict[str, Any] = {"logging_name": name, "pre_ping": pre_ping} | dict(
@@ -79,6 +78,11 @@ class ManagedPool:
 
     def __repr__(self) -> str:
         return f"<ManagedPool {self.name} {self.config.poolclass.__name__}>"
+
+    @property
+    def retired(self) -> bool:
+        """Another pool is to be used instead."""
+        return self._pool.retired if isinstance(self._pool, FairQueuePool) else self._retired
 
     def _borrow_proxy(self) -> BorrowedConnection:
         started = self._last_borrow = time.monotonic()
@@ -124,11 +128,11 @@ class ManagedPool:
     def retire(self) -> bool:
         """Close for good, unless a connection is in use or wanted; says whether it did."""
         if isinstance(self._pool, FairQueuePool):
-            self.retired = self._pool.retire()
-        elif not any(lease.pool is self for lease in _ProxyLease.lent.copy()):
-            self.retired = True
+            return self._pool.retire()
+        if not any(lease.pool is self for lease in _ProxyLease.lent.copy()):
+            self._retired = True
             self.close()
-        return self.retired
+        return self._retired
 
     def stats(self) -> PoolStats:
         """What the pool is doing and has done."""

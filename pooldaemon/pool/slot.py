@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +17,43 @@ from pooldaemon.pool.owners import SHARED, Owner
 from pooldaemon.pool.place import Place, describe, of_statement
 
 if TYPE_CHECKING:
-    from pooldaemon.pool.handle import BorrowedConnection
+    from pooldaemon.pool.baton import Token
+    from pooldaemon.pool.dialect import Session
     from pooldaemon.pool.parking import Parking
 
 logger = logging.getLogger("pooldaemon.pool")
 
 
+class SlotRef(weakref.ref["Slot"]):
+    """What a pool and an owner know of a slot, without keeping it alive.
+
+    :ivar stats: outlives the slot.
+    :ivar session: what was opened for it and is not closed; to be closed if the slot is lost.
+    """
+
+    __slots__ = ("session", "stats")
+
+    stats: SlotStats
+    session: Session | None
+
+    def __init__(self, slot: Slot, callback: Callable[[Any], object]) -> None:
+        super().__init__(slot, callback)  # type: ignore[call-arg]
+        self.stats = SlotStats()
+        self.session = None
+
+
 class Slot(_ConnectionRecord):
     """A connection record of SQLAlchemy's, empty or with a connection.
 
-    Whoever took it out of the pool's deques is the only one to touch it.
+    Whoever took it out of the pool's deques is the only one to touch it, and the only one to refer
+    to it. So one that was lost on its way, by an exception at whatever line, dies at once.
 
     :param make_clean: undoes what a borrower left on a connection; says whether it had to.
     :param put_back: returns the slot to its pool.
     :param report_orphan: tells the pool that the borrower has ended without giving back.
+    :param report_loss: called with :attr:`ref` when the slot has died. In C: see
+        :mod:`pooldaemon.pool.baton`.
+    :param tell: called then, too, which may fail: those who wait look for themselves in the end.
     :param parking: where it waits while its borrower does not need it; ``None``: nowhere.
     """
 
@@ -38,7 +62,9 @@ class Slot(_ConnectionRecord):
         pool: Pool,
         make_clean: Callable[[Any], bool],
         put_back: Callable[[Any], None],
-        report_orphan: Callable[[Any, Owner], None],
+        report_orphan: Callable[[SlotRef, Owner], None],
+        report_loss: Callable[[SlotRef], object],
+        tell: Callable[[object], None],
         parking: Parking | None,
     ) -> None:
         super().__init__(pool, connect=False)
@@ -47,12 +73,15 @@ class Slot(_ConnectionRecord):
         self._put_back = put_back
         self.report_orphan = report_orphan
         self.parking = parking
-        self.generation = -1
+        self._second_ref = weakref.ref(self, tell)  # which is called after the other's callback
+        self.ref = SlotRef(self, report_loss)
+        self.stats = self.ref.stats
+        self.generation: object = None
         """The pool's generation in which its connection was made; older ones are closed."""
         self.expires = 0.0
         """End of its connection's lifetime (monotonic clock, as all times here)."""
         self.idle_since = 0.0
-        self.permit = False
+        self.permit: Token | None = None
         """One of the process's budget, for a connection that is about to be opened."""
         self.since = 0.0
         """When the borrower began to wait."""
@@ -63,10 +92,9 @@ class Slot(_ConnectionRecord):
         self.held_since = 0.0
         self.place: Place | None = None
         """Where it was borrowed; ``None`` while the ORM runs one statement. See :meth:`where`."""
-        self.parked: BorrowedConnection | None = None
-        """Its holder's handle, while the holder does not need it."""
+        self.parked = False
+        """Its holder does not need it just now."""
         self.told_of_leak = False
-        self.stats = SlotStats()
 
     def where(self) -> str:
         """The place where it was borrowed, for people."""
@@ -86,12 +114,13 @@ class Slot(_ConnectionRecord):
         if self.dbapi_connection is not None:
             self.stats.discards[reason] += 1
             self.close()
+            self.ref.session = None
 
     def claim_from(self, owner: Owner | None) -> bool:
         """Take it from its holder. ``False``: somebody else was faster."""
         try:
-            owner.slots.remove(self)  # type: ignore[union-attr]  # it has been lent
-        except ValueError:
+            del owner.slots[self.ref]  # type: ignore[union-attr]  # it has been lent
+        except KeyError:
             return False
         return True
 
@@ -99,13 +128,13 @@ class Slot(_ConnectionRecord):
         """Several threads use it from now on: the end of one is not the end of the borrow."""
         if self.claim_from(self.holder):
             self.holder = SHARED
-            SHARED.slots.append(self)
+            SHARED.slots[self.ref] = self.ref
 
     def give_back(self) -> None:
         """The borrower is done with it."""
         try:
-            self.holder.slots.remove(self)  # type: ignore[union-attr]  # claim_from(), in place
-        except ValueError:  # the pool has taken it from a thread that had ended
+            del self.holder.slots[self.ref]  # type: ignore[union-attr]  # claim_from(), in place
+        except KeyError:  # the pool has taken it from a thread that had ended
             return
         try:
             if self._make_clean(self.dbapi_connection):

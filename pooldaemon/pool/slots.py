@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy.pool import Pool
 
+from pooldaemon.pool.baton import Baton
 from pooldaemon.pool.counters import SlotStats
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.owners import Owner
 from pooldaemon.pool.parking import Parking
-from pooldaemon.pool.share import Waiter
-from pooldaemon.pool.slot import Slot
+from pooldaemon.pool.share import Queue
+from pooldaemon.pool.slot import Slot, SlotRef
 
 logger = logging.getLogger("pooldaemon.pool")
 
@@ -30,13 +30,15 @@ SWEEP_INTERVAL = 1.0
 class SlotPool(Pool):
     """Holds exactly *cap* slots, each one of SQLAlchemy's connection records.
 
-    A slot is in one place at a time: idle (with a live connection), empty, with a borrower, or
-    orphaned, when its borrower, a thread, has ended without giving back.
+    A slot is in one place at a time: idle (with a live connection), empty, or with a borrower. Who
+    has it there, or on its way in between, is the only one to refer to it: the pool itself knows
+    its slots by weak references. So one that an exception has lost at whatever line is dead, which
+    the pool is told, and another one takes its place. The same holds for one whose borrower has
+    lost it, or has ended, a thread, without giving back.
 
-    Idle, empty and orphaned slots lie in deques, whose ``append`` and ``pop`` are atomic. So the
-    usual borrow and return take no lock, and a return is safe wherever it happens: the garbage
-    collector may give back a lost connection at any line of any thread, also of one that holds
-    the lock. Nothing connects, pings or closes under it.
+    Idle, empty and lost slots lie in deques, whose ``append`` and ``pop`` are atomic. So the usual
+    borrow and return take no lock. Nothing here waits for one: the garbage collector may run
+    finalizers that give back, or borrow, at any line.
     """
 
     def __init__(
@@ -61,47 +63,57 @@ class SlotPool(Pool):
         self._keep = pool_size
         self._max_idle = max_idle
         self.min_idle = min(min_idle, self.cap)
-        self._generation = 0
+        self._generation = object()
         self._next_sweep = 0.0
-        self._surplus = 0
-        """Slots in use that are above the cap since it was made smaller."""
+        self._surplus = False
+        """There are more slots than the cap since it was made smaller."""
+        self._retired = False
         self._dropped: list[SlotStats] = []
         """What happened to slots that are no more."""
-        self._lock = threading.Lock()
-        self._waiters: deque[Waiter] = deque()
+        self._queue = Queue()
+        self._waiters = self._queue.refs
+        self._serving = Baton()
+        """Held by whoever hands over."""
+        self._counting = Baton()
+        """Held by whoever changes how many slots there are."""
         self._parking = Parking(dialect.is_alive, self._waiters, self._claims)
         self._parks = parks
-        self._slots = [self._new_slot() for _ in range(self.cap)]
+        self._slots: dict[SlotRef, None] = {}
         self._idle: deque[Slot] = deque()  # the longest idle one is on the left
-        self._empty = deque(self._slots)
-        self._orphans: deque[tuple[Slot, Owner]] = deque()
+        self._empty: deque[Slot] = deque()
+        self._orphans: deque[tuple[SlotRef, Owner]] = deque()
+        self._lost: deque[SlotRef] = deque()
         self._take_idle = self._idle.pop if use_lifo else self._idle.popleft
+        for _ in range(self.cap):
+            self._empty.append(self._new_slot())
 
     def _new_slot(self) -> Slot:
         parking = self._parking if self._parks else None
-        return Slot(self, self._make_clean, self._do_return_conn, self._take_in_orphan, parking)
+        slot = Slot(
+            self,
+            self._make_clean,
+            self._do_return_conn,
+            self._take_in_orphan,
+            self._lost.append,
+            self._tell_waiter,
+            parking,
+        )
+        self._slots[slot.ref] = None
+        return slot
 
     def _hand_over(self) -> None:
         """Give free slots to those who wait."""
         raise NotImplementedError
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock, and then do what a return that met it held could not do."""
-        try:
-            with self._lock:
-                yield
-        finally:
-            self._hand_over()
-
     @property
     def last_used(self) -> float:
         """When a connection was last lent or taken back (monotonic clock)."""
-        return max(max(slot.held_since, slot.idle_since) for slot in self.slots)
+        times = [max(slot.held_since, slot.idle_since) for slot in self.slots]
+        return max(times, default=0.0)
 
     @property
     def slots(self) -> Sequence[Slot]:
-        return tuple(self._slots)
+        return tuple(slot for ref in self._slots.copy() if (slot := ref()) is not None)
 
     @property
     def name(self) -> str:
@@ -110,74 +122,102 @@ class SlotPool(Pool):
     # -- taking and putting -----------------------------------------------------------
 
     def _take(self, since: float) -> Slot | None:
-        """A free slot, rather one with a connection. One that has a holder is an orphan.
+        """A free slot, rather one with a connection.
 
         :param since: when the borrower began to wait; it decides who gets the next permit.
         """
         try:
             return self._take_idle()
         except IndexError:
-            return self._take_empty(since) or self._take_orphan()
+            return self._take_empty(since)
 
     def _take_empty(self, since: float) -> Slot | None:
         """A slot without a connection, and with a permit to open one."""
-        if not self._empty or not self._budget.take(since):
+        if not self._empty or (permit := self._budget.take(since)) is None:
             return None
         try:
             slot = self._empty.popleft()
         except IndexError:  # another thread was quicker
-            self._budget.release()
+            self._budget.release(permit)
             return None
-        slot.permit = True
+        slot.permit = permit
         return slot
 
     def _return_permit(self, slot: Slot) -> None:
         """No connection will be opened."""
-        if slot.permit:
-            slot.permit = False
-            self._budget.release()
+        permit, slot.permit = slot.permit, None
+        if permit is not None:
+            self._budget.release(permit)
 
     def _put(self, slot: Slot) -> None:
         if self._surplus and self._drop(slot):
             return
-        (self._empty if slot.dbapi_connection is None else self._idle).append(slot)
+        self._lay(slot)
         if self._waiters:
             self._hand_over()
 
-    # -- threads that ended without giving back ---------------------------------------
+    def _lay(self, slot: Slot) -> None:
+        if slot.dbapi_connection is not None:
+            self._idle.append(slot)
+            return
+        if slot.ref.session is not None:
+            self._close_session(slot.ref, "lost")
+        self._empty.append(slot)
 
-    def _take_in_orphan(self, slot: Slot, owner: Owner) -> None:
-        # In the last moment of its thread: nothing that takes long, and no lock is waited for.
-        if not self._parking.give_back(slot.parked):
-            self._orphans.append((slot, owner))
-            self._hand_over()
+    # -- slots whose thread has ended, and those that exceptions have lost ---------------
 
-    def _take_orphan(self) -> Slot | None:
-        while self._orphans:
-            try:
-                slot, owner = self._orphans.popleft()
-            except IndexError:
-                return None
-            if slot.claim_from(owner):  # unless the garbage collector has given it back meanwhile
-                return slot
-        return None
+    def _take_in_orphan(self, ref: SlotRef, owner: Owner) -> None:
+        # In the last moment of its thread: nothing that takes long.
+        self._orphans.append((ref, owner))
+        self._tell_waiter(None)
+
+    def _tell_waiter(self, _: object) -> None:
+        """Something was lost: let the first one that waits put it in order."""
+        if self._waiters and (waiter := self._queue.first()) is not None:
+            waiter.wake()
 
     def _reclaim(self) -> None:
         self._parking.call_in()
-        while (orphan := self._take_orphan()) is not None:
-            self._put(self._replace(orphan))
+        if self._orphans or self._lost or len(self._slots) != self.cap:
+            self._count_slots()
 
-    def _replace(self, orphan: Slot) -> Slot:
-        """Close the connection that a thread has left; an empty slot in place of its own.
+    def _count_slots(self) -> None:
+        """Have as many slots as the cap: new ones for those that were lost."""
+        if self._retired or (baton := self._counting.take()) is None:
+            return
+        try:
+            while self._orphans:
+                ref, owner = self._orphans[0]
+                # Unless it has been given back meanwhile. In one step, which no exception can part.
+                with suppress(KeyError):
+                    self._lost.extend(map(owner.slots.pop, (ref,)))
+                self._orphans.popleft()
+            while self._lost:
+                lost = self._lost[0]  # it stays there until all is done
+                self._bury(lost)
+                self._lost.popleft()
+            added = [self._new_slot() for _ in range(len(self._slots), self.cap)]
+            self._surplus = len(self._slots) > self.cap
+        finally:
+            del baton
+        while added:
+            self._put(added.pop())
 
-        Its handle still points at the old slot, and must not give back what is another's then.
+    def _bury(self, lost: SlotRef) -> None:
+        """Close the connection of a slot that is lost, or that a thread has left.
+
+        The handle of the latter still points at its slot, which therefore is not used again.
         """
+        if (orphan := lost()) is not None:
+            self._tell_of_orphan(orphan)
+        self._close_session(lost, "lost" if orphan is None else "owner ended")
+        if lost in self._slots:  # else it is one that was to go
+            self._dropped.append(lost.stats)
+            self._slots.pop(lost, None)
+
+    def _tell_of_orphan(self, orphan: Slot) -> None:
         held = time.monotonic() - orphan.held_since
-        slot = self._new_slot()
-        slot.stats = orphan.stats
-        slot.stats.use.add(held)
-        with self._locked():
-            self._slots[self._slots.index(orphan)] = slot
+        orphan.stats.use.add(held)
         logger.warning(
             "pool %s: the thread %s has ended without giving back the connection that it borrowed "
             "at %s %.1f s ago. The connection is closed and its transaction rolled back. "
@@ -187,8 +227,13 @@ class SlotPool(Pool):
             orphan.where(),
             held,
         )
-        orphan.drop("owner ended")
-        return slot
+
+    def _close_session(self, ref: SlotRef, reason: str) -> None:
+        """Close what was opened for a slot, whether it ever got there or not."""
+        if (session := ref.session) is not None:
+            ref.stats.discards[reason] += 1
+            self._sessions.close_session(session)
+            ref.session = None
 
     # -- closing and resizing ---------------------------------------------------------
 
@@ -197,24 +242,15 @@ class SlotPool(Pool):
 
         The slots and the queue stay, so that the cap holds while old connections are out.
         """
-        with self._locked():
-            self._generation += 1
+        self._generation = object()
         self._reclaim()
         self._sweep(time.monotonic())
 
     def resize(self, pool_size: int, max_overflow: int = 0) -> None:
         """Change the cap. A smaller one holds as soon as connections in use have come back."""
-        with self._locked():
-            change = pool_size + max_overflow - self.cap
-            self.cap += change
-            self._sessions.cap = self.cap
-            self._keep = pool_size
-            revived = min(self._surplus, max(change, 0))
-            self._surplus += max(-change, 0) - revived
-            added = [self._new_slot() for _ in range(change - revived)]
-            self._slots += added
-        for slot in added:
-            self._put(slot)
+        self._sessions.cap = self.cap = pool_size + max_overflow
+        self._keep = pool_size
+        self._count_slots()
         self._parking.call_in()
         while self._surplus and (free := self._take_surplus()) is not None:
             self._put(free)
@@ -230,20 +266,20 @@ class SlotPool(Pool):
 
     def _drop(self, slot: Slot) -> bool:
         """Take *slot* out of the pool, if there are still too many."""
-        slot.drop("resized")
-        # Not waited for, see _hand_over(): a slot that stays is dropped at its next return.
-        if not self._lock.acquire(blocking=False):
+        # Not waited for: a slot that stays is dropped at its next return.
+        if (baton := self._counting.take()) is None:
             return False
         try:
-            if not self._surplus:
-                return False
-            self._surplus -= 1
-            self._slots.remove(slot)
-            self._dropped.append(slot.stats)
-            return True
+            if len(self._slots) > self.cap:
+                self._dropped.append(slot.stats)
+                self._slots.pop(slot.ref, None)
+            self._surplus = len(self._slots) > self.cap
         finally:
-            self._lock.release()
-            self._hand_over()
+            del baton
+        if slot.ref in self._slots:
+            return False
+        slot.drop("resized")
+        return True
 
     def _sweep(self, now: float) -> None:
         """Close what has been idle for too long, or was made before the pool was closed."""
@@ -260,7 +296,7 @@ class SlotPool(Pool):
             self._put(slot)
 
     def _reason_to_sweep(self, slot: Slot, now: float) -> str | None:
-        if slot.generation != self._generation:
+        if slot.generation is not self._generation:
             return "pool closed"
         if 0 <= self._max_idle < now - slot.idle_since and len(self._idle) > self.min_idle:
             return "idle"

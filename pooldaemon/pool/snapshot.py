@@ -26,7 +26,7 @@ def take_snapshot(slots: Sequence[Slot], dropped: Sequence[SlotStats], **known: 
     use = sum_times(one.use for one in stats)
     waited = sum_times(one.wait for one in stats)
     # Only those who waited were counted; all others found a connection at once.
-    at_once = use.count + len(holders) - waited.count
+    at_once = max(0, use.count + len(holders) - waited.count)
     discards: Counter[str] = sum((one.discards for one in stats), Counter())
     return PoolStats(
         **known,
@@ -52,6 +52,6 @@ def _holders(slots: Sequence[Slot]) -> tuple[Holder, ...]:
             getattr(slot.dbapi_connection, "session", None),
         )
         for slot in slots
-        if (holder := slot.holder) is not None and slot.parked is None
+        if (holder := slot.holder) is not None and not slot.parked
     ]
     return tuple(sorted(found, key=lambda holder: -holder.seconds))

@@ -62,7 +62,7 @@ class Turns:
                 forks.check()
             parked, self._parked = self._parked, None
             try:
-                if parked is not None and parked._lease.parking.resume(parked):
+                if parked is not None and _resume(parked):
                     self.borrowed = parked
                 else:
                     self.borrowed = self._borrow()
@@ -97,7 +97,7 @@ class Turns:
         if borrowed is not None:
             give_back(borrowed)
         elif parked is not None:
-            parked._lease.parking.give_back(parked)
+            _give_back_parked(parked)
 
     def leave_to_parent(self) -> bool:
         """In a forked child: what is borrowed is the parent's. ``False``: nothing is."""
@@ -138,6 +138,16 @@ class Turns:
     def handle(self) -> TransactionHandle:
         """What Django's wrapper has for the driver's connection."""
         return TransactionHandle(self)
+
+
+def _resume(parked: BorrowedConnection) -> bool:
+    parking = parked._lease.parking  # ``None`` if somebody else has given it back
+    return parking is not None and parking.resume(parked)
+
+
+def _give_back_parked(parked: BorrowedConnection) -> None:
+    if (parking := parked._lease.parking) is not None:
+        parking.give_back(parked)
 
 
 _ENDED: Any = object()

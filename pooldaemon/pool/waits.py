@@ -6,38 +6,35 @@ belongs: asyncio and asgiref take that along into the threads where they run syn
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 
 class Waits:
-    """The waits of one piece of work, in whichever threads. Thread-safe."""
+    """The waits of one piece of work, in whichever threads.
+
+    Thread-safe, without a lock: ``cancel()`` says so before it looks who waits, and who begins to
+    wait looks afterwards.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._cancels: set[Callable[[], None]] = set()
         self._cancelled = False
 
     def cancel(self) -> None:
         """End those that there are now, and each later one as it begins."""
-        with self._lock:
-            self._cancelled = True
-            cancels = self._cancels.copy()
-        for cancel in cancels:
+        self._cancelled = True
+        for cancel in self._cancels.copy():
             cancel()
 
     def begin(self, cancel: Callable[[], None]) -> None:
-        with self._lock:
-            self._cancels.add(cancel)
-            cancelled = self._cancelled
-        if cancelled:
+        self._cancels.add(cancel)
+        if self._cancelled:
             cancel()
 
     def end(self, cancel: Callable[[], None]) -> None:
-        with self._lock:
-            self._cancels.discard(cancel)
+        self._cancels.discard(cancel)
 
 
 _waits: ContextVar[Waits | None] = ContextVar("pooldaemon_waits", default=None)

@@ -133,10 +133,10 @@ def test_a_newcomer_does_not_take_what_is_on_its_way_to_another() -> None:
         def serve(self) -> None:
             pass
 
-    budget = Budget(1)
-    budget.queue.add(Waiting())
-    assert not budget.take(3.0)
-    assert budget.take(1.0)
+    budget, waiting = Budget(1), Waiting()
+    budget.queue.add(budget.known(waiting))
+    assert budget.take(3.0) is None
+    assert budget.take(1.0) is not None
 
 
 def test_own_waiters_that_came_earlier_keep_the_connection(make_pool: MakePool) -> None:
