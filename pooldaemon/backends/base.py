@@ -29,6 +29,7 @@ from django.dispatch import receiver
 
 from pooldaemon.backends.chosen import check_thread, chosen
 from pooldaemon.backends.greenlets import check_patches
+from pooldaemon.backends.interpreter import check_interpreter
 from pooldaemon.exceptions import ImproperlyConfigured, PoolError, PoolRetired
 from pooldaemon.pool import forks, handle
 from pooldaemon.pool.budget import Budget
@@ -140,6 +141,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         config = self._read_pool_config()
         if config is None or not self.is_poolable():
             return None
+        check_interpreter()
         check_patches()
         if config.mode == "transaction" and not self.has_transaction_mode:
             raise ImproperlyConfigured(

@@ -1,6 +1,7 @@
 """pooldaemon.backends.sqlite3: set up for several threads, and pooled where it can be."""
 
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +266,13 @@ def test_many_threads_read_while_one_writes(add_sqlite: AddDatabase) -> None:
         run(alias, "INSERT INTO t VALUES (1)")
         assert [Task(read).result() for _ in range(5)] == [0] * 5
     assert Task(read).result() == 1
+
+
+def test_without_the_interpreters_lock_a_pool_is_refused(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    with pytest.raises(ImproperlyConfigured, match=r"rely.*PYTHON_GIL=1"):
+        connections[alias].ensure_connection()
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True)
+    connections[alias].ensure_connection()
