@@ -4,7 +4,7 @@ A child inherits the parent's sockets. To close one there, or merely to let its 
 goodbye to the server in the parent's name and ends the parent's session. So in the child every
 inherited descriptor is first pointed at ``/dev/null``, and then all pools begin anew.
 
-Four things make this hold whoever forks, at whatever moment:
+Five things make this hold whoever forks, at whatever moment:
 
 * Every open session is held by a strong reference here. CPython clears the thread-locals of the
   threads that did not survive the fork *before* it runs the hook below, and a connection that
@@ -16,6 +16,11 @@ Four things make this hold whoever forks, at whatever moment:
 * OpenSSL and the client library have locks too, held for moments while a session is opened or
   closed. One that is held during the fork stays locked in the child, which would hang in its own
   first connect, or when it exits. So a fork waits until no session is being opened or closed.
+* The child may have no descriptor left, or no ``/dev``. So one of ``/dev/null`` is kept open
+  beside the sessions; to put it in the place of another takes none.
+
+An exception may be raised between any two instructions, and the garbage collector may run there. So
+nothing here is held by a lock: see :mod:`pooldaemon.pool.baton`.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ import mmap
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -79,10 +85,29 @@ the kernel's doing, also when the fork was made in C. For the hot paths, instead
 :func:`check`."""
 
 _sessions: dict[int, _Session] = {}
-_busy: set[int] = set()
-"""The threads that are opening or closing a session."""
-_gate = threading.RLock()  # a signal handler may fork in the thread that holds it
-"""Held during a fork: no session begins to be opened or closed."""
+
+
+class _Opener:
+    """A thread that is opening or closing a session, as long as the object lives."""
+
+    __slots__ = ("__weakref__", "thread")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+
+_openers: set[weakref.ref[_Opener]] = set()
+_forking: dict[int, float] = {}
+"""The threads that are about to fork, and until when no session begins to be opened or closed."""
+
+
+class _Null:
+    """``/dev/null``, open from the first session on."""
+
+    descriptor = -1
+    identity = (-1, -1)
+
+
 _starting = threading.RLock()
 _starts: list[Callable[[], None]] = []
 
@@ -90,22 +115,43 @@ _starts: list[Callable[[], None]] = []
 @contextmanager
 def not_now() -> Iterator[None]:
     """While a session is opened or closed: a fork by another thread waits."""
-    thread = threading.get_ident()
-    if thread in _busy:  # the garbage collector closes a session while another one is opened
+    me = threading.get_ident()
+    if me in _open_by():  # the garbage collector closes a session while another one is opened
         yield
         return
-    with _gate:
-        _busy.add(thread)
+    while True:
+        opener = _Opener()
+        _openers.add(weakref.ref(opener, _openers.discard))
+        # Whoever forks says so before it looks, and whoever opens looks afterwards.
+        if not _is_forking(me):
+            break
+        del opener
+        time.sleep(BUSY_POLL)
     try:
         yield
     finally:
-        _busy.discard(thread)
+        del opener
+
+
+def _open_by() -> set[int]:
+    return {opener.thread for ref in _openers.copy() if (opener := ref()) is not None}
+
+
+def _is_forking(me: int) -> bool:
+    if not _forking:
+        return False
+    now = time.monotonic()
+    # Not longer: what should have ended it may have been kept from it by an exception.
+    return any(until > now for thread, until in _forking.copy().items() if thread != me)
 
 
 def keep(connection: Any, descriptors: Iterable[int]) -> None:
     """Hold an open *connection* until :func:`forget`."""
     identities = {descriptor: _identity(descriptor) for descriptor in descriptors}
     _sessions[id(connection)] = _Session(connection, identities)
+    if identities and not _has_null():
+        with suppress(OSError):  # without it, a child does what it can
+            _open_null()
 
 
 def forget(connection: Any) -> None:
@@ -131,36 +177,57 @@ def _identity(descriptor: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def _has_null() -> bool:
+    """Whether it is still there: a program may close all descriptors, and use them again."""
+    try:
+        return _identity(_Null.descriptor) == _Null.identity
+    except OSError:
+        return False
+
+
+def _open_null() -> None:
+    descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    _Null.identity = _identity(descriptor)
+    _Null.descriptor = descriptor
+
+
 def _wait_until_quiet() -> None:
-    deadline = time.monotonic() + BUSY_WAIT
-    _gate.acquire(timeout=BUSY_WAIT)
-    while _busy - {threading.get_ident()} and time.monotonic() < deadline:
+    me, deadline = threading.get_ident(), time.monotonic() + BUSY_WAIT
+    _forking[me] = deadline
+    while _open_by() - {me} and time.monotonic() < deadline:
         time.sleep(BUSY_POLL)
+    _forking[me] = time.monotonic() + BUSY_WAIT
 
 
 def _go_on_in_parent() -> None:
-    with suppress(RuntimeError):  # it was not to be had in time
-        _gate.release()
+    _forking.pop(threading.get_ident(), None)
 
 
 def _start_child() -> None:
-    global pid, _gate  # noqa: PLW0603 - there is one process
-    _gate = threading.RLock()
-    _busy.clear()
-    null = os.open(os.devnull, os.O_RDWR)
+    global pid  # noqa: PLW0603 - there is one process
+    _forking.clear()
+    _openers.clear()
     for session in list(_sessions.values()):  # a collected cursor may bring us here once more
         for descriptor, identity in session.descriptors.items():
             with suppress(OSError):  # closed meanwhile
                 if _identity(descriptor) == identity:
-                    os.dup2(null, descriptor, inheritable=False)
+                    _make_harmless(descriptor)
         # It may never die: SQLite, for one, would clean up after the last of its connections.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session.connection))
-    os.close(null)
     _sessions.clear()
     for start in _starts:
         start()
     pid = os.getpid()
     ours[0] = 1
+
+
+def _make_harmless(descriptor: int) -> None:
+    if not _has_null():
+        # There may be no number left. Nobody else is here to take the one that this makes free.
+        os.close(descriptor)
+        _open_null()
+    if _Null.descriptor != descriptor:
+        os.dup2(_Null.descriptor, descriptor, inheritable=False)
 
 
 if hasattr(os, "register_at_fork"):

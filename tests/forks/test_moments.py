@@ -2,14 +2,17 @@
 
 import ctypes
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import InterfaceError, connections, transaction
+from MySQLdb import Error
 from MySQLdb.cursors import SSCursor
 from pytest_django import DjangoDbBlocker
 
@@ -208,6 +211,48 @@ def test_of_the_threads_of_such_a_child_one_makes_the_beginning(
     fork(use, ctypes.PyDLL(None).fork)
 
 
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
+    filled = []
+    try:
+        with suppress(OSError):
+            while True:
+                filled.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for descriptor in filled:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("spare", [True, False])
+@pytest.mark.parametrize("by", [os.fork, ctypes.PyDLL(None).fork], ids=["os.fork", "fork in C"])
+def test_a_child_without_a_free_descriptor_leaves_its_parents_session_alone(
+    alias: str, by: Callable[[], int], spare: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a program has closed all descriptors that it does not know."""
+    number = fetch(alias, "SELECT CONNECTION_ID()")
+    (session,) = [
+        s for s in forks._sessions.values() if getattr(s.connection, "session", 0) == number
+    ]
+
+    def close_in_the_drivers_way() -> None:
+        forks.check()
+        with suppress(Error):
+            session.connection.close()  # which says goodbye
+
+    if not spare:
+        monkeypatch.setattr(forks._Null, "identity", (-1, -1))
+    with pinned(alias):
+        with no_descriptor_left():
+            fork(close_in_the_drivers_way, by)
+        assert fetch(alias, "SELECT CONNECTION_ID()") == number
+
+
 @pytest.mark.mysql
 def test_a_child_begins_with_no_pools_and_counts_for_itself(alias: str) -> None:
     def use() -> None:
@@ -237,11 +282,8 @@ def test_a_child_forked_inside_atomic_is_told_so_and_the_parent_goes_on(alias: s
     assert fetch(alias, "SELECT COUNT(*) FROM t") == 2
 
 
-def gate_is_shut() -> bool:
-    if forks._gate.acquire(blocking=False):
-        forks._gate.release()
-        return False
-    return True
+def a_fork_begins() -> bool:
+    return bool(forks._forking)
 
 
 def test_a_fork_waits_for_a_session_that_is_being_opened() -> None:
@@ -251,7 +293,7 @@ def test_a_fork_waits_for_a_session_that_is_being_opened() -> None:
     def open_session() -> None:
         with forks.not_now():
             opening.set()
-            wait_until(gate_is_shut, DEADLINE, "no fork begins")
+            wait_until(a_fork_begins, DEADLINE, "no fork begins")
             order.append("opened")
 
     thread = threading.Thread(target=open_session)
