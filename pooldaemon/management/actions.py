@@ -17,7 +17,7 @@ from django.core.management.base import CommandError, OutputWrapper
 from pooldaemon.conf import DAEMON_RULES, nearest
 from pooldaemon.management.table import daemon_table
 from pooldaemon.workers.control import ask
-from pooldaemon.workers.pidfile import lock_holder
+from pooldaemon.workers.pidfile import has_open, lock_holder
 
 LAUNCHING = ("run", "start", "restart")
 """After which there is a daemon."""
@@ -205,8 +205,14 @@ class Operator:
         if pid == 0:
             raise CommandError(f"{self._name} is about to start; try again")
         try:
+            # The file is locked, but its number may be an old one, and of another program by now.
+            if not has_open(pid, self._pidfile):
+                raise CommandError(
+                    f"{self._name}: {self._pidfile} names pid {pid}, which is not the daemon that "
+                    "has locked it; nothing was signalled"
+                )
             os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
+        except (FileNotFoundError, ProcessLookupError):
             pass
         except PermissionError:
             raise CommandError(f"{self._name} (pid {pid}) belongs to another user") from None

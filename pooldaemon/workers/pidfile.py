@@ -109,6 +109,23 @@ def lock_holder(path: Path) -> int | None:
     return None
 
 
+def has_open(pid: int, path: Path) -> bool:
+    """Whether the process has the file *path* open. Where there is no ``/proc`` to tell: true.
+
+    :raises PermissionError: it is another user's process.
+    """
+    descriptors = Path(f"/proc/{pid}/fd")
+    if not Path("/proc/self/fd").exists():
+        return True
+    found = path.stat()
+    with suppress(FileNotFoundError):
+        for descriptor in descriptors.iterdir():
+            with suppress(FileNotFoundError):
+                if os.path.samestat(descriptor.stat(), found):
+                    return True
+    return False
+
+
 def _try_lock(descriptor: int) -> bool:
     """Lock it, unless somebody holds it for longer than the look of :func:`lock_holder` takes."""
     for _ in range(LOCK_ATTEMPTS):

@@ -1,11 +1,13 @@
 """start, stop, restart, status and scale, as an operator's shell sees them."""
 
+import fcntl
 import grp
 import json
 import os
 import re
 import signal
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,20 @@ def test_a_daemon_that_does_not_answer_is_told_apart_and_can_be_stopped_all_the_
     assert f"runs as pid {daemon.process.pid}, no answer: " in told.out
     assert act("stop").out == "work: stopped\n"
     daemon.assert_clean_end()
+
+
+def test_a_process_that_is_not_the_daemon_is_not_signalled(act: Act, pidfile: Path) -> None:
+    with pidfile.open("w") as file, subprocess.Popen(["sleep", "60"]) as bystander:
+        try:
+            file.write(f"{bystander.pid}\n")
+            file.flush()
+            fcntl.flock(file, fcntl.LOCK_EX)
+            told = act("stop", status=1).err
+            assert f"names pid {bystander.pid}, which is not the daemon" in told
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
+    pidfile.unlink()
 
 
 def test_a_frozen_supervisor_does_not_hang_the_one_who_asks(
