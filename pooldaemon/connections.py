@@ -7,7 +7,7 @@ import functools
 import inspect
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
@@ -16,8 +16,9 @@ from django.db.backends.signals import connection_created
 
 from pooldaemon.conf import PerDatabase
 from pooldaemon.orders import PoolOrder
-from pooldaemon.pool.hidden import UNASKED, Answer, heard
 from pooldaemon.pool.registry import registry
+from pooldaemon.pool.side_effects import Answer, heard
+from pooldaemon.pool.suspects import Suspects
 from pooldaemon.stats import PoolStats
 
 logger = logging.getLogger("pooldaemon.connections")
@@ -283,16 +284,18 @@ def close_paused_pools() -> bool:
     return bool(paused)
 
 
-def hidden_code_answers() -> dict[int, Answer]:
-    """What servers have told this process about hidden code, by account: for
-    :func:`believe_about_hidden_code` of another process of the same fork."""
-    dialects = [pool.dialect for pool in registry.all()]
-    return {each.account: each.hidden_code for each in dialects if each.hidden_code != UNASKED}
+def suspects_found() -> Iterator[tuple[int, dict[str, Any], float]]:
+    """What this process knows of its servers' hidden code: for :func:`believe_suspects` of another
+    process of the same fork, the arguments of which these are."""
+    for pool in registry.all():
+        suspects, asked = pool.dialect.side_effects.answer
+        if suspects is not None:
+            yield pool.dialect.account, suspects.to_json(), asked
 
 
-def believe_about_hidden_code(account: int, runs: bool, asked: float) -> None:
+def believe_suspects(account: int, suspects: dict[str, Any], asked: float) -> None:
     """Let this process, and those that it forks from now on, not ask what another one has."""
-    heard[account] = Answer(runs, asked)
+    heard[account] = Answer(Suspects.from_json(suspects), asked)
 
 
 def is_paused(alias: str) -> bool:

@@ -17,6 +17,9 @@ from pooldaemon.pool.fair import FairQueuePool
 from pooldaemon.pool.slots import DEFAULT_POOL_SIZE
 from pooldaemon.stats import Histogram
 
+MAX_SHOWN = 5
+"""So many names are told in a message."""
+
 SAME_POOL = ("ENGINE", "HOST", "PORT", "USER", "PASSWORD", "NAME", "OPTIONS", "AUTOCOMMIT")
 """Databases that agree in these settings share a pool."""
 
@@ -25,20 +28,26 @@ SAME_POOL = ("ENGINE", "HOST", "PORT", "USER", "PASSWORD", "NAME", "OPTIONS", "A
 class Code:
     """What may act unseen when a plain statement runs.
 
-    :ivar hidden: the pool can't exclude that there is any.
+    :ivar suspects: names of what could not be proven harmless.
+    :ivar unseen: privileges that the account lacks to be shown it.
+    :ivar all_writes: every write may run triggers that the account is not shown.
+    :ivar everything: nothing can be proven, as in a schema of the server's own.
     """
 
-    hidden: bool
-    triggers: int
-    views: int
-    functions: int
-
-    def __str__(self) -> str:
-        return f"{self.triggers} triggers, {self.views} views, {self.functions} functions"
+    suspects: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    all_writes: bool = False
+    everything: bool = False
 
     @property
-    def is_seen(self) -> bool:
-        return bool(self.triggers or self.views or self.functions)
+    def hidden(self) -> bool:
+        """Whether most units of work have to be reset for it."""
+        return self.all_writes or self.everything
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.suspects[:MAX_SHOWN])
+        more = len(self.suspects) - MAX_SHOWN
+        return f"{shown} and {more} more" if more > 0 else shown
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,8 @@ def resets_of_nearly_every_session(case: Case) -> Iterator[Found]:
         database, resets = case.database(use.alias), use.counters["resets"]
         if database is None or database.config is None or database.config.reset != "dirty":
             continue
-        if database.server is None or database.server.code.hidden:  # which W013 is about
+        code = None if database.server is None else database.server.code
+        if code is None or code.hidden or code.suspects:  # which W013 is about
             continue
         if use.use.count >= ENOUGH and resets > 0.9 * use.use.count:
             yield Found(

@@ -129,25 +129,41 @@ def three_bytes_for_a_character(case: Case) -> Iterator[Found]:
 @RULES.rule("W013")
 def hidden_code(case: Case) -> Iterator[Found]:
     for database, server in case.served:
-        if database.config is None or database.config.reset != "dirty" or not server.code.hidden:
+        config, code = database.config, server.code
+        if config is None or config.reset != "dirty" or config.hidden_code != "prove":
             continue
-        in_vain = database.config.mode == "transaction"
-        effect = "'mode': 'transaction' has no effect" if in_vain else "every session is reset"
-        if not server.code.is_seen:
+        in_transaction_mode = config.mode == "transaction"
+        effect = "keeps its connection, and resets it" if in_transaction_mode else "is reset"
+        place = f"{database.pool_place}['hidden_code']"
+        trust = f"if that leaves nothing on a session, set {place} to 'harmless'."
+        schema, account = f"`{database.settings['NAME']}`.*", _quoted(server.account)
+        grant = f"GRANT {', '.join(code.unseen) or 'TRIGGER'} ON {schema} TO {account}"
+        if code.all_writes or code.everything:
             yield Found(
                 database.alias,
-                f"The account {server.account} is not shown triggers, so that there may be some: "
-                f"{effect}.",
-                f"GRANT TRIGGER ON `{database.settings['NAME']}`.* to the account itself.",
+                f"The account {server.account} is not shown triggers of tables that it may write: "
+                f"every unit of work that writes {effect}.",
+                f"{grant}; or, {trust}",
             )
-        elif in_vain:  # in session mode it is as it has to be
+        elif code.suspects and code.unseen:
             yield Found(
                 database.alias,
-                f"The account is shown {server.code}, which may act unseen: {effect}.",
-                f"Set {database.pool_place}['mode'] to 'session', take the account's rights on "
-                "schemas that are not its own, or, if that code leaves nothing on a session, set "
-                "'reset' to 'never'.",
+                f"The account {server.account} is not shown what is behind {code}: every unit of "
+                f"work that names one {effect}.",
+                f"{grant}; or, {trust}",
             )
+        elif code.suspects and in_transaction_mode:  # in session mode it is as it has to be
+            yield Found(
+                database.alias,
+                f"It can't be proven that {code} leave nothing on a session: every unit of work "
+                f"that names one {effect}.",
+                f"Look at their triggers, views and functions; {trust}",
+            )
+
+
+def _quoted(account: str) -> str:
+    user, _, host = account.rpartition("@")
+    return f"'{user}'@'{host}'"
 
 
 @RULES.rule("W014")

@@ -9,7 +9,7 @@ from django.db import connections
 from django.db.backends.base.base import NO_DB_ALIAS
 
 from pooldaemon.advice.case import Code, Database, Server
-from pooldaemon.pool.hidden import HIDDEN_CODE, SEEN_CODE
+from pooldaemon.pool.catalogue import Rows, ask_all, find_suspects
 
 PATIENCE = 10
 """Seconds in which a server that has let us in is to answer each question."""
@@ -64,8 +64,22 @@ def _ask(cursor: Any, is_mariadb: bool) -> Server:
     status = {counter: int(value) for counter, value in cursor.fetchall()}
     cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
     ((_, cipher),) = cursor.fetchall()
-    cursor.execute(HIDDEN_CODE)
-    (hidden,) = cursor.fetchone()
-    cursor.execute(SEEN_CODE)
-    code = Code(bool(hidden), *cursor.fetchone())
-    return Server(name, account, variables, status, cipher, code)
+    return Server(name, account, variables, status, cipher, _look_for_code(cursor, is_mariadb))
+
+
+def _look_for_code(cursor: Any, is_mariadb: bool) -> Code:
+    def ask(question: str) -> Rows:
+        cursor.execute(question)
+        rows: Rows = cursor.fetchall()
+        return rows
+
+    ((schema,),) = ask("SELECT DATABASE()")
+    catalogue = ask_all(schema or "", mariadb=is_mariadb, ask=ask)
+    suspects = find_suspects(catalogue)
+    named = (suspects.names | suspects.written) - suspects.functions
+    return Code(
+        suspects=tuple(sorted(".".join(filter(None, pair)) for pair in named)),
+        unseen=tuple(sorted(catalogue.unseen())),
+        all_writes="" in suspects.written_schemas,
+        everything=suspects.anything,
+    )

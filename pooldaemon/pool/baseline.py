@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import MySQLdb
 
 from pooldaemon.pool import library
+from pooldaemon.pool.side_effects import Session
 from pooldaemon.pool.statements import DIRTY, judge, shape
 
 if TYPE_CHECKING:
@@ -203,8 +204,11 @@ class Baselines:
         """Variables that somebody sets unseen: each new session is asked for its own."""
         self._told: set[tuple[str, ...]] = set()
 
-    def record(self, connection: PooledConnection, pool_name: str) -> None:
-        """End the set-up of a new session: remember what brings it back to this state."""
+    def record(self, connection: PooledConnection, pool_name: str) -> Session:
+        """End the set-up of a new session: remember what brings it back to this state.
+
+        :returns: what it has in common with the others, whatever else was set up.
+        """
         self._pool_name = pool_name
         setup, connection.setup = connection.setup or [], None
         ran = library.init_commands(connection)
@@ -219,6 +223,7 @@ class Baselines:
             baseline = self._known[key] = self._begin(connection, [*ran, *setup], learned, row)
         connection.baseline = baseline
         connection.wait_timeout = row[7]
+        return Session(row[0] or "", _is_mariadb(connection), row[1])
 
     def _ask(self, connection: PooledConnection) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         learned = self._learned

@@ -44,6 +44,7 @@ Rules = dict[str, Number | Choice]
 SESSION_RULES: Rules = {
     "mode": Choice(("session", "transaction")),
     "reset": Choice(("dirty", "always", "never")),
+    "hidden_code": Choice(("prove", "harmless")),
     "ping_after": Number(0, MAX_SECONDS),
 }
 """Keys for every class of pool: they are about sessions, not about queueing."""
@@ -84,6 +85,7 @@ class PoolConfig:
     arguments: tuple[tuple[str, Any], ...]
     mode: str = "session"
     reset: str = "dirty"
+    hidden_code: str = "prove"
     ping_after: float = 30.0
     password_provider: PasswordProvider | None = None
 

@@ -29,6 +29,7 @@ from pooldaemon.pool.proxies import (
     makes_cursors_itself,
     with_methods_of,
 )
+from pooldaemon.pool.side_effects import SideEffects
 from pooldaemon.pool.statements import DIRTY, READS
 
 MAX_REMEMBERED = 1000
@@ -40,12 +41,12 @@ MAX_TOLD_IDS = 1000
 # What may lead to another database or role; a procedure may, too.
 _ELSEWHERE = re.compile(rb"\b(?:use|drop|role|call|execute)\b", re.IGNORECASE)
 
-# What may bring, or show, triggers, views and functions.
-_SCHEMA_CHANGE = re.compile(rb"\b(?:create|alter|drop|grant|revoke)\b", re.IGNORECASE)
-
 # What a reset leaves behind on one server or the other: resource groups, the texts of profiled
 # statements.
 _BEYOND_RESET = re.compile(rb"\b(?:resource\s+group|profiling)\b", re.IGNORECASE)
+
+
+_TEXT_ALONE = SideEffects(proves=False)
 
 
 class PooledConnection(NotingConnection):
@@ -57,8 +58,12 @@ class PooledConnection(NotingConnection):
 
     dirty: bool
     """The session may hold something of its borrower's."""
+    side_effects: SideEffects
+    """What is known of the code behind its statements."""
     changed_schema: bool
     """A statement ran that may have changed which statements are clean."""
+    changing_schema: bool
+    """The last statement did."""
     expected: bool
     """The very next statement is sent by those who take its result: a cursor, or ourselves."""
     vouched: int
@@ -117,7 +122,9 @@ class PooledConnection(NotingConnection):
         self: PooledConnection = connection
         self.proxy = None if opened is connection and not makes_cursors_itself(kind) else opened
         self.make_cursor = None
-        self.broken = self.lost = self.dirty = self.changed_schema = False
+        self.broken = self.lost = self.dirty = False
+        self.changed_schema = self.changing_schema = False
+        self.side_effects = _TEXT_ALONE  # until it is set up
         self.expected = self.foreign_results = self.transaction_mode = False
         self.told_ids = set()
         self.id_was_zeroed = False
@@ -169,9 +176,18 @@ class PooledConnection(NotingConnection):
             Connection.query(self, query)
         except MySQLdb.Error as error:
             self.note_error(error)
+            if self.changing_schema:
+                self._schema_is_changed()  # in part, perhaps
             raise
         if vouched != READS:
             self._note_answers()
+            if self.changing_schema:
+                self._schema_is_changed()
+
+    def _schema_is_changed(self) -> None:
+        # Another thread may have asked while the statement ran.
+        self.changing_schema = False
+        self.side_effects.note_change()
 
     def _note_answers(self) -> None:
         if self.field_count():
@@ -186,6 +202,10 @@ class PooledConnection(NotingConnection):
         self.expected = True
         self.query(statement)
         return self.store_result()
+
+    def rows_of(self, question: str) -> Any:
+        """All rows of the answer to one of our own."""
+        return self.ask_aside(question).fetch_row(0)
 
     def ask_aside(self, statement: bytes | str) -> Any:
         """The same for one that is clean, and not the borrower's."""
@@ -202,7 +222,8 @@ class PooledConnection(NotingConnection):
             self.setup.append(bytes(statement))
             return
         self.went_elsewhere = self.went_elsewhere or bool(_ELSEWHERE.search(statement))
-        self.changed_schema = self.changed_schema or bool(_SCHEMA_CHANGE.search(statement))
+        if self.side_effects.note_statement(statement):
+            self.changed_schema = self.changing_schema = True
         self.broken = self.broken or bool(_BEYOND_RESET.search(statement))
 
     def cursor(self, cursorclass: Any = None) -> Any:

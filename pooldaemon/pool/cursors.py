@@ -12,7 +12,7 @@ from MySQLdb.cursors import CursorUseResultMixIn
 
 from pooldaemon.pool import forks
 from pooldaemon.pool.handle import BorrowedConnection
-from pooldaemon.pool.statements import DIRTY, judge
+from pooldaemon.pool.statements import DIRTY
 
 
 class _Watched:
@@ -57,16 +57,26 @@ class _Watched:
         """Read the rows that nobody will ask for any more; there are none left on the server."""
         self._result = None
 
+    def _judge(self, query: Any) -> int:
+        handle = self.connection
+        physical = None if handle is None else handle._connection
+        if physical is None:
+            return DIRTY  # it will not be sent
+        verdict: int = physical.side_effects.judge(
+            bytes(query) if type(query) is bytearray else query
+        )
+        return verdict
+
     def execute(self, query: Any, args: Any = None) -> Any:
         if self._template_verdict is not None:  # called by executemany(), with the data put in
             self._verdict = self._template_verdict
         else:
-            self._verdict = judge(bytes(query) if type(query) is bytearray else query)
+            self._verdict = self._judge(query)
         return self._drivers_execute(query, args)
 
     def executemany(self, query: Any, args: Any) -> Any:
         rows = list(args)  # the caller's generator may run statements of its own
-        self._template_verdict = judge(bytes(query) if isinstance(query, bytearray) else query)
+        self._template_verdict = self._judge(query)
         try:
             return self._drivers_executemany(query, rows)
         finally:

@@ -16,7 +16,10 @@ from pooldaemon.pool import forks
 from pooldaemon.pool.baton import Baton, Token
 from pooldaemon.pool.budget import Budget, Reserve
 from pooldaemon.pool.handle import BorrowedConnection
-from pooldaemon.pool.hidden import UNASKED, Answer
+from pooldaemon.pool.side_effects import SideEffects
+
+UPKEEP_INTERVAL = 1.0
+"""Seconds between questions whether there is something to be done, in SQLAlchemy's own pools."""
 
 if TYPE_CHECKING:
     from pooldaemon.pool.slot import SlotRef
@@ -59,8 +62,8 @@ class DriverDialect:
         """The pool's, for messages."""
         self.account = 0
         """A hash of what its sessions are opened with; the same in the processes of one fork."""
-        self.hidden_code: Answer = UNASKED
-        """What the server has answered; a dialect whose server has none of it never asks."""
+        self.side_effects = SideEffects(proves=False)
+        """What is known of the code behind statements."""
         self.cap: int | None = None
         """The most sessions there may be at once; ``None``: the pool has no limit."""
         self.budget = Budget()
@@ -70,6 +73,7 @@ class DriverDialect:
         self.patience = DEFAULT_PATIENCE
         """Seconds to wait for a permit where the slot has no deadline."""
         self.opened = 0
+        self._next_upkeep = 0.0
 
     @property
     def open_sessions(self) -> int:
@@ -195,8 +199,13 @@ class DriverDialect:
 
     def do_rollback(self, proxy: Any) -> None:
         """What SQLAlchemy's own pools call at every give-back."""
-        self.reset(proxy.dbapi_connection)
-        proxy.dbapi_connection.last_used = time.monotonic()
+        connection = proxy.dbapi_connection
+        self.reset(connection)
+        now = connection.last_used = time.monotonic()
+        if now >= self._next_upkeep:
+            self._next_upkeep = now + UPKEEP_INTERVAL
+            if (work := self.upkeep(connection, now)) is not None:
+                work(connection)
 
     def do_commit(self, proxy: Any) -> None:
         proxy.dbapi_connection.commit()
@@ -214,6 +223,14 @@ class DriverDialect:
     def repeat_set_up(self, connection: Any, run: Callable[[], object]) -> None:
         """Run what has run in the set-up of this session, and is not to be done to it again."""
         run()
+
+    def upkeep(self, connection: Any, now: float) -> Callable[[Any], bool] | None:
+        """Asked now and then, of a clean connection that nobody uses.
+
+        :returns: what is to be done with one, for some milliseconds; called with it, that says
+            whether there is more. ``None``: nothing.
+        """
+        return None
 
     def begin_turns(
         self, borrow: Callable[[], BorrowedConnection], first: BorrowedConnection

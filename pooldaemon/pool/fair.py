@@ -22,6 +22,7 @@ from pooldaemon.exceptions import (
     PoolWaitCancelled,
     TooManyWaiters,
 )
+from pooldaemon.pool.aside import Aside
 from pooldaemon.pool.baton import forget_frames
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
@@ -98,6 +99,7 @@ class FairQueuePool(SlotPool):
         self._rejected = 0
         self._connect_errors = 0
         self._last_connect_error: BaseException | None = None
+        self._aside = Aside(self._put_from_aside)
         self._share = dialect.share = Share(
             self._budget, self._idle, self._empty, self._queue,
             serve=self._hand_over, put=self._put, reclaim=self._reclaim,
@@ -281,11 +283,32 @@ class FairQueuePool(SlotPool):
             slot.drop("overflow")
         elif self._claims and self._share.is_owed():
             slot.drop("process limit")
-        self._put(slot)
-        if now >= self._next_sweep:
+        if now < self._next_sweep:
+            self._put(slot)
+        else:
             self._next_sweep = now + SWEEP_INTERVAL
+            self._put_after_upkeep(slot, now)
             self._reclaim()
             self._sweep(now)
+
+    def _put_after_upkeep(self, slot: Slot, now: float) -> None:
+        """Put *slot* back, but first use its connection for a moment, if there is a need for it."""
+        connection = slot.dbapi_connection
+        work = None if connection is None else self._sessions.upkeep(connection, now)
+        if getattr(connection, "broken", False):
+            slot.drop("broken")
+        if work is None or not self._aside.run(work, slot):
+            self._put(slot)
+
+    def _put_from_aside(self, slot: Slot, more: bool) -> None:
+        slot.idle_since = now = time.monotonic()
+        if getattr(slot.dbapi_connection, "broken", False):
+            slot.drop("broken")
+        elif slot.generation != self._generation:
+            slot.drop("pool closed")
+        if more:  # rather soon
+            self._next_sweep = now
+        self._put(slot)
 
     def _hand_over(self) -> None:
         """Give free slots to those who wait, the longest waiting first."""
@@ -346,8 +369,9 @@ class FairQueuePool(SlotPool):
 
     def dispose(self) -> None:
         super().dispose()
+        self._aside.wait()  # perhaps a fork follows
         if self._leaks is not None:
-            self._leaks.stop_if_unused()  # perhaps a fork follows
+            self._leaks.stop_if_unused()
 
     def retire(self) -> bool:
         """Close for good, unless a connection is in use or wanted; says whether it did.

@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from typing import Any
 
 import MySQLdb
 
-from pooldaemon.pool import forks, hidden, session
+from pooldaemon.pool import forks, session
 from pooldaemon.pool.baseline import Baselines
 from pooldaemon.pool.connection import MySQLHandle, PooledConnection
 from pooldaemon.pool.credentials import Credentials
@@ -25,6 +26,7 @@ from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.provider import PasswordProvider
 from pooldaemon.pool.repetition import settled, without_repetition
+from pooldaemon.pool.side_effects import SideEffects
 from pooldaemon.pool.statements import DIRTY
 from pooldaemon.pool.transaction import Turns
 
@@ -68,6 +70,7 @@ class MySQLDialect(DriverDialect):
         and the server is pinged.
     :param mode: ``"session"`` or ``"transaction"``.
     :param reset: ``"dirty"``, ``"always"`` or ``"never"``.
+    :param hidden_code: ``"prove"`` or ``"harmless"``.
     :param autocommit: the sessions' autocommit.
     :param init_command: the driver's option of this name, which it runs out of our sight.
     :param password_provider: with one, *open_session* is called with ``password=…``.
@@ -83,6 +86,7 @@ class MySQLDialect(DriverDialect):
         mode: str,
         reset: str,
         autocommit: bool,
+        hidden_code: str = "prove",
         init_command: str = "",
         password_provider: PasswordProvider | None = None,
     ) -> None:
@@ -96,33 +100,42 @@ class MySQLDialect(DriverDialect):
         """Closed, but not ended on the server; and until when they count."""
         self._separates = reset != "never"
         self._baselines = Baselines(init_command, compared=self._separates)
-        self._always_reset = self._separates
-        """Also when all statements were clean: until we know that they tell all they do."""
+        self._always_reset = reset == "always"
+        """Also when all statements were clean."""
+        self.side_effects = SideEffects(proves=reset == "dirty" and hidden_code == "prove")
+        self._connections: weakref.WeakSet[PooledConnection] = weakref.WeakSet()
 
     def session_is_set_up(self, connection: PooledConnection) -> None:
         connection.settled = settled(connection.setup or [])
-        self._baselines.record(connection, self.name)
+        alike = self._baselines.record(connection, self.name)
         connection.dirty = False
         self._forget_borrower(connection)  # which was the set-up
-        now = time.monotonic()
-        if self._reset != "dirty" or not self.hidden_code.is_old(now):
-            return
-        heard = hidden.heard.get(self.account, hidden.UNASKED)
-        if heard.is_old(now):
-            self._ask_for_hidden_code(connection)
-        else:
-            self._believe(heard)
+        if session.reads_quotes_otherwise(connection, alike.charset):
+            self._always_reset = self._separates
+        connection.side_effects = self.side_effects
+        self._connections.add(connection)
+        with suppress(MySQLdb.Error):  # it will be asked again
+            self.side_effects.begin(alike, self.account, connection.rows_of)
 
-    def _ask_for_hidden_code(self, connection: PooledConnection) -> None:
-        if self._reset == "dirty":
-            now = time.monotonic()
-            self.hidden_code = self.hidden_code._replace(asked=now)  # nobody else is to ask now
-            self._believe(hidden.Answer(session.runs_hidden_code(connection), now))
-            connection.dirty = False
+    def upkeep(self, connection: PooledConnection, now: float) -> Callable[[Any], bool] | None:
+        if self.side_effects.has_expired(now):
+            # What they have run meanwhile was believed to be clean.
+            for each in self._all_connections():
+                each.dirty = True
+            self.reset(connection)
+        if connection.broken or not self.side_effects.is_due(now):
+            return None
+        return self._read_side_effects
 
-    def _believe(self, answer: hidden.Answer) -> None:
-        self.hidden_code = answer
-        self._always_reset = answer.runs
+    def _read_side_effects(self, connection: PooledConnection) -> bool:
+        return self.side_effects.read_piece(connection.rows_of)
+
+    def _all_connections(self) -> list[PooledConnection]:
+        while True:
+            try:
+                return list(self._connections)
+            except RuntimeError:  # one was added meanwhile
+                continue
 
     def _open(self, deadline: float | None) -> Any:
         connect = partial(self._connect, deadline)
@@ -208,7 +221,8 @@ class MySQLDialect(DriverDialect):
         was_reset = session.clean_up(connection, reset=needed, autocommit=self._autocommit)
         if was_reset and connection.changed_schema:
             connection.changed_schema = False
-            self._ask_for_hidden_code(connection)
+            with suppress(MySQLdb.Error):
+                self.side_effects.read_little(connection.rows_of)
         return was_reset
 
     def _descriptors(self, connection: PooledConnection) -> tuple[int, ...]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import MySQLdb
 
 from pooldaemon.pool import library
 from pooldaemon.pool.connection import PooledConnection
-from pooldaemon.pool.hidden import HIDDEN_CODE
+
+# The second byte of a character may be a quote or a backslash.
+_QUOTES_INSIDE = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
 
 
-def runs_hidden_code(connection: PooledConnection) -> bool:
-    """Whether the server has (or may hide) triggers, views or functions that could act unseen."""
-    return bool(_fetch_row(connection, HIDDEN_CODE)[0])
-
-
-def _fetch_row(connection: PooledConnection, statement: str) -> Any:
-    return connection.ask(statement).fetch_row()[0]
+def reads_quotes_otherwise(connection: PooledConnection, charset: str) -> bool:
+    """Whether the server, by its *charset*, takes part of the data for something else."""
+    return charset in _QUOTES_INSIDE and charset != connection.character_set_name()
 
 
 def clean_up(connection: PooledConnection, *, reset: bool, autocommit: bool) -> bool:

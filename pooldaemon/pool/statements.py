@@ -2,15 +2,39 @@
 
 Text can't prove that a session is dirty (a view may call a function that sets a variable),
 so it is asked the other way round: a statement is *clean* only if it is one plain SELECT,
-INSERT, UPDATE, DELETE or REPLACE that names no variable and calls nothing but the built-in
-functions listed here. Whatever is not understood counts as dirty, which costs a reset and
-never a leak. What hides behind tables (triggers, views over functions) is not visible in the
-text: see :func:`pooldaemon.pool.session.runs_hidden_code`.
+INSERT, UPDATE, DELETE or REPLACE that names no variable and calls nothing but built-in functions,
+and functions proven harmless. Whatever is not understood counts as dirty, which costs a reset and
+never a leak. What hides behind names (triggers, views, functions) is not visible in the text: a
+statement that names one of the :mod:`~pooldaemon.pool.suspects` is dirty, too.
+
+A statement is read by one regular expression, from left to right and never back, so that one of
+megabytes costs milliseconds.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+
+from pooldaemon.pool.grammar import (
+    BLANK,
+    CALLABLE,
+    COMMENT,
+    END,
+    FORBIDDEN_NAMES,
+    FORBIDDEN_WORDS,
+    GAP,
+    NUMBER,
+    OPERATOR,
+    PLACEHOLDER,
+    QUOTED,
+    STRING,
+    TABLES_OF_THE_SERVER,
+    WORD,
+    lowered,
+    one_of,
+)
+from pooldaemon.pool.suspects import NONE, Names, Suspects
 
 MAX_CACHED_LENGTH = 4096
 """Longer statements (bulk inserts) are judged anew each time rather than kept in memory."""
@@ -18,112 +42,187 @@ MAX_CACHED_LENGTH = 4096
 MAX_VERDICTS = 4096
 """So many verdicts are remembered, then all are forgotten: cheaper than to order them by use."""
 
-# Savepoints end with their transaction, and that the transaction has ended is checked apart.
+MAX_COMMENTED = 64
+"""The same for statements with comments inside, of which no two may be alike."""
+
 SHOWN_SHAPE = 200
 """Longer shapes are cut."""
 
+DIRTY, READS, WRITES, SAVEPOINT = 0, 1, 2, 4
+"""Verdicts. Whatever is not dirty is clean. A savepoint ends with its transaction, and that the
+transaction has ended is checked apart."""
+
+# A tuple among the parameters brings its own parentheses: "get_lock %s" is a call as well.
+_CALL = rf"{GAP}(?:\(|{PLACEHOLDER})"
+
+_RESERVED = FORBIDDEN_NAMES | TABLES_OF_THE_SERVER.keys()
+_NAME = (
+    rf"(?:(?!{one_of(FORBIDDEN_WORDS | _RESERVED)}){WORD}"
+    rf"|(?![`\"](?:{'|'.join(sorted(_RESERVED))})[`\"]){QUOTED})"
+)
+
+
+def _quoted_or_not(*names: str) -> str:
+    return f"(?:{one_of(names)}|`(?:{'|'.join(names)})`)"
+
+
+_OF_THE_SERVER = "|".join(
+    rf"{_quoted_or_not(schema)}{GAP}\.{GAP}{_quoted_or_not(*tables)}(?!{_CALL})"
+    for schema, tables in TABLES_OF_THE_SERVER.items()
+)
+
+# The columns of a table or of a WITH, whose name looks like that of a function.
+_COLUMNS = (
+    rf"(?:{one_of(('insert', 'replace'))}{GAP}(?:{one_of(('ignore',))}{GAP})?{one_of(('into',))}"
+    rf"|{one_of(('with',))}(?:{GAP}{one_of(('recursive',))})?)"
+    rf"{GAP}{_NAME}(?:{GAP}\.{GAP}{_NAME})?(?={GAP}\()"
+)
+_VERBS = one_of(("select", "insert", "update", "delete", "replace", "with"))
+_START = rf"(?:{BLANK}|{COMMENT}|\()*+(?:{_COLUMNS}|(?={_VERBS}))"
+
+_BLANKS = " \t\n\r\v\f"
+
+# What long statements are made of.
+_LIST = r"(?:[ ,()=]++|%s(?![\w$( ])|'[^'\\%]*+'|\d++(?:\.\d++)?(?![\w$.]))++"
+
+_SAVEPOINT = re.compile(rf"(?:rollback{BLANK}+to{BLANK}+|release{BLANK}+)?savepoint{BLANK}+`\w+`")
+
+# Comments before a statement, where tracing puts them.
+_LEADING = re.compile(rf"(?:{BLANK}|{COMMENT})++")
+_COMMENT = re.compile(COMMENT)
+
+# Of a statement that is clean, each quote begins or ends one of these.
+_DATA_AND_NAMES = re.compile(rf"(?<![\w$]){_LIST}|{STRING}|{COMMENT}|({QUOTED})")
+
+_WRITES_SOMETHING = re.compile(
+    rf"(?<![\w$.])(?:{one_of(('update', 'delete'))}|{one_of(('insert', 'replace'))}(?!{GAP}\())"
+)
+
 # For the shape of a statement: comments, and literals with their data, which may be cut off or
 # hold escapes; names stay.
-_COMMENT = r"/\*.*?(?:\*/|\Z) | \#[^\n]* | --(?=\s|\Z)[^\n]*"
 _HIDDEN = re.compile(
-    rf"""(?P<comment>{_COMMENT})
+    r"""(?P<comment>/\*.*?(?:\*/|\Z) | \#[^\n]* | --(?=\s|\Z)[^\n]*)
     | `[^`]*(?:`|\Z)
     | (?P<literal>'[^']*(?:'|\Z) | "[^"]*(?:"|\Z) | (?<![\w$])\.?\d[\w.]*)""",
     re.VERBOSE | re.DOTALL,
 )
 
-_SAVEPOINT = re.compile(r"(?:rollback to |release )?savepoint `\w+`", re.IGNORECASE)
 
-_PLAIN_STARTS = frozenset({"select", "insert", "update", "delete", "replace", "with"})
-
-_WRITES = frozenset({"insert", "update", "delete", "replace"})
-
-DIRTY, READS, WRITES, SAVEPOINT = 0, 1, 2, 4
-"""Verdicts. Whatever is not dirty is clean."""
-
-# All the parts that a clean statement is made of; anything between them makes it dirty, such as
-# @ (variables), ; (a second statement), # and { and \ (comments, ODBC's calls, escapes).
-# Only %s and %(name)s are placeholders: the data goes there, and a quote around one would let it
-# out of its literal.
-_TOKEN = re.compile(
-    r"""\s+
-    | '(?:[^'\\%]|%%)*'
-    | (?P<quoted>`(?:[^`%]|%%)+` | "(?:[^"\\%]|%%)*")  # the latter a name, with ANSI_QUOTES
-    | (?P<word>[A-Za-z_$\x80-\U0010ffff][\w$\x80-\U0010ffff]*)
-    | (?P<placeholder>%s|%\(\w+\)s)
-    | \d+(?:\.\d*)?(?:[eE][+-]?\d+)? | 0[xX][0-9A-Fa-f]+
-    | (?P<open>\()
-    | (?P<dot>\.)
-    | %% | ->>? | <=>? | >=? | <> | != | \|\|? | &&? | <<|>> | -(?!-) | /(?!\*) | \*(?!/)
-    | [),=+^~!<>?]
-    """,
-    re.VERBOSE,
-)
-
-_KEYWORDS = """
-    all and any as between by case cross distinct distinctrow div else escape except exists for
-    force from group having ignore in index inner intersect into is join key lateral like limit mod
-    not of offset on or order outer over partition regexp returning rlike select separator set some
-    straight_join then union using value values when where with within xor
-    _ascii _binary _latin1 _utf8 _utf8mb3 _utf8mb4
-"""
-
-_BUILT_INS = """
-    abs acos adddate addtime aes_decrypt aes_encrypt against any_value ascii asin atan atan2 avg bin
-    bin_to_uuid binary bit_and bit_count bit_length bit_or bit_xor cast ceil ceiling char
-    char_length character_length charset coalesce coercibility collation concat concat_ws
-    connection_id conv convert convert_tz cos cot count crc32 cume_dist curdate current_date
-    current_time current_timestamp current_user curtime database date date_add date_format date_sub
-    datediff datetime day dayname dayofmonth dayofweek dayofyear decimal degrees dense_rank double
-    elt exp export_set extract field find_in_set first_value float floor format from_base64
-    from_days from_unixtime greatest group_concat grouping hex hour if ifnull inet6_aton inet6_ntoa
-    inet_aton inet_ntoa insert instr interval is_uuid isnull json_array json_array_append
-    json_array_insert json_arrayagg json_compact json_contains json_contains_path json_depth
-    json_detailed json_extract json_insert json_keys json_length json_merge json_merge_patch
-    json_merge_preserve json_object json_objectagg json_overlaps json_pretty json_query json_quote
-    json_remove json_replace json_search json_set json_type json_unquote json_valid json_value lag
-    last_day last_value lcase lead least left length ln localtime localtimestamp locate log log10
-    log2 lower lpad ltrim make_set makedate maketime match max md5 microsecond mid min minute month
-    monthname now nth_value ntile nullif numeric oct octet_length ord percent_rank percentile_cont
-    percentile_disc period_add period_diff pi point position pow power quarter quote radians rand
-    random_bytes rank regexp_instr regexp_like regexp_replace regexp_substr repeat replace reverse
-    right round row row_number rpad rtrim schema sec_to_time second session_user sha sha1 sha2 sign
-    signed sin sleep soundex space sqrt std stddev stddev_pop stddev_samp str_to_date strcmp subdate
-    substr substring substring_index subtime sum sysdate system_user tan time time_format
-    time_to_sec timediff timestamp timestampadd timestampdiff to_base64 to_days to_seconds trim
-    truncate ucase unhex unix_timestamp unsigned upper user utc_date utc_time utc_timestamp uuid
-    uuid_short uuid_to_bin var_pop var_samp varbinary varchar variance version week weekday
-    weekofyear weight_string year yearweek
-"""
-
-_HARMLESS = frozenset((_KEYWORDS + _BUILT_INS).split())
-
-# Words that make a plain statement do more: results kept on the server, another kind of SELECT,
-# a sequence, a schema whose views call functions.
-_FORBIDDEN = frozenset(
-    {"outfile", "dumpfile", "procedure", "sql_calc_found_rows", "next", "previous", "sys"}
-)
-
-_verdicts: dict[str | bytes, int] = {}
+@lru_cache(maxsize=64)
+def plain(functions: Names = frozenset()) -> re.Pattern[str]:
+    """What matches a plain statement as a whole, which may call these *functions*."""
+    called = "|".join(_function(*each) for each in sorted(functions))
+    parts = (
+        _LIST,
+        rf"{BLANK}++",
+        *([rf"(?:{called})(?={GAP}\()"] if called else ()),
+        rf"{_NAME}(?!{_CALL})",
+        rf"{one_of(CALLABLE)}(?={_CALL})",
+        _OF_THE_SERVER,
+        STRING,
+        NUMBER,
+        rf"\.(?!{GAP}(?:{WORD}|{QUOTED}){_CALL})",
+        rf"{PLACEHOLDER}(?!{GAP}\()",
+        COMMENT,
+        OPERATOR,
+    )
+    return re.compile(rf"{_START}(?:{'|'.join(parts)})*+")
 
 
-def judge(statement: str | bytes) -> int:
-    """``READS``, ``WRITES`` or ``SAVEPOINT``: *statement* provably leaves the session as it found
-    it; or ``DIRTY``.
+def _function(schema: str, name: str) -> str:
+    qualified = rf"(?:{_spelled(schema)}{GAP}\.{GAP})" if schema else ""
+    return qualified + _spelled(name)
 
-    Give the template, before parameters are put in, where there is one: parameters become
-    literals and can't change the verdict, and a template is judged once. Thread-safe.
+
+def _spelled(name: str) -> str:
+    name = re.escape(lowered(name))
+    return rf"(?:{name}{END}|`{name}`)"
+
+
+class Classifier:
+    """Judges statements, and remembers its verdicts. Thread-safe.
+
+    :param suspects: the names that may hide something.
+    :param only_ascii: of other characters it is not known how the server reads them.
     """
-    verdict = _verdicts.get(statement)
-    if verdict is None:
-        # Latin-1 maps every byte to one character and keeps ASCII, all the grammar needs.
-        text = statement.decode("latin-1") if isinstance(statement, bytes) else statement
-        verdict = SAVEPOINT if _SAVEPOINT.fullmatch(text.strip()) else _judge_plain(text)
-        if len(statement) <= MAX_CACHED_LENGTH:
-            if len(_verdicts) >= MAX_VERDICTS:
-                _verdicts.clear()
-            _verdicts[statement] = verdict
-    return verdict
+
+    def __init__(self, suspects: Suspects = NONE, *, only_ascii: bool = False) -> None:
+        self.suspects = suspects
+        self._only_ascii = only_ascii
+        self._is_plain = plain(suspects.functions).fullmatch
+        self._verdicts: dict[str | bytes, int] = {}
+        self._commented: dict[str | bytes, int] = {}
+
+    def judge(self, statement: str | bytes) -> int:
+        """``READS``, ``WRITES`` or ``SAVEPOINT``: *statement* provably leaves the session as it
+        found it; or ``DIRTY``.
+
+        Give the template, before parameters are put in, where there is one: parameters become
+        literals and can't change the verdict, and a template is judged once.
+        """
+        verdict = self._verdicts.get(statement)
+        return self._judge_new(statement) if verdict is None else verdict
+
+    def _judge_new(self, statement: str | bytes) -> int:
+        text = statement
+        if isinstance(text, bytes):
+            if not text.isascii():
+                return DIRTY  # in some character sets the second byte of a letter is a quote
+            text = text.decode("ascii")
+        known, most = self._verdicts, MAX_VERDICTS
+        if "/*" in text or "#" in text or "--" in text:
+            text = _without_edges(text)
+            if (verdict := known.get(text)) is not None:
+                return verdict
+            if "/*" in text or "#" in text or "--" in text:
+                known, most = self._commented, MAX_COMMENTED
+        if (verdict := known.get(text)) is None:
+            verdict = self._judge_text(lowered(text))
+            if len(text) <= MAX_CACHED_LENGTH:
+                if len(known) >= most:
+                    known.clear()
+                known[text] = verdict
+        return verdict
+
+    def _judge_text(self, text: str) -> int:
+        text = text.strip(_BLANKS)
+        if _SAVEPOINT.fullmatch(text):
+            return SAVEPOINT
+        if self.suspects.anything or (self._only_ascii and not text.isascii()):
+            return DIRTY
+        if not self._is_plain(text):
+            return DIRTY
+        # Usually it is the first word.
+        writes = bool(
+            _WRITES_SOMETHING.match(text)
+            or (
+                _WRITES_SOMETHING.search(text)
+                and _WRITES_SOMETHING.search(_DATA_AND_NAMES.sub(" ", text))
+            )
+        )
+        if not self.suspects.is_empty and self.suspects.are_named(
+            _DATA_AND_NAMES.sub(r"\1 ", text), writes=writes
+        ):
+            return DIRTY
+        return WRITES if writes else READS
+
+
+judge = Classifier().judge
+"""By the text alone."""
+
+
+def _without_edges(text: str) -> str:
+    """*text* without the comments around it.
+
+    To cut one off at the end is safe, although nobody has looked at what is before it: if that is
+    clean, each of its quotes is closed, and so the comment does not begin inside of one.
+    """
+    if leading := _LEADING.match(text):
+        text = text[leading.end() :]
+    text = text.rstrip(_BLANKS)
+    if text.endswith("*/") and _COMMENT.fullmatch(text, start := text.rfind("/*")):
+        text = text[:start].rstrip(_BLANKS)
+    return text
 
 
 def shape(statement: str | bytes) -> str:
@@ -142,58 +241,3 @@ def _without_data(found: re.Match[str]) -> str:
     if found["comment"]:
         return " "
     return "?" if found["literal"] else found[0]
-
-
-def _judge_plain(text: str) -> int:
-    tokens = _tokens(text)
-    if tokens is None:
-        return DIRTY
-    words = [name for kind, name in tokens if kind == "word"]
-    if not words or words[0] not in _PLAIN_STARTS or not _FORBIDDEN.isdisjoint(words):
-        return DIRTY
-    if not all(_may_follow(tokens, index) for index in range(1, len(tokens))):
-        return DIRTY
-    return READS if _WRITES.isdisjoint(words) else WRITES
-
-
-def _tokens(text: str) -> list[tuple[str, str]] | None:
-    """Kind and lower-case text of each part but blanks; ``None`` if there is an unknown part."""
-    found, position = [], 0
-    while position < len(text):
-        token = _TOKEN.match(text, position)
-        if token is None:
-            return None
-        position = token.end()
-        part = token.group()
-        if not part.isspace():
-            # Only ASCII: lower() would make a plain k of the Kelvin sign.
-            part = part.lower() if part.isascii() else part
-            found.append((token.lastgroup or "other", part))
-    return found
-
-
-def _may_follow(tokens: list[tuple[str, str]], index: int) -> bool:
-    """Whether the part at *index* makes no suspect call of the one before it."""
-    kind, _ = tokens[index]
-    # A tuple among the parameters brings its own parentheses: "get_lock %s" is a call as well.
-    if kind not in {"open", "placeholder"}:
-        return True
-    before, name = tokens[index - 1]
-    if before == "word":
-        qualified = index > 1 and tokens[index - 2][0] == "dot"
-        return (name in _HARMLESS and not qualified) or _names_columns(tokens, index)
-    return before != "quoted" or _names_columns(tokens, index)
-
-
-def _names_columns(tokens: list[tuple[str, str]], index: int) -> bool:
-    """Whether a parenthesis at *index* opens the column list of a table or of a WITH."""
-    start = [name for _, name in tokens[: index - 1] if name != "("]
-    if tokens[index][0] != "open":
-        return False
-    return start in (
-        ["insert", "into"],
-        ["insert", "ignore", "into"],
-        ["replace", "into"],
-        ["with"],
-        ["with", "recursive"],
-    )

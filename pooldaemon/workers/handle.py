@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pooldaemon.conf import PerDatabase
-from pooldaemon.connections import believe_about_hidden_code
+from pooldaemon.connections import believe_suspects
 from pooldaemon.sessions import Session
 from pooldaemon.workers import memory
 from pooldaemon.workers.channel import Receiver, Sender
@@ -223,8 +223,8 @@ class WorkerHandle:
                 self.sessions.add(Session(alias, number, port))
             case {"kind": "session_over", "alias": alias, "number": number, "port": port}:
                 self.sessions.discard(Session(alias, number, port))
-            case {"kind": "hidden_code", "account": account, "runs": runs, "asked": asked}:
-                believe_about_hidden_code(account, runs, asked)
+            case {"kind": "suspects", "account": account, "suspects": suspects, "asked": asked}:
+                believe_suspects(account, suspects, asked)
             case {"kind": "leaving", "reason": reason}:
                 self._take_leave(reason)
 

@@ -27,10 +27,10 @@ from pooldaemon.conf import DaemonConfig
 from pooldaemon.connections import (
     auto_close_db,
     close_pool,
-    hidden_code_answers,
     is_paused,
     limit_connections,
     peak_connections,
+    suspects_found,
 )
 from pooldaemon.faults import fault_point
 from pooldaemon.sessions import SessionLog
@@ -156,8 +156,9 @@ class Worker:
             return statuses.BOOT_FAILED
         announce(signals.worker_ready, type(self._job), worker=self.info)
         self._heed_signals()
-        for account, answer in hidden_code_answers().items():
-            self._sender.send("hidden_code", account=account, **answer._asdict())
+        for account, suspects, asked in suspects_found():
+            # What is too much for a message each worker asks for itself.
+            self._sender.send("suspects", account=account, suspects=suspects, asked=asked)
         # Before the first unit: a worker that dies of it has died at work.
         self._sender.send("ready")
         self._report()

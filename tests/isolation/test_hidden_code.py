@@ -102,32 +102,46 @@ def test_what_hidden_code_left_is_gone_for_the_next_borrower(
 
 
 HIDING = {
-    "view": ("CREATE VIEW {0}.v AS SELECT 1", "DROP VIEW {0}.v"),
+    "view": (
+        "CREATE VIEW {0}.v AS SELECT {0}.locks() AS a",
+        "DROP VIEW {0}.v",
+        "SELECT a FROM v",
+    ),
     "trigger": (
         "CREATE TRIGGER {0}.tr BEFORE INSERT ON {0}.t FOR EACH ROW SET @leak = 1",
         "DROP TRIGGER {0}.tr",
+        "INSERT INTO t (a) VALUES (1)",
     ),
     "missing privilege to see triggers": (
         "REVOKE TRIGGER ON {0}.* FROM '{0}'@'%'",
         "GRANT TRIGGER ON {0}.* TO '{0}'@'%'",
+        "INSERT INTO numbers (a) VALUES (1)",
     ),
 }
 
 
+@pytest.fixture
+def locks(hidden: Scratch) -> Iterator[None]:
+    name, run = hidden.account.name, hidden.admin.query
+    run(f"CREATE FUNCTION {name}.locks () RETURNS INT NO SQL RETURN GET_LOCK('leak', 0)")
+    yield
+    run(f"DROP FUNCTION {name}.locks")
+
+
 @pytest.mark.parametrize("what", HIDING)
-def test_a_schema_that_may_hide_code_is_reset_always(
+@pytest.mark.usefixtures("locks")
+def test_only_statements_that_name_it_are_reset(
     open_pool: OpenPool, hidden: Scratch, what: str
 ) -> None:
-    hide, show = (sql.format(hidden.account.name) for sql in HIDING[what])
-    pool = open_pool(scratch=hidden)
-    pool.run("SELECT a FROM t")
-    assert pool.stats.resets == 0
+    hide, show, use = (sql.format(hidden.account.name) for sql in HIDING[what])
     hidden.admin.query(hide)
     try:
-        other = open_pool(scratch=hidden, ping_after=28)
-        for _ in range(3):
-            other.run("SELECT a FROM t")
-        assert other.stats.resets == 3
+        pool = open_pool(scratch=hidden)
+        pool.run("SELECT a FROM t")
+        pool.run("SELECT v.a FROM t AS v" if what == "trigger" else "SELECT a FROM seventeen")
+        assert pool.stats.resets == 0
+        pool.run(use)
+        assert pool.stats.resets == 1
     finally:
         hidden.admin.query(show)
 
@@ -185,16 +199,19 @@ def test_privileges_of_others_do_not_make_ones_own_triggers_visible(
 
 
 @pytest.mark.parametrize("what", ["view", "trigger"])
+@pytest.mark.usefixtures("locks")
 def test_code_hidden_by_the_pools_own_borrower_counts_at_once(
     open_pool: OpenPool, hidden: Scratch, what: str
 ) -> None:
-    hide, show = (sql.format(hidden.account.name) for sql in HIDING[what])
+    hide, show, use = (sql.format(hidden.account.name) for sql in HIDING[what])
     pool = open_pool(scratch=hidden)
     pool.run("SELECT a FROM t")
     pool.run(hide)
     try:
         resets = pool.stats.resets
-        pool.run("INSERT INTO t (a) VALUES (1)")
+        pool.run("SELECT a FROM seventeen")
+        assert pool.stats.resets == resets
+        pool.run(use)
         assert pool.stats.resets == resets + 1
     finally:
         hidden.admin.query(show)

@@ -178,19 +178,27 @@ def test_what_a_later_statement_could_miss_stays_until_the_end_of_the_unit(
     assert stats(alias).connects == 1
 
 
-def test_a_schema_with_hidden_code_keeps_it_until_the_end_of_the_unit(
+def test_a_suspect_name_keeps_it_until_the_end_of_the_unit_and_others_do_not(
     add_pooled: AddDatabase, scratch: Scratch
 ) -> None:
     name = scratch.account.name
-    scratch.admin.query(f"CREATE VIEW {name}.seen AS SELECT n FROM {name}.t")
+    scratch.admin.query(
+        f"CREATE FUNCTION {name}.locks () RETURNS INT NO SQL RETURN GET_LOCK('{name}', 0)"
+    )
+    scratch.admin.query(f"CREATE VIEW {name}.seen AS SELECT {name}.locks() AS n")
+    scratch.admin.query(f"CREATE VIEW {name}.harmless AS SELECT n FROM {name}.t")
     try:
         alias = add_pooled(mode="transaction", pool_size=1, ping_after=28)
         run(alias, "INSERT INTO t VALUES (1)")
+        run(alias, "SELECT n FROM harmless")
+        assert not held(alias)
+        run(alias, "SELECT n FROM seen")
         assert held(alias)
         give_back(alias)
         assert not held(alias)
     finally:
-        scratch.admin.query(f"DROP VIEW {name}.seen")
+        scratch.admin.query(f"DROP VIEW {name}.seen, {name}.harmless")
+        scratch.admin.query(f"DROP FUNCTION {name}.locks")
 
 
 def test_pinned_keeps_one_session(add_pooled: AddDatabase) -> None:

@@ -7,7 +7,7 @@ from pooldaemon.advice.case import Code, Database, Server
 from pooldaemon.pool.config import read_pool_config
 from pooldaemon.stats import BOUNDS
 
-NO_CODE = Code(hidden=False, triggers=0, views=0, functions=0)
+NO_CODE = Code()
 
 VARIABLES = {
     "version": "11.4.2-MariaDB",

@@ -77,11 +77,20 @@ MISTAKES: list[tuple[str, Database, str]] = [
     ("W011", sound(isolation="REPEATABLE-READ"), "are REPEATABLE-READ"),
     ("W012", sound(character_set_connection="utf8mb3"), "connection's character set is utf8mb3"),
     ("W012", sound(character_set_database="latin1"), "character set latin1"),
-    ("W013", sound(code=Code(True, 0, 0, 0)), "shop@% is not shown triggers"),
     (
         "W013",
-        sound({"mode": "transaction"}, code=Code(True, 0, 2, 0)),
-        "0 triggers, 2 views, 0 functions, which may act unseen",
+        sound(code=Code(unseen=("TRIGGER",), all_writes=True)),
+        "shop@% is not shown triggers of tables that it may write",
+    ),
+    (
+        "W013",
+        sound(code=Code(suspects=("a_view",), unseen=("SHOW VIEW",))),
+        "shop@% is not shown what is behind a_view",
+    ),
+    (
+        "W013",
+        sound({"mode": "transaction"}, code=Code(suspects=tuple("abcdefg"))),
+        "can't be proven that a, b, c, d, e and 2 more leave nothing",
     ),
     ("W014", sound(version="10.6.18-MariaDB-log"), "MariaDB 10.6.18"),
     ("W014", sound(version="5.5.5-10.5.1-MariaDB"), "MariaDB 5.5.5-10.5.1"),
@@ -114,8 +123,9 @@ def test_a_mistake_is_named_with_its_figures_and_alone(
     [
         sound({"max_idle": 60, "recycle": -1}, wait_timeout=120),
         sound({"recycle": 100, "max_idle": -1}, wait_timeout=120),
-        sound(code=Code(True, 1, 0, 0)),  # in session mode that can't be helped
-        sound({"reset": "never", "mode": "transaction"}, code=Code(True, 1, 0, 0)),
+        sound(code=Code(suspects=("t",))),  # in session mode that can't be helped
+        sound({"reset": "never", "mode": "transaction"}, code=Code(all_writes=True)),
+        sound({"hidden_code": "harmless"}, code=Code(unseen=("TRIGGER",), all_writes=True)),
         sound(version="8.4.0"),
         sound(version="10.11.19-MariaDB"),
         database(HOST="127.0.0.1", at=server(cipher="")),
@@ -277,7 +287,6 @@ def test_more_connections_are_no_help_to_threads_that_are_fewer() -> None:
     [
         sound({"mode": "transaction"}),
         sound({"reset": "never"}),
-        sound(code=Code(True, 1, 0, 0)),
         database(OPTIONS=TLS),
     ],
 )
@@ -288,9 +297,14 @@ def test_transaction_mode_is_not_advised_where_it_has_no_effect_or_nobody_knows(
     assert ids(case_of(there, told=told)) == ["D006"]
 
 
+def test_the_grant_that_ends_it_is_told_in_full() -> None:
+    (message,) = find(case_of(sound(code=Code(unseen=("TRIGGER",), all_writes=True))))
+    assert str(message.hint).startswith("GRANT TRIGGER ON `default`.* TO 'shop'@'%'; or, ")
+
+
 def test_resets_that_hidden_code_makes_necessary_are_not_told_again() -> None:
     told = daemon(pool(resets=4900))
-    assert ids(case_of(sound(code=Code(True, 0, 1, 0)), told=told)) == []
+    assert ids(case_of(sound(code=Code(suspects=("a_view",))), told=told)) == []
 
 
 def test_looking_up_names_is_advised_against_only_where_it_is_done() -> None:

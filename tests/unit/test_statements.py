@@ -137,7 +137,7 @@ CLEAN = [
     "SAVEPOINT `s140_x1`",
     "RELEASE SAVEPOINT `s140_x1`",
     "ROLLBACK TO SAVEPOINT `s140_x1`",
-    b"SELECT a FROM t WHERE b = '\xff'",
+    b"SELECT a FROM t WHERE b = 'x'",
     "INSERT INTO t (a) VALUES (%s)" + ", (%s)" * 2000,
 ]
 
@@ -177,7 +177,7 @@ DIRTY = [
     "   ",
     "SELECT 1; SET @a = 1",
     "SELECT 1;",
-    "SELECT 1 /* a comment */",
+    b"SELECT a FROM t WHERE b = '\xff'",  # in some charsets the next byte belongs to it
     "/*!50000 SET @a = 1 */",
     "SELECT 1 /*!50000 , GET_LOCK('a', 1) */",
     "SELECT 1 /*M!100100 , GET_LOCK('a', 1) */",

@@ -52,6 +52,7 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
             ping_after=config.ping_after,
             mode=config.mode,
             reset=config.reset,
+            hidden_code=config.hidden_code,
             autocommit=self.settings_dict["AUTOCOMMIT"],
             init_command=self.settings_dict["OPTIONS"].get("init_command", ""),
             password_provider=config.password_provider,

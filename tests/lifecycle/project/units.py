@@ -53,7 +53,7 @@ def ask(ctx: WorkContext) -> None:
 def tell_when_asked(ctx: WorkContext) -> None:
     """When the pool's knowledge of hidden code was asked for, by whomever."""
     connection.ensure_connection()
-    journal().note("believes", asked=connection.pool.dialect.hidden_code.asked)
+    journal().note("believes", asked=connection.pool.dialect.side_effects.answer.asked)
 
 
 def use_connection(ctx: WorkContext) -> bool:

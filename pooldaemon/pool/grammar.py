@@ -1,0 +1,113 @@
+"""What SQL is made of, as far as it has to be understood: parts of regular expressions, and words.
+
+Only what MySQL and MariaDB read alike in every ``sql_mode`` and character set that a pool admits is
+a part. Whatever lies between parts is not understood: ``@`` (variables), ``;`` (a second
+statement), ``{`` and ``\\`` (ODBC's calls, escapes), and all blanks but ASCII's, which some
+character sets have and others take for letters. Text is made of small letters before it is looked
+at, see :func:`lowered`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+# With "%" the driver puts data in. A conversion of another kind than %s takes none, or fails.
+_DATA = r"(?:\(|[#0 +\-]*+(?:\*|\d*+)(?:\.(?:\*|\d*+))?[hlL]?[csrab])"
+PERCENT = rf"(?:%%|%(?!{_DATA}))"
+# Sent without data, it is the operator and a word.
+PLACEHOLDER = r"%(?:s|\(\w+\)s)(?![\w$])"
+
+# Plain ones. What follows /*! and /*M! is run, and /*+ are hints, which may set variables.
+COMMENT = (
+    rf"(?:/\*(?![!+]|[mM]!)(?:[^*%]|{PERCENT}|\*(?!/))*+\*/"
+    rf"|(?:\#|--(?=[ \t\n\r\v\f]|\Z))(?:[^\n%]|{PERCENT})*+)"
+)
+BLANK = r"[ \t\n\r\v\f]"
+GAP = rf"(?:{BLANK}|{COMMENT})*+"
+END = r"(?![\w$])"
+
+STRING = rf"'(?:[^'\\%]|{PERCENT})*+'"
+NUMBER = rf"(?:0[xX][0-9A-Fa-f]+{END}|(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?{END})"
+WORD = r"(?:[^\W\d]|\$)[\w$]*+"
+# The latter is a name with ANSI_QUOTES.
+QUOTED = rf'(?:`(?:[^`%]|{PERCENT})++`|"(?:[^"\\%]|{PERCENT})*+")'
+OPERATOR = (
+    r"(?:->>?|<=>?|>=?|<>|!=|\|\|?|&&?|<<|>>|-(?!-)|/(?!\*)|\*(?!/)"
+    rf"|[),(=+^~!<>?]|{PERCENT})"
+)
+
+# Before a parenthesis. The first ones are frequent.
+KEYWORDS = """
+    in and or when then values value where not on as by like else limit
+    all any between case columns cross distinct distinctrow div escape except exists for force from
+    group having ignore index inner intersect into is join key lateral mod of offset order outer
+    over partition regexp returning rlike select separator set some straight_join union using with
+    within xor _ascii _binary _latin1 _utf8 _utf8mb3 _utf8mb4
+"""
+
+BUILT_INS = """
+    abs acos adddate addtime aes_decrypt aes_encrypt against any_value ascii asin atan atan2 avg bin
+    bin_to_uuid binary bit_and bit_count bit_length bit_or bit_xor cast ceil ceiling char
+    char_length character_length charset coalesce coercibility collation concat concat_ws
+    connection_id conv convert convert_tz cos cot count crc32 cume_dist curdate current_date
+    current_time current_timestamp current_user curtime database date date_add date_format date_sub
+    datediff datetime day dayname dayofmonth dayofweek dayofyear decimal degrees dense_rank double
+    elt exp export_set extract field find_in_set first_value float floor format from_base64
+    from_days from_unixtime greatest group_concat grouping hex hour if ifnull inet6_aton inet6_ntoa
+    inet_aton inet_ntoa insert instr interval is_uuid isnull json_array json_array_append
+    json_array_insert json_arrayagg json_compact json_contains json_contains_path json_depth
+    json_detailed json_extract json_insert json_keys json_length json_merge json_merge_patch
+    json_merge_preserve json_object json_objectagg json_overlaps json_pretty json_query json_quote
+    json_remove json_replace json_search json_set json_table json_type json_unquote json_valid
+    json_value lag last_day last_value lcase lead least left length ln localtime localtimestamp
+    locate log log10 log2 lower lpad ltrim make_set makedate maketime match max md5 microsecond mid
+    min minute month monthname now nth_value ntile nullif numeric oct octet_length ord percent_rank
+    percentile_cont percentile_disc period_add period_diff pi point position pow power quarter quote
+    radians rand random_bytes rank regexp_instr regexp_like regexp_replace regexp_substr repeat
+    replace reverse right round row row_number rpad rtrim schema sec_to_time second session_user
+    sha sha1 sha2 sign signed sin sleep soundex space sqrt std stddev stddev_pop stddev_samp
+    str_to_date strcmp subdate substr substring substring_index subtime sum sysdate system_user tan
+    time time_format time_to_sec timediff timestamp timestampadd timestampdiff to_base64 to_days
+    to_seconds trim truncate ucase unhex unix_timestamp unsigned upper user utc_date utc_time
+    utc_timestamp uuid uuid_short uuid_to_bin var_pop var_samp varbinary varchar variance version
+    week weekday weekofyear weight_string year yearweek
+"""
+
+CALLABLE = (KEYWORDS + BUILT_INS).split()
+
+# Words that make a plain statement do more: results kept on the server, another kind of SELECT,
+# numbers of a sequence.
+FORBIDDEN_WORDS = frozenset(
+    {"outfile", "dumpfile", "procedure", "sql_calc_found_rows", "next", "previous"}
+)
+
+# The same in quotes: numbers of a sequence in Oracle's way, and the schema whose views call
+# functions that set variables.
+FORBIDDEN_NAMES = frozenset({"nextval", "currval", "sys"})
+
+SYSTEM_SCHEMAS = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
+
+# Of the others some answer for the session, such as session_variables, or change it.
+_STATUS = ("global_status", "global_variables", "session_status")
+TABLES_OF_THE_SERVER = {
+    "information_schema": (
+        "character_sets", "check_constraints", "collations", "columns", "key_column_usage",
+        "partitions", "referential_constraints", "routines", "schemata", "statistics",
+        "table_constraints", "tables", "triggers", "views", *_STATUS,
+    ),
+    "performance_schema": _STATUS,
+}  # fmt: skip
+"""By schema, those that a clean statement may name."""
+
+
+def one_of(words: Iterable[str]) -> str:
+    """Any of these words."""
+    return f"(?:{'|'.join(words)}){END}"
+
+
+def lowered(text: str) -> str:
+    """*text* with ASCII's letters made small. Others stay: the Kelvin sign would become a k."""
+    return text.lower() if text.isascii() else text.translate(_SMALL)
+
+
+_SMALL = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
