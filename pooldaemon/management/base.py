@@ -40,7 +40,7 @@ from pooldaemon.management.options import (
     shown,
 )
 from pooldaemon.management.systemd import unit_file
-from pooldaemon.workers import statuses
+from pooldaemon.workers import logfiles, statuses
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.handle import WorkerDeath
@@ -124,6 +124,10 @@ class BaseDaemonCommand(BaseCommand):
         """Called in the supervisor when a worker has ended, in order or not."""
 
     # -- for Django -------------------------------------------------------------------
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        logfiles.open_standard_streams()  # the base takes them as they are
+        super().__init__(*args, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_daemon_arguments(parser)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import logging.handlers
 
 from django.core.management.base import CommandError
 
 from pooldaemon.workers import records
+from pooldaemon.workers.logfiles import LogFile
+from pooldaemon.workers.logs import StandardError, protect
 
 FORMAT = (
     "%(asctime)s %(levelname)s [%(process)d %(daemon_worker)s %(daemon_unit)s] "
@@ -22,11 +23,12 @@ def open_log(logfile: str | None, origin: str = "") -> None:
     :param origin: where it was given, for messages.
     :raises CommandError: the file can't be opened.
     """
+    protect()
     package = logging.getLogger("pooldaemon")
     if logfile is not None:
         _add(logging.getLogger(), _open(logfile, origin))
     elif not package.hasHandlers():
-        _add(package, logging.StreamHandler())
+        _add(package, StandardError())
 
 
 def check_log(logfile: str | None, origin: str = "") -> None:
@@ -39,7 +41,7 @@ def check_log(logfile: str | None, origin: str = "") -> None:
 
 def _open(logfile: str, origin: str) -> logging.Handler:
     try:
-        return logging.handlers.WatchedFileHandler(logfile)
+        return LogFile(logfile)
     except OSError as error:
         raise CommandError(f"{origin} {logfile}: {error.strerror}") from None
 

@@ -5,7 +5,9 @@ The supervisor's side never waits for a client; the client's side is :func:`ask`
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import selectors
 import socket
@@ -13,8 +15,11 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
+
+logger = logging.getLogger("pooldaemon.supervisor")
 
 LONGEST_REQUEST = 4096
 """Bytes."""
@@ -74,6 +79,10 @@ class ControlSocket:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._clients: dict[socket.socket, _Client] = {}
+        self._reserve = -1
+        """A descriptor that is given up for a client when there is no other one. Not before the
+        daemon has gone into the background, which closes it."""
+        self._is_short = False
 
     def open(self) -> None:
         """
@@ -97,9 +106,16 @@ class ControlSocket:
     def _listen(self, listener: socket.socket) -> None:
         self._listener = listener
         listener.setblocking(False)
-        # Its own descriptor tells the main loop whether one of those registered is ready.
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(listener, selectors.EVENT_READ)
+
+    @cached_property
+    def _selector(self) -> selectors.DefaultSelector:
+        """Its own descriptor tells the main loop whether one of those registered is ready.
+
+        Made in the daemon: going into the background closes what is not known there.
+        """
+        selector = selectors.DefaultSelector()
+        selector.register(self._listener, selectors.EVENT_READ)
+        return selector
 
     @property
     def descriptor(self) -> int:
@@ -115,17 +131,53 @@ class ControlSocket:
         return [self._selector.fileno()]  # of epoll, or kqueue
 
     def serve(self, answer: Answer, now: float) -> None:
-        """Answer the requests that have come in whole; give up on clients that are slow."""
+        """Answer the requests that have come in whole; give up on clients that are slow.
+
+        :raises OSError: nobody can be accepted just now.
+        """
         for client in list(self._clients.values()):
             self._go_on(client, answer, now)
-        with suppress(BlockingIOError):
-            while len(self._clients) < MOST_CLIENTS:
-                connection, _ = self._listener.accept()
-                connection.setblocking(False)
-                client = self._clients[connection] = _Client(connection, now + CLIENT_TIMEOUT)
+        self._take_reserve()
+        try:
+            while self._takes_clients() and (connection := self._accept()) is not None:
                 self._selector.register(connection, selectors.EVENT_READ)
+                client = self._clients[connection] = _Client(connection, now + CLIENT_TIMEOUT)
                 self._go_on(client, answer, now)
-        self._watch_listener(len(self._clients) < MOST_CLIENTS)
+        finally:
+            self._watch_listener(self._takes_clients())
+
+    def _takes_clients(self) -> bool:
+        # Without a reserve the next one might find no descriptor: one after the other.
+        return len(self._clients) < (MOST_CLIENTS if self._reserve >= 0 else 1)
+
+    def _accept(self) -> socket.socket | None:
+        """The next client; ``None`` if nobody waits."""
+        try:
+            connection, _ = self._listener.accept()
+            self._is_short = self._reserve < 0
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or self._reserve < 0:
+                raise
+            # Whoever asks what the matter is gets an answer.
+            if not self._is_short:
+                logger.warning("One client of %s at a time: %s", self.path, error.strerror)
+            self._is_short = True
+            self._give_up_reserve()
+            return self._accept()
+        connection.setblocking(False)
+        return connection
+
+    def _take_reserve(self) -> None:
+        if self._reserve < 0:
+            with suppress(OSError):
+                self._reserve = os.open(os.devnull, os.O_RDONLY)
+
+    def _give_up_reserve(self) -> None:
+        if self._reserve >= 0:
+            reserve, self._reserve = self._reserve, -1
+            os.close(reserve)
 
     def _go_on(self, client: _Client, answer: Answer, now: float) -> None:
         try:
@@ -134,12 +186,19 @@ class ControlSocket:
             wanted = now < client.deadline
         except OSError:  # it has gone away
             wanted = False
+        except Exception:
+            self._drop(client)  # or it would ask the same in each round
+            raise
         if not wanted:
-            del self._clients[client.connection]
-            self._selector.unregister(client.connection)
-            client.connection.close()
+            self._drop(client)
         elif client.is_being_answered:
             self._selector.modify(client.connection, selectors.EVENT_WRITE)
+
+    def _drop(self, client: _Client) -> None:
+        del self._clients[client.connection]
+        self._selector.unregister(client.connection)
+        client.connection.close()
+        self._take_reserve()
 
     def _watch_listener(self, wanted: bool) -> None:
         # While nobody can be accepted, those who wait would wake the main loop without a pause.
@@ -152,10 +211,12 @@ class ControlSocket:
     def close_descriptors(self) -> None:
         """For a forked child, in which they are the parent's."""
         # Unregistered by nobody: the child's selector is the parent's.
-        self._selector.close()
+        if (selector := self.__dict__.pop("_selector", None)) is not None:
+            selector.close()
         for connection in self._clients:
             connection.close()
         self._clients.clear()
+        self._give_up_reserve()
         self._listener.close()
 
     def release(self) -> None:

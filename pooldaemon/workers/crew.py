@@ -212,10 +212,9 @@ class Crew:
             for worker in self.workers.values()
         )
 
-    def listen(self, now: float) -> bool:
-        """Take in what the workers have told; whether one of them has been ready."""
-        for worker in self.workers.values():
-            worker.read_messages(now)
+    @property
+    def has_been_ready(self) -> bool:
+        """Whether one of them has been ready."""
         return any(worker.was_ready for worker in self.workers.values())
 
     def signal(self, number: signal.Signals) -> None:
@@ -234,7 +233,7 @@ class Crew:
 
     def postpone(self, when: float) -> None:
         """Fill no vacancy before *when*."""
-        self._vacancies = dict.fromkeys(self._vacancies, when)
+        self._vacancies = {name: max(when, due) for name, due in self._vacancies.items()}
 
     def _without_place(self) -> list[WorkerHandle]:
         return [worker for name, worker in self.workers.items() if name not in self.places]
@@ -249,13 +248,16 @@ class Crew:
         self._vacancies.clear()
 
     def fill(self, now: float, *, one_at_a_time: bool) -> None:
-        """Start the workers that are due."""
+        """Start the workers that are due.
+
+        :raises OSError: one can't be started just now; it is still due.
+        """
         for name, not_before in list(self._vacancies.items()):
             if one_at_a_time and self.workers:
                 return
             if not_before <= now and self._has_room():
+                self.workers[name] = self._fork(name, self._budget.share(self.size), now)
                 del self._vacancies[name]
                 place = self.places[name]
                 self.restarts += place.starts > 0
                 place.starts += 1
-                self.workers[name] = self._fork(name, self._budget.share(self.size), now)

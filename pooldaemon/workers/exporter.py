@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pooldaemon.backoff import Backoff
@@ -43,7 +44,10 @@ class Exporter:
         self._backoff = Backoff(*DELAYS)
 
     def look(self, fork: Fork, now: float) -> None:
-        """Start it if it does not run. Never blocks."""
+        """Start it if it does not run. Never blocks.
+
+        :raises OSError: there is no process or no descriptor for it just now.
+        """
         if self.pid is not None and (status := self._reap(self.pid)) is not None:
             self._note_death(self.pid, status, now)
         if self.pid is None and now >= self._next_start:
@@ -53,7 +57,10 @@ class Exporter:
             self._started = now
 
     def _reap(self, pid: int) -> int | None:
-        ended, status = os.waitpid(pid, os.WNOHANG)
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # somebody else has collected it
+            return 0
         return os.waitstatus_to_exitcode(status) if ended else None
 
     def _note_death(self, pid: int, status: int, now: float) -> None:
@@ -80,8 +87,9 @@ class Exporter:
         """End the process and wait for it."""
         if self.pid is not None:
             # Our own child, not reaped: the pid is its. Stopped, it would not die of TERM.
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            with suppress(OSError):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
             self.pid = None
 
     def release(self) -> None:

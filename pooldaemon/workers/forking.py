@@ -13,6 +13,7 @@ from contextlib import suppress
 from pooldaemon.connections import close_pool
 from pooldaemon.workers import records, statuses
 from pooldaemon.workers.inheritance import own_fork
+from pooldaemon.workers.logs import LONGEST_CALL, time_limit
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -63,7 +64,8 @@ def _be_child(
     finally:
         try:
             flush_streams()
-            logging.shutdown()
+            with time_limit(LONGEST_CALL):  # a thread that still logs may hold a handler's lock
+                logging.shutdown()
         finally:
             # Nothing of the parent's may run in the child: no finally, no atexit.
             os._exit(status)

@@ -8,7 +8,7 @@ from functools import partial
 
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.sessions import Session, kill
-from pooldaemon.workers.handle import NEVER, OverdueUnit, WorkerHandle, WorkerState
+from pooldaemon.workers.handle import NEVER, WorkerHandle, WorkerState
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.nursery import Nursery
 
@@ -30,13 +30,13 @@ class Guard:
         self._nursery = nursery
         self._cut_off = cut_off
         self._dead: list[WorkerHandle] = []
+        self._left_over: Callable[[], None] | None = None
         self.end_at = NEVER
         """When the sessions of the dead are ended at the latest."""
 
     def judge(self, worker: WorkerHandle, now: float) -> None:
         """Kill *worker* if it is late; end the statement of a unit that is."""
-        while worker.overdue:
-            self._end_statement(worker, worker.overdue.pop())
+        for _ in worker.overdue:
             worker.kill_at = min(worker.kill_at, now + self._config.graceful_timeout)
         if now >= worker.kill_at:
             logger.error("%s: killed in the middle of its work", worker)
@@ -46,6 +46,7 @@ class Guard:
             logger.error("%s (pid %d): %s", worker.name, worker.pid, reason)
             worker.abort(reason, now)
             self._cut_off()
+        self._end_statements(worker)
 
     def note_dead(self, worker: WorkerHandle, now: float) -> None:
         """*worker* has not ended in order."""
@@ -53,15 +54,22 @@ class Guard:
         self.end_at = min(self.end_at, now + SUCCESSOR_FIRST)
 
     def end_sessions(self, living: Collection[WorkerHandle], now: float) -> None:
-        """The statements of the dead go on on the server, and hold their locks: end them."""
+        """The statements of the dead go on on the server, and hold their locks: end them.
+
+        :raises OSError: there is no process for it just now.
+        """
         if now < self.end_at and any(now - each.started < SUCCESSOR_FIRST for each in living):
             return
-        self.end_at = NEVER
+        if self._left_over is not None:
+            self._nursery.fork_helper(self._left_over)
+            self._left_over = None
         in_use = [worker.sessions for worker in living]
-        for worker in self._dead:
+        while self._dead:
+            worker = self._dead[0]
             if left := worker.sessions.difference(*in_use):
                 self._nursery.fork_helper(partial(_kill, worker.name, left))
-        self._dead.clear()
+            del self._dead[0]
+        self.end_at = NEVER
 
     @property
     def sessions(self) -> set[Session]:
@@ -69,10 +77,11 @@ class Guard:
         return set().union(*(worker.sessions for worker in self._dead))
 
     def end_left_over(self, ledger: Ledger) -> None:
-        """The same for what a daemon has left that was killed with all its workers."""
+        """The same, in the next round, for what a daemon has left that was killed with all its
+        workers."""
         sessions, noted = ledger.left_over()
         if sessions:
-            self._nursery.fork_helper(lambda: _kill("the last daemon", sessions, noted=noted))
+            self._left_over = partial(_kill, "the last daemon", sessions, noted=noted)
 
     def _is_late(self, worker: WorkerHandle, now: float) -> str | None:
         config = self._config
@@ -84,10 +93,15 @@ class Guard:
             return f"no heartbeat for {config.heartbeat_timeout:g} s"
         return None
 
-    def _end_statement(self, worker: WorkerHandle, unit: OverdueUnit) -> None:
-        sessions = unit.sessions
-        if sessions:
-            self._nursery.fork_helper(lambda: _kill(worker.name, sessions, statement_only=True))
+    def _end_statements(self, worker: WorkerHandle) -> None:
+        """
+        :raises OSError: there is no process for it just now.
+        """
+        while worker.overdue:
+            if sessions := worker.overdue[0].sessions:
+                end = partial(_kill, worker.name, sessions, statement_only=True)
+                self._nursery.fork_helper(end)
+            del worker.overdue[0]
 
 
 def _kill(

@@ -62,7 +62,8 @@ class WorkerDeath:
     :ivar name: ``"worker-1"``.
     :ivar pid: the process that died.
     :ivar status: its exit status, ``None`` if a signal ended it.
-    :ivar signal: the signal's name, ``None`` if it exited.
+    :ivar signal: the signal's name, ``None`` if it exited. Both are ``None`` if nobody knows:
+        something else in the supervisor has waited for it.
     :ivar error: why it could not boot, ``None`` if it had.
     :ivar was_ready: it had booted: it died at work.
     :ivar reason: why the supervisor killed it, ``None`` if it did not.
@@ -85,9 +86,11 @@ class WorkerDeath:
     def __str__(self) -> str:
         if self.error:
             return f"{self.name} (pid {self.pid}) could not start: {self.error}"
-        parts = [
-            f"was ended by {self.signal}" if self.signal else f"exited with status {self.status}"
-        ]
+        parts = ["has ended, and something else in the supervisor has taken its exit status"]
+        if self.signal:
+            parts = [f"was ended by {self.signal}"]
+        elif self.status is not None:
+            parts = [f"exited with status {self.status}"]
         if self.reason:
             parts.append(f"by the supervisor: {self.reason}")
         if not self.was_ready:
@@ -158,6 +161,7 @@ class WorkerHandle:
         # just been killed may take a while to end.
         self._oom_kills = deque([memory.oom_kills()], maxlen=2)
         self._has_reported = False
+        self._unsent: list[signal.Signals] = []
 
     def hand_over(self) -> dict[str, Any]:
         """What the next supervisor has to know, as JSON takes it. See :meth:`taken_over`."""
@@ -275,23 +279,36 @@ class WorkerHandle:
 
     def reap(self, now: float) -> WorkerDeath | None:
         """Collect the process if it has ended. Never blocks."""
-        # This pid and no other: a library may have children of its own, and waits for them.
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        if pid == 0:
-            if self._has_reported:
-                self._oom_kills.append(memory.oom_kills())
-                self._has_reported = False
-            return None
-        self.read_messages(now)
+        try:
+            # This pid and no other: a library may have children of its own, and waits for them.
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:  # it has waited for ours as well
+            return self._end(None, now)
+        if pid:
+            return self._end(os.waitstatus_to_exitcode(status), now)
+        if self._has_reported:
+            self._oom_kills.append(memory.oom_kills())
+            self._has_reported = False
+        return None
+
+    def _end(self, code: int | None, now: float) -> WorkerDeath:
+        """
+        :param code: its exit status, or less than 0: of a signal; ``None`` if nobody knows.
+        """
+        try:
+            self.read_messages(now)
+        except Exception:  # it is dead, whatever it told at the end
+            logger.exception("%s (pid %d): its last messages are lost", self.name, self.pid)
         self.close_descriptors()
+        self._unsent.clear()
+        self.orders = None
         self.become(WorkerState.DEAD)
-        code = os.waitstatus_to_exitcode(status)
         killed = code == -signal.SIGKILL and self.killed_for is None
         return WorkerDeath(
             self.name,
             self.pid,
-            status=code if code >= 0 else None,
-            signal=_signal_name(-code) if code < 0 else None,
+            status=code if code is not None and code >= 0 else None,
+            signal=_signal_name(-code) if code is not None and code < 0 else None,
             error=self.boot_error,
             was_ready=self.was_ready,
             reason=self.killed_for,
@@ -306,12 +323,28 @@ class WorkerHandle:
 
     def close_descriptors(self) -> None:
         for descriptor in self.descriptors:
-            os.close(descriptor)
+            with suppress(OSError):
+                os.close(descriptor)
 
     def signal(self, number: signal.Signals) -> None:
-        # Not reaped yet, so the pid can't belong to anybody else.
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        """Send it. What the system refuses now is sent by :meth:`flush`."""
+        if number not in self._unsent:
+            self._unsent.append(number)
+        with suppress(OSError):
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what could not be sent before.
+
+        :raises OSError: it can't be sent now either.
+        """
+        while self._unsent:
+            # Not reaped yet, so the pid can't belong to anybody else.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, self._unsent[0])
+            del self._unsent[0]
+        if self.orders:
+            self.orders.flush()
 
     def __str__(self) -> str:
         told = self.report

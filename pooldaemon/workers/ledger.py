@@ -48,19 +48,21 @@ class Ledger:
             return sessions, os.fstat(descriptor).st_mtime
 
     def write(self, sessions: Iterable[Session]) -> None:
-        """Remember the *sessions* that are open now. A disk that is full is not worth an error."""
+        """Remember the *sessions* that are open now.
+
+        :raises OSError: it is not possible just now; call it again.
+        """
         now = frozenset(sessions)
         if now == self._written:
             return
-        self._written = now
         fresh = self._path.with_name(self._path.name + ".new")
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
-            # Anew each time: whatever lay there under this name, link or file, is not written to.
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(sorted(now), file)
-            fresh.replace(self._path)
+        fresh.unlink(missing_ok=True)
+        # Anew each time: whatever lay there under this name, link or file, is not written to.
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(sorted(now), file)
+        fresh.replace(self._path)
+        self._written = now
 
     def clear(self) -> None:
         """The daemon ends in order."""

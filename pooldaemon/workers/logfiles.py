@@ -5,10 +5,48 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
+from pooldaemon.workers.logs import SafeHandler
+
 _OUTPUT_MODE = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+
+
+class LogFile(SafeHandler, logging.handlers.WatchedFileHandler):
+    """Writes to a file, and opens it anew when it has been moved away.
+
+    What can't be opened anew costs nothing as long as the old file is there: it goes on in that.
+
+    :raises OSError: the file can't be opened to begin with.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        failure = None
+        try:
+            self.reopenIfNeeded()
+        except OSError as error:
+            failure = error
+        if self.stream is not None:
+            self.stream.write(self.format(record) + self.terminator)
+            self.stream.flush()
+        if failure is not None:
+            raise failure
+
+    def reopenIfNeeded(self) -> None:  # noqa: N802 - the base's name
+        """As the base does it, but the old stream is closed only when there is a new one."""
+        stream = self.stream
+        if stream is not None and not self._is_current(stream.fileno()):
+            self.stream = self._open()
+            stream.close()
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            found = Path(self.baseFilename).stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.fstat(descriptor))
 
 
 class _Output:
@@ -35,15 +73,17 @@ def reopen() -> None:
     for handler in _handlers():
         with suppress(OSError):
             if isinstance(handler, logging.handlers.WatchedFileHandler):
-                handler.reopenIfNeeded()
+                _reopen_watched(handler)
             elif isinstance(handler, logging.FileHandler):
                 _reopen(handler)
     if _Output.path is not None:
         with suppress(OSError):
             descriptor = os.open(_Output.path, _OUTPUT_MODE, 0o644)
-            os.dup2(descriptor, 1)
-            os.dup2(descriptor, 2)
-            os.close(descriptor)
+            try:
+                os.dup2(descriptor, 1)
+                os.dup2(descriptor, 2)
+            finally:
+                os.close(descriptor)
 
 
 def open_descriptors() -> list[int]:
@@ -54,6 +94,34 @@ def open_descriptors() -> list[int]:
             with suppress(AttributeError, OSError, ValueError):  # not there, no real file, closed
                 descriptors.append(getattr(handler, name).fileno())
     return descriptors
+
+
+def open_standard_streams() -> None:
+    """Give this process the standard streams that it was started without (``2>&-``).
+
+    A file that is opened later would get their numbers, and what is written to standard error would
+    end up in it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.dup2(descriptor, number)
+            if descriptor != number:
+                os.close(descriptor)
+        if getattr(sys, name) is None:
+            # Not the descriptor of that number: it may be somebody's file by now.
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - open to the end
+
+
+def _reopen_watched(handler: logging.handlers.WatchedFileHandler) -> None:
+    handler.acquire()
+    try:
+        handler.reopenIfNeeded()
+    finally:
+        handler.release()
 
 
 def _reopen(handler: logging.FileHandler) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -66,7 +67,8 @@ class Nursery:
     def close(self) -> None:
         """Wait for the helpers, and let go of the workers."""
         for pid in self._helpers:
-            os.waitpid(pid, 0)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
         if self._exporter:
             self._exporter.end()
         for descriptor in self.lifeline:
@@ -77,31 +79,39 @@ class Nursery:
     ) -> WorkerHandle:
         """
         :param standing: what it is told to begin with.
+        :raises OSError: there is no process, no descriptor or no memory for it just now.
         """
         fault_point("before_fork")
-        read_end, write_end = os.pipe()
-        orders, orders_end = os.pipe()
-        receiver, sender = Receiver(read_end), Sender(orders_end)
-        for order in standing:
-            sender.send("order", number=0, **asdict(order))
+        with ExitStack() as on_failure:
+            read_end, write_end = _pipe(on_failure)
+            orders, orders_end = _pipe(on_failure)
+            receiver, sender = Receiver(read_end), Sender(orders_end)
+            for order in standing:
+                sender.send("order", number=0, **asdict(order))
 
-        def release() -> None:
-            receiver.close()
-            sender.close()
-            self._leave_to_parent()
+            def release() -> None:
+                receiver.close()
+                sender.close()
+                self._leave_to_parent()
 
-        def run() -> int:
-            links = Links(Sender(write_end), Receiver(orders), self.lifeline[0])
-            return self._run_worker(name, caps, links)
+            def run() -> int:
+                links = Links(Sender(write_end), Receiver(orders), self.lifeline[0])
+                return self._run_worker(name, caps, links)
 
-        pid = fork(name, run, release)
-        os.close(write_end)
-        os.close(orders)
+            pid = fork(name, run, release)
+            on_failure.pop_all()
+        # From here on there is a worker, whatever else fails.
+        for descriptor in (write_end, orders):
+            with suppress(OSError):
+                os.close(descriptor)
         logger.info("%s: started as pid %d", name, pid)
         return WorkerHandle(name, pid, receiver, now, caps, sender)
 
     def fork_helper(self, work: Callable[[], None]) -> None:
-        """Do *work* in a process of its own, which is not waited for. An error is logged."""
+        """Do *work* in a process of its own, which is not waited for. An error is logged.
+
+        :raises OSError: there is no process just now.
+        """
 
         def run() -> int:
             # The kernel's doing, not Python's: a query would keep a handler waiting.
@@ -115,8 +125,8 @@ class Nursery:
 
         self._helpers.add(fork("helper", run, self._leave_to_parent))
 
-    def reap(self, others: Collection[int | None], now: float) -> None:
-        """Collect the helpers that have ended, and keep the exporter alive. Never blocks.
+    def reap(self, others: Collection[int]) -> None:
+        """Collect the helpers that have ended. Never blocks.
 
         The first process of a container also inherits whatever has lost its parent, and nobody
         else would collect that.
@@ -124,17 +134,23 @@ class Nursery:
         :param others: children that are not ours to collect.
         """
         self._reap_helpers()
-        if self._exporter:
-            self._exporter.look(self._fork_exporter, now)
-            others = {*others, self._exporter.pid}
+        exporter = self._exporter and self._exporter.pid
         while os.getpid() == 1:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:  # there are none
                 return
-            if ended is None or ended.si_pid in others or ended.si_pid in self._helpers:
+            if ended is None or ended.si_pid in {*others, *self._helpers, exporter}:
                 return
             os.waitpid(ended.si_pid, 0)
+
+    def keep_exporter(self, now: float) -> None:
+        """Start the exporter if there is to be one and it does not run. Never blocks.
+
+        :raises OSError: there is no process or no descriptor for it just now.
+        """
+        if self._exporter:
+            self._exporter.look(self._fork_exporter, now)
 
     def _fork_exporter(self, serve: Callable[[int], int]) -> int:
         """Returns its pid. It has the lifeline to know when the daemon has ended."""
@@ -143,7 +159,10 @@ class Nursery:
 
     def _reap_helpers(self) -> None:
         for pid in list(self._helpers):
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else has collected it
+                ended, status = pid, 0
             if ended:
                 self._helpers.discard(pid)
                 if status == signal.SIGALRM:
@@ -157,3 +176,10 @@ class Nursery:
         """In a child that is not of ours: let go of everything."""
         os.close(self.lifeline[0])
         self._leave_to_parent()
+
+
+def _pipe(on_failure: ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        on_failure.callback(os.close, end)
+    return ends

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,13 +111,15 @@ class Owner:
             logger.info("%s has changed", path)
         return bool(path)
 
-    def look(self, crew: Crew, left: set[Session], phase: Phase, now: float) -> None:
-        """Called at the end of every round of the main loop.
+    def duties(
+        self, crew: Crew, left: set[Session], phase: Phase, now: float
+    ) -> Iterator[tuple[str, Callable[[], None]]]:
+        """What is to be done in every round of the main loop, each with its name in the log.
 
         :param left: sessions of the dead.
         """
-        if self.ledger:
-            self.ledger.write(crew.sessions | left)
-        self.show(crew.progress)
+        if (ledger := self.ledger) is not None:
+            yield "write down the sessions", lambda: ledger.write(crew.sessions | left)
+        yield "show progress", lambda: self.show(crew.progress)
         status = f"{phase.value}, {crew.ready} of {crew.size} workers ready"
-        self.vitals.beat(status, alive=crew.is_alive(now))
+        yield "tell that it lives", lambda: self.vitals.beat(status, alive=crew.is_alive(now))

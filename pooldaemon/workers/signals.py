@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object]
+
+WITHOUT_POLL = 0.1
+"""Seconds between looks while the system can't wait for descriptors. A signal ends this too."""
 
 
 class SignalQueue:
@@ -47,12 +51,15 @@ class SignalQueue:
         self._arrived.append(signal.Signals(number))
 
     def wait(self, seconds: float, descriptors: Iterable[int] = ()) -> None:
-        """Wait for a signal, or input on one of *descriptors*."""
+        """Wait for a signal, or input on one of *descriptors*. Raises nothing."""
         poll = select.poll()
         for descriptor in (self._read_end, *descriptors):
             poll.register(descriptor, select.POLLIN)
-        poll.poll(max(0.0, seconds) * 1000)
-        with suppress(BlockingIOError):
+        try:
+            poll.poll(max(0.0, seconds) * 1000)
+        except OSError:  # no memory: whoever calls this in a loop must not spin
+            time.sleep(min(max(0.0, seconds), WITHOUT_POLL))
+        with suppress(OSError):
             while os.read(self._read_end, 4096):
                 pass
 

@@ -10,16 +10,19 @@ import logging
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DAEMON_RULES, DaemonConfig, PerDatabase
 from pooldaemon.orders import ABOUT
-from pooldaemon.workers import logfiles, statuses
+from pooldaemon.workers import logfiles, logs, statuses
 from pooldaemon.workers.budget import Budget
 from pooldaemon.workers.clock import RunningClock
 from pooldaemon.workers.crew import AT_ONCE, Crew
+from pooldaemon.workers.duties import Duties
 from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.guard import Guard
 from pooldaemon.workers.handle import NEVER, WorkerDeath, WorkerHandle
@@ -47,6 +50,14 @@ BOOT_ATTEMPTS = 5
 
 BOOT_DELAY = 0.5, 8.0
 """First and longest delay, in seconds, between those tries."""
+
+AFTER_FAILURE = 0.1
+"""Seconds after a round in which something has failed before the next one at the latest, without a
+look at descriptors: what could not be read is still there, and would end every wait at once."""
+
+START_WORKERS, END_SESSIONS = "start workers", "end the sessions of dead workers"
+ANSWER = "answer on the control socket"
+"""Duties by their names."""
 
 HISTORY = 1000
 """Workers of which the daemon gives an account at its end."""
@@ -82,6 +93,7 @@ class Supervisor:
         self._started = self._clock()
         self._last_death: str | None = None
         self._reload = Reload()
+        self._duties = Duties()
         self._had_terminal = os.isatty(0)
         self._status = statuses.OK
         self._kill_at = NEVER
@@ -131,8 +143,10 @@ class Supervisor:
         self._owner.vitals.end()
         for worker in self._crew.workers.values():  # only after an error of our own
             worker.kill("the supervisor failed")
-            os.waitpid(worker.pid, 0)
-        self._nursery.close()
+        self._nursery.close()  # one that could not be killed ends by its lifeline
+        for worker in self._crew.workers.values():
+            with suppress(ChildProcessError):
+                os.waitpid(worker.pid, 0)
         self._signals.close()
 
     def run(self) -> int:
@@ -140,39 +154,85 @@ class Supervisor:
         while not self._ended():
             self.tick(self._clock.look())
             if not self._ended():
-                channels = [*self._crew.descriptors, *self._owner.descriptors]
-                pause = self._pause(self._clock())
-                self._clock.wait(pause)
-                self._signals.wait(pause, channels)
+                self._wait()
         return self._status
 
+    def _wait(self) -> None:
+        now = self._clock()
+        pause = self._pause(now)
+        channels = self._crew.descriptors
+        if self._duties.failed:
+            pause, channels = min(pause, AFTER_FAILURE), []
+        elif not self._duties.is_put_off(ANSWER, now):
+            channels += self._owner.descriptors
+        self._clock.wait(pause)
+        self._signals.wait(pause, channels)
+
     def tick(self, now: float) -> None:
-        """Look at everything once and do what is due at *now*."""
+        """Look at everything once and do what is due at *now*.
+
+        The parts do not depend on each other's success. What workers and their units were promised
+        comes first, and is never put off.
+        """
+        self._duties.failed = False
         signals = self._signals.take()
         # First what workers told before these were sent: one that is ready can be signalled.
-        if self._crew.listen(now) and self._phase is Phase.STARTING:
-            self._phase = Phase.RUNNING
+        self._listen(now)
         for number in signals:
-            self._handle_signal(number, now)
-        if self._owner.control:
-            self._owner.control.serve(lambda request: self._answer(request, now), now)
-        own = {worker.pid for worker in self._crew.workers.values()}
-        self._nursery.reap(own | self._reload.children, now)
+            self._always(f"heed {number.name}", partial(self._handle_signal, number, now), now)
         for worker in list(self._crew.workers.values()):
-            if (death := worker.reap(now)) is not None:
-                self._bury(worker, death, now)
-            else:
-                self._guard.judge(worker, now)
+            self._always(f"look after {worker.name}", partial(self._look_after, worker, now), now)
+            self._always(f"signal {worker.name}", worker.flush, now)
         if self._phase is Phase.RUNNING:
-            self._look_at_the_whole(now)
+            self._always("look after the daemon", lambda: self._look_at_the_whole(now), now)
         if self._phase is not Phase.DRAINING:
+            self._start_workers(now)
+        self._serve(now)
+
+    def _serve(self, now: float) -> None:
+        """What may be put off when it fails."""
+        later, owner = self._duties.with_backoff, self._owner
+        living = self._crew.workers.values()
+        later(END_SESSIONS, lambda: self._guard.end_sessions(living, now), now)
+        self._always("reload", lambda: self._look_at_the_reload(now), now)
+        if (control := owner.control) is not None:
+            ask = partial(self._answer, now=now)
+            later(ANSWER, lambda: control.serve(ask, now), now)
+        own = {worker.pid for worker in living}
+        later("reap", lambda: self._nursery.reap(own | self._reload.children), now)
+        later("serve metrics", lambda: self._nursery.keep_exporter(now), now)
+        for what, duty in owner.duties(self._crew, self._guard.sessions, self._phase, now):
+            later(what, duty, now)
+        publish = owner.publisher.look
+        fork = self._nursery.fork_helper
+        later("publish", lambda: publish(now, lambda: self._describe(now), fork), now)
+
+    def _always(self, what: str, duty: Callable[[], object], now: float) -> None:
+        self._duties.every_time(what, duty, now)
+
+    def _listen(self, now: float) -> None:
+        for worker in self._crew.workers.values():
+            self._always(f"hear {worker.name}", partial(worker.read_messages, now), now)
+        if self._phase is Phase.STARTING and self._crew.has_been_ready:
+            self._phase = Phase.RUNNING
+
+    def _look_after(self, worker: WorkerHandle, now: float) -> None:
+        if (death := worker.reap(now)) is not None:
+            self._bury(worker, death, now)
+        else:
+            self._guard.judge(worker, now)
+
+    def _start_workers(self, now: float) -> None:
+        if self._phase is not Phase.STARTING:
+            fill = partial(self._crew.fill, now, one_at_a_time=False)
+            if self._duties.with_backoff(START_WORKERS, fill, now):
+                self._crew.postpone(self._duties.retry_at(START_WORKERS))
+            return
+        try:
             # A broken set-up must not fork a storm: until one worker is ready, one tries.
-            self._crew.fill(now, one_at_a_time=self._phase is Phase.STARTING)
-        self._guard.end_sessions(self._crew.workers.values(), now)
-        if self._guard.end_at == NEVER and self._reload.has_passed(now):
-            self._hand_over()
-        self._owner.look(self._crew, self._guard.sessions, self._phase, now)
-        self._owner.publisher.look(now, lambda: self._describe(now), self._nursery.fork_helper)
+            self._crew.fill(now, one_at_a_time=True)
+        except OSError as error:
+            self._retry_start(f"there is no process for a worker: {in_a_line(error)}", now)
 
     def _fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
         return self._nursery.fork(name, caps, self._orders.standing(), now)
@@ -212,6 +272,7 @@ class Supervisor:
             "last_death": self._last_death,
             "reload": self._reload.describe(),
             "standing": self._orders.describe(),
+            "troubles": [*self._duties.describe(now), *logs.describe_troubles()],
             "metrics": self._owner.exporter and self._owner.exporter.describe(),
             **self._owner.about,
             **describe_crew(self._crew, now),
@@ -223,7 +284,7 @@ class Supervisor:
         return self._phase is Phase.DRAINING and not self._crew.workers
 
     def _pause(self, now: float) -> float:
-        due = [now + TICK, self._guard.end_at]
+        due = [now + TICK, max(self._guard.end_at, self._duties.retry_at(END_SESSIONS))]
         due += [worker.kill_at for worker in self._crew.workers.values()]
         if not (self._phase is Phase.STARTING and self._crew.workers):
             due.append(self._crew.next_start())
@@ -276,14 +337,15 @@ class Supervisor:
         return None
 
     def _drain(self, now: float, seconds: float = 0.0) -> None:
-        if self._phase is not Phase.DRAINING:
-            self._reload.cancel()
-            self._owner.stopping(seconds)
+        begins = self._phase is not Phase.DRAINING
         self._phase = Phase.DRAINING
         self._kill_at = min(self._kill_at, now + seconds)
         self._crew.close_vacancies()
         for worker in self._crew.workers.values():
             worker.drain(now + seconds)
+        if begins:
+            self._reload.cancel()
+            self._owner.stopping(seconds)
 
     def _cut_off(self) -> None:
         """Units of work were lost. If that happens at the end the exit status tells."""
@@ -310,7 +372,7 @@ class Supervisor:
         if self._config.until_idle and self._all_idle():
             # A worker tells before it takes work. What one has told while another's channel was
             # being read is read now.
-            self._crew.listen(now)
+            self._listen(now)
             if self._all_idle():
                 logger.info("no work is left")
                 self._drain(now, self._config.graceful_timeout)
@@ -328,6 +390,10 @@ class Supervisor:
             return "a reload is trying the new code already"
         self._reload.begin(now, self._config.boot_timeout, self._owner.invocation)
         return None
+
+    def _look_at_the_reload(self, now: float) -> None:
+        if self._guard.end_at == NEVER and self._reload.has_passed(now):
+            self._hand_over()
 
     def _hand_over(self) -> None:
         """The trial has passed: execute the new code in this process."""
@@ -381,7 +447,8 @@ class Supervisor:
         if self._phase is Phase.DRAINING:
             self._bury_at_end(worker, death)
         elif self._phase is Phase.STARTING and not worker.was_ready:
-            self._bury_at_start(death, now)
+            self._crew.vacate(worker.name, now)
+            self._retry_start(str(death), now)
         elif worker.name not in self._crew.places:
             logger.info("%s, and is not replaced", death)
         else:
@@ -403,15 +470,14 @@ class Supervisor:
             logger.error("%s while it finished its work", death)
             self._cut_off()
 
-    def _bury_at_start(self, death: WorkerDeath, now: float) -> None:
+    def _retry_start(self, reason: str, now: float) -> None:
         delay = self._boot_backoff.next_delay()
         if self._boot_backoff.failures >= BOOT_ATTEMPTS:
-            logger.critical("Giving up after %d attempts to start: %s", BOOT_ATTEMPTS, death)
+            logger.critical("Giving up after %d attempts to start: %s", BOOT_ATTEMPTS, reason)
             self._status = statuses.BOOT_FAILED
             self._drain(now)
             return
-        logger.error("%s; next attempt in %.1f s", death, delay)
-        self._crew.vacate(death.name, now + delay)
+        logger.error("%s; next attempt in %.1f s", reason, delay)
         self._crew.postpone(now + delay)
 
     def _replace(self, worker: WorkerHandle, death: WorkerDeath, now: float) -> None:

@@ -112,13 +112,15 @@ class Worker:
         self._job = job
         sender = self._sender = links.sender
         self._lifeline = links.lifeline
+        self._supervisor = os.getppid()
         self._stop = threading.Event()
+        self._orphaned = threading.Event()
         self._signals = SignalQueue(HEEDED, unheeded=FOR_THE_SUPERVISOR)
         signal.signal(signal.SIGQUIT, _quit)
         release_in_children(partial(self._leave_to_parent, links))
         # On SIGABRT, and on a fault in C code, the stacks go to stderr: also from a process in
         # which no Python runs any more.
-        with suppress(AttributeError, io.UnsupportedOperation):  # stderr may be no file
+        with suppress(AttributeError, RuntimeError, io.UnsupportedOperation):  # it may be no file
             faulthandler.enable()
         self._sessions = SessionLog(
             lambda session: sender.send("session", **session._asdict()),
@@ -150,6 +152,7 @@ class Worker:
             return self._run()
         finally:
             close_pool()
+            self._sender.drain()
 
     def _run(self) -> int:
         if not self._boot():
@@ -216,6 +219,8 @@ class Worker:
         for number in self._signals.take():
             if number is signal.SIGTERM:
                 self._stop.set()
+                if self._orphaned.is_set():
+                    logger.critical("%s: the supervisor is gone, stopping", self.info.name)
             elif number is signal.SIGUSR1:
                 logfiles.reopen()
             else:
@@ -223,10 +228,21 @@ class Worker:
                 logger.warning("%s: stacks of all threads\n%s", self.info.name, stacks)
 
     def _follow_supervisor(self) -> None:
-        """A thread: when the supervisor is gone, however it ended, so is this process."""
-        os.read(self._lifeline, 1)  # nobody ever writes: it returns at the end of the pipe
-        logger.critical("%s: the supervisor is gone, stopping", self.info.name)
+        """A thread: when the supervisor is gone, however it ended, so is this process.
+
+        It logs nothing: a handler might raise or block, and nothing may stand before the end.
+        """
+        while True:
+            try:
+                os.read(self._lifeline, 1)  # nobody ever writes: it returns at the end of the pipe
+            except OSError:  # a unit's code has closed what it did not open
+                if os.getppid() == self._supervisor:
+                    time.sleep(HEARTBEAT)
+                    continue
+            break
+        self._orphaned.set()
         self._stop.set()
+        signal.raise_signal(signal.SIGTERM)  # the main thread tells why
         time.sleep(ORPHAN_GRACE)
         os._exit(statuses.KILLED)
 

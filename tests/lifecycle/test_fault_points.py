@@ -66,17 +66,34 @@ def test_a_unit_that_hangs_around_its_own_code_is_found_by_the_unit_timeout(
     daemon.stop()
 
 
-@pytest.mark.parametrize("action", ["crash", "raise"])
-def test_no_worker_outlives_a_supervisor_that_fails_where_it_forks_the_second_one(
-    start_work: StartDaemon, sqlite: SQLiteDatabase, action: str
+def test_no_worker_outlives_a_supervisor_that_crashes_where_it_forks_the_second_one(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle")
     daemon.wait_for("unit")
-    daemon.arm("before_fork", action)
+    daemon.arm("before_fork", "crash")
     daemon.signal(signal.SIGTTIN)
-    assert daemon.process.wait(TIMEOUT) == (CRASHED if action == "crash" else 1)
+    assert daemon.process.wait(TIMEOUT) == CRASHED
     daemon.assert_nothing_left()
-    assert ("FaultError: before_fork" in daemon.err) == (action == "raise")
+
+
+def test_an_error_where_a_worker_is_forked_is_told_once_and_the_fork_is_tried_again(
+    start_work: StartDaemon, sqlite: SQLiteDatabase
+) -> None:
+    daemon = start_work(sqlite, "idle", "--pidfile", "pid")
+    daemon.wait_for("unit")
+    (first,) = daemon.workers
+    daemon.arm("before_fork", "raise", times=2)
+    daemon.signal(signal.SIGTTIN)
+    daemon.wait_for_fault("before_fork", 1)
+    (trouble,) = daemon.status()["troubles"]
+    assert (trouble["what"], trouble["error"]) == ("start workers", "FaultError: before_fork")
+    daemon.wait_for("worker_init", 2)
+    assert first in daemon.workers
+    assert len(daemon.log_lines("can't start workers: FaultError: before_fork")) == 1
+    assert len(daemon.log_lines("can start workers again")) == 1
+    assert daemon.status()["troubles"] == []
+    daemon.stop()
 
 
 def test_a_supervisor_that_dies_in_a_reload_takes_its_workers_along(

@@ -55,10 +55,6 @@ def test_a_link_in_its_place_is_replaced_and_what_it_points_to_left_alone(tmp_pa
     assert Ledger(path).left_over()[0] == {ONE}
 
 
-def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
-    Ledger(tmp_path / "missing" / "sessions").write([ONE])
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_list_of_another_user_is_not_believed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -78,4 +74,15 @@ def test_a_fifo_in_its_place_is_not_waited_for(
     assert Ledger(path).left_over() == (frozenset(), 0.0)
     assert "is not used: it is a FIFO" in caplog.text
     Ledger(path).write([ONE])
+    assert Ledger(path).left_over()[0] == {ONE}
+
+
+def test_what_a_full_disk_has_refused_is_written_later(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "sessions"
+    ledger = Ledger(path)
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            ledger.write([ONE])
+    path.parent.mkdir()
+    ledger.write([ONE])
     assert Ledger(path).left_over()[0] == {ONE}

@@ -1,6 +1,8 @@
 """The pipe from a worker to its supervisor."""
 
+import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -55,13 +57,102 @@ def test_a_supervisor_that_is_gone_does_not_disturb_the_worker(pipe: tuple[int, 
     sender.send("heartbeat")
 
 
-@pytest.mark.parametrize("letter", ["x", "é", "\u5b57", "\U0001f300", '"', "\n"])
-def test_a_full_pipe_loses_whole_messages_only(pipe: tuple[int, int], letter: str) -> None:
+LETTERS = ["x", "é", "\u5b57", "\U0001f300", '"', "\n"]
+
+
+@pytest.mark.parametrize("letter", LETTERS)
+def test_a_full_pipe_loses_whole_messages_and_only_those_that_are_repeated(
+    pipe: tuple[int, int], letter: str
+) -> None:
     receiver, sender = Receiver(pipe[0]), Sender(pipe[1])
     for number in range(100):
-        sender.send("boot_failed", number=number, error=letter * 100_000)
+        sender.send("heartbeat", number=number, text=letter * 100_000)
     numbers = [message["number"] for message in receiver.receive()]
     assert numbers == list(range(len(numbers)))
     assert 1 <= len(numbers) < 100
     sender.send("ready")
     assert receiver.receive() == [{"kind": "ready"}]
+
+
+def fill(sender: Sender) -> None:
+    for _ in range(2000):
+        sender.send("progress", thread="worker-1/thread-1", done=1, total=2)
+    for _ in range(20):
+        sender.send("told")  # the shortest of all
+
+
+def important(receiver: Receiver) -> list[str]:
+    """What has come beside the filling."""
+    messages = receiver.receive()
+    return [m["kind"] for m in messages if m["kind"] != "told" and m.get("done") is None]
+
+
+def test_messages_that_are_not_repeated_get_through_a_full_pipe_in_their_order(
+    pipe: tuple[int, int],
+) -> None:
+    receiver, sender = Receiver(pipe[0]), Sender(pipe[1])
+    fill(sender)
+    sender.send("progress", thread="worker-1/thread-1", done=None, total=None)
+    sender.send("session", number=1)
+    fill(sender)
+    sender.send("leaving", reason="8 s old")
+    assert important(receiver) == []
+    sender.send("heartbeat")
+    assert important(receiver) == ["progress", "session", "leaving", "heartbeat"]
+
+
+def test_a_worker_that_ends_waits_until_its_last_messages_are_taken(pipe: tuple[int, int]) -> None:
+    receiver, sender = Receiver(pipe[0]), Sender(pipe[1])
+    fill(sender)
+    sender.send("leaving", reason="8 s old")
+    thread = threading.Thread(target=sender.drain)
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    found: list[str] = []
+    while thread.is_alive() or not found:
+        found += important(receiver)
+        thread.join(0.01)
+    assert found == ["leaving"]
+
+
+def test_nobody_waits_for_a_supervisor_that_is_gone(pipe: tuple[int, int]) -> None:
+    sender = Sender(pipe[1])
+    fill(sender)
+    sender.send("leaving", reason="8 s old")
+    os.close(pipe[0])
+    sender.drain()
+
+
+def test_a_message_of_the_garbage_collector_in_the_middle_of_another_is_sent_after_it(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, sender = Receiver(pipe[0]), Sender(pipe[1])
+    write = os.write
+
+    def interrupted(descriptor: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        sender.send("session_over", number=1)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", interrupted)
+    sender.send("session", number=2)
+    assert [message["kind"] for message in receiver.receive()] == ["session", "session_over"]
+
+
+def test_what_was_read_before_an_error_is_not_lost(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, sender = Receiver(pipe[0]), Sender(pipe[1])
+    sender.send("ready")
+    chunks = iter([b'{"kind": "a"}\n{"ki'])
+
+    def read(descriptor: int, size: int) -> bytes:
+        for chunk in chunks:
+            return chunk
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(os, "read", read)
+    assert receiver.receive() == [{"kind": "a"}]
+    with pytest.raises(OSError, match="memory"):
+        receiver.receive()
