@@ -228,7 +228,9 @@ class Baselines:
     def _ask(self, connection: PooledConnection) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         learned = self._learned
         columns = "".join(f", @@session.{name}" for name in learned)
-        question = SET_UP.format(isolation=_isolation(connection), learned=columns)
+        question = SET_UP.format(
+            isolation=variable_of_transactions(connection, "isolation"), learned=columns
+        )
         try:
             return learned, _rows(connection, question)[0]
         except MySQLdb.Error:
@@ -257,7 +259,7 @@ class Baselines:
         values = [
             names,
             f"SESSION sql_mode = '{sql_mode}'",
-            f"SESSION {_isolation(connection)} = '{level}'",
+            f"SESSION {variable_of_transactions(connection, 'isolation')} = '{level}'",
             f"SESSION autocommit = {autocommit:d}",
         ]
         values += [
@@ -300,8 +302,9 @@ def _is_mariadb(connection: PooledConnection) -> bool:
     return "MariaDB" in connection.get_server_info()
 
 
-def _isolation(connection: PooledConnection) -> str:
-    return "tx_isolation" if _is_mariadb(connection) else "transaction_isolation"
+def variable_of_transactions(connection: PooledConnection, name: str) -> str:
+    """The name that the server has for ``transaction_``\\ *name*."""
+    return f"tx_{name}" if _is_mariadb(connection) else f"transaction_{name}"
 
 
 def _run(connection: PooledConnection, statement: str | bytes) -> None:

@@ -17,7 +17,7 @@ from MySQLdb.connections import Connection
 from MySQLdb.cursors import Cursor
 
 from pooldaemon.pool import forks
-from pooldaemon.pool.answers import forget_foreign, refuse_result, refuse_unsettled
+from pooldaemon.pool.answers import forget_all, forget_foreign, refuse_result, refuse_unsettled
 from pooldaemon.pool.baseline import NOTHING, Baseline
 from pooldaemon.pool.cursors import watched
 from pooldaemon.pool.failures import NotingConnection
@@ -56,8 +56,6 @@ class PooledConnection(NotingConnection):
     the session dirty too. Belongs to one borrower at a time and is not thread-safe.
     """
 
-    dirty: bool
-    """The session may hold something of its borrower's."""
     side_effects: SideEffects
     """What is known of the code behind its statements."""
     changed_schema: bool
@@ -78,8 +76,8 @@ class PooledConnection(NotingConnection):
     """What its borrower did before it borrowed may have been on another session."""
     told_ids: set[int]
     """The generated ids that its borrower's statements were told of."""
-    id_was_zeroed: bool
-    """``LAST_INSERT_ID()`` has been set to 0 since its borrower began."""
+    id_is_own: bool
+    """Whatever ``LAST_INSERT_ID()`` answers is its borrower's doing."""
     watch: int
     """A second descriptor of the socket: it tells when the server ends the session, also after
     the driver has given up and closed its own."""
@@ -122,12 +120,12 @@ class PooledConnection(NotingConnection):
         self: PooledConnection = connection
         self.proxy = None if opened is connection and not makes_cursors_itself(kind) else opened
         self.make_cursor = None
-        self.broken = self.lost = self.dirty = False
+        self.broken = self.lost = self.dirty = self.refused_write = False
         self.changed_schema = self.changing_schema = False
         self.side_effects = _TEXT_ALONE  # until it is set up
         self.expected = self.foreign_results = self.transaction_mode = False
         self.told_ids = set()
-        self.id_was_zeroed = False
+        self.id_is_own = False
         self.vouched = self.ran = DIRTY
         self.session = self.thread_id()
         self.watch = os.dup(self.fileno())
@@ -315,6 +313,6 @@ def _call(handle: MySQLHandle, name: str, *args: Any, **kwargs: Any) -> Any:
         if connection.transaction_mode:
             refuse_result(connection, name)
         elif connection.foreign_results and not connection.ran:
-            forget_foreign(connection)
+            forget_all(connection)
             connection.ask_aside("DO 0")  # the client library keeps them over a SELECT
     return getattr(_outermost(connection, name), name)(*args, **kwargs)

@@ -26,11 +26,13 @@ FATAL_ERRORS = frozenset(
         4031,  # disconnected by the server because of inactivity
         # A primary that turned into a replica: the next connect may find the new primary.
         1290,  # running with --read-only
-        1792,  # read only transaction
         1836,  # read only mode
     }
 )
 """Errors of the server's after which a connection is not used again (MySQL 9, MariaDB 10.11)."""
+
+READ_ONLY_TRANSACTION = 1792
+"""The same, unless the session was told to be read-only: see :func:`.session.clean_up`."""
 
 FIRST_OF_SERVER = 1000
 """Smaller numbers are the operating system's, or none."""
@@ -69,11 +71,17 @@ class NotingConnection(Connection):  # type: ignore[misc]  # the driver has no t
     """Not to be used again."""
     lost: bool
     """``broken`` by an error of the server's: there is nothing on it to be kept."""
+    dirty: bool
+    """The session may hold something of its borrower's."""
+    refused_write: bool
+    """It was read-only when something was to be written."""
 
     def note_error(self, error: BaseException) -> None:
         """Give the connection up if *error* is one after which it is of no use."""
         if ends_use(error):
             self.broken = self.lost = True
+        elif error.args and error.args[0] == READ_ONLY_TRANSACTION:
+            self.refused_write = self.dirty = True  # the give-back has to look into it
 
 
 Method = Callable[..., Any]

@@ -184,7 +184,7 @@ class MySQLDialect(DriverDialect):
     def _forget_borrower(self, connection: PooledConnection) -> None:
         connection.foreign_results = self._separates or self._transaction_mode
         connection.ran = DIRTY
-        connection.id_was_zeroed = False
+        connection.id_is_own = False
         if connection.told_ids:
             connection.told_ids.clear()
 

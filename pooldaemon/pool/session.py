@@ -5,6 +5,7 @@ from __future__ import annotations
 import MySQLdb
 
 from pooldaemon.pool import library
+from pooldaemon.pool.baseline import variable_of_transactions
 from pooldaemon.pool.connection import PooledConnection
 
 # The second byte of a character may be a quote or a backslash.
@@ -32,15 +33,25 @@ def clean_up(connection: PooledConnection, *, reset: bool, autocommit: bool) -> 
         connection.broken = True
         return False
     try:
-        if reset:
+        if connection.refused_write and _is_read_only(connection):
+            # A primary that turned into a replica: the next connect may find the new primary.
+            connection.broken = True
+        elif reset:
             _reset_session(connection)
         else:
             connection.rollback()
             connection.autocommit(autocommit)
-        connection.dirty = False
+        connection.dirty = connection.refused_write = False
     except MySQLdb.Error:
         connection.broken = True
     return reset and not connection.broken
+
+
+def _is_read_only(connection: PooledConnection) -> bool:
+    """Whether sessions are read-only because the server makes them so. Otherwise this one was told
+    to be, by its set-up or its borrower."""
+    read_only = variable_of_transactions(connection, "read_only")
+    return bool(connection.ask_aside(f"SELECT @@global.{read_only}").fetch_row()[0][0])
 
 
 def _reset_session(connection: PooledConnection) -> None:

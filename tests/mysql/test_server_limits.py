@@ -281,6 +281,56 @@ def test_a_frozen_server_never_holds_up_those_who_use_another(
     task.join(DEADLINE)
 
 
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"init_command": "SET SESSION TRANSACTION READ ONLY"},
+        {"statement": "SET SESSION TRANSACTION READ ONLY"},
+        {"statement": "START TRANSACTION READ ONLY"},
+        {"statement": "SET TRANSACTION READ ONLY"},
+    ],
+    ids=lambda told: " by ".join(*told.items()),
+)
+def test_a_session_that_was_told_to_be_read_only_stays(
+    add_pooled: AddDatabase, scratch: Scratch, mode: str, told: dict[str, str]
+) -> None:
+    scratch.admin.query(f"CREATE TABLE IF NOT EXISTS {scratch.account.name}.refusing (n INT)")
+    options = {name: value for name, value in told.items() if name == "init_command"}
+    alias = add_pooled(options, pool_size=1, mode=mode)
+    first = session_id(alias)
+    give_back(alias)
+    for _ in range(2):
+        if statement := told.get("statement"):
+            run(alias, statement)
+        with pytest.raises(OperationalError) as caught:
+            run(alias, "INSERT INTO refusing VALUES (1)")
+        assert caught.value.args[0] == 1792
+        give_back(alias)
+        assert session_id(alias) == first
+        give_back(alias)
+    assert stats(alias).connects == 1
+
+
+@pytest.mark.parametrize("reset", ["dirty", "never"])
+def test_one_that_the_server_made_read_only_is_left(
+    start_server: StartServer, add_pooled: AddDatabase, reset: str
+) -> None:
+    server = start_server()
+    with scratch_on(server.admin, server.url) as scratch:
+        server.admin.query("SET GLOBAL TRANSACTION READ ONLY")
+        server.admin.query(f"CREATE TABLE {scratch.account.name}.t (n INT)")
+        alias = add_pooled(to=scratch.account, pool_size=1, reset=reset)
+        first = session_id(alias)
+        with pytest.raises(OperationalError) as caught:
+            run(alias, "INSERT INTO t VALUES (1)")
+        assert caught.value.args[0] == 1792
+        give_back(alias)
+        assert session_id(alias) != first
+        give_back(alias)
+        close_pool(alias)
+
+
 def test_a_server_that_turned_read_only_is_left(
     start_server: StartServer, add_pooled: AddDatabase
 ) -> None:

@@ -14,7 +14,16 @@ QUESTIONS = [
     "INSERT INTO t (a) VALUES (LAST_INSERT_ID())",
     "SELECT @@last_insert_id",
     "SELECT @@session.identity",
-    "SELECT @@`insert_id`",
+    "SELECT @@`last_insert_id`",
+    "SELECT @@session . identity",
+    "SET @a = @@identity",
+    "SELECT 1, @@identity = 5",
+    'SELECT @@"identity"',
+    "SELECT `last_insert_id`()",
+    'SELECT "LAST_INSERT_ID" ()',
+    "SELECT last_insert_id/*!*/()",
+    "SELECT last_insert_id/**/( /* none */ )",
+    "SELECT `found_rows`(), `a`",
     "SELECT FOUND_ROWS()",
     "SELECT row_count()",
     "SHOW WARNINGS",
@@ -30,6 +39,9 @@ QUESTIONS = [
     "SELECT @@warning_count",
     "SELECT @@local.error_count",
     r"SELECT 'it\'s', LAST_INSERT_ID()",
+    "SHOW VARIABLES LIKE 'last_insert_id'",
+    "SHOW LOCAL VARIABLES WHERE variable_name = 'IDENTITY'",
+    "SELECT * FROM performance_schema.`session_variables` WHERE variable_name = 'last_insert_id'",
 ]
 
 NO_QUESTIONS = [
@@ -42,6 +54,12 @@ NO_QUESTIONS = [
     'SELECT "FOUND_ROWS()", @x',
     "SHOW TABLES",
     "SET insert_id = 7",
+    "SET @@session.identity = 7",
+    "SELECT @@insert_id",
+    "SELECT @@session.`insert_id`",
+    "SHOW VARIABLES LIKE 'wait_timeout'",
+    "SHOW GLOBAL VARIABLES LIKE 'last_insert_id'",
+    "SELECT `last_insert_id`, `show warnings` FROM t",
 ]
 
 
@@ -52,11 +70,15 @@ class Session:
         self.dirty = False
         self.ran = 0
         self.told_ids: set[int] = set()
-        self.id_was_zeroed = False
+        self.id_is_own = False
         self.last_statement: bytes | str = b""
         self.warnings = 0
         self.last_id = 0
+        self.quote = rb"\'"
         vars(self).update(done)
+
+    def escape_string(self, text: str) -> bytes:
+        return self.quote
 
     def warning_count(self) -> int:
         return self.warnings
@@ -86,6 +108,12 @@ def test_what_asks_nothing_is_not(statement: str) -> None:
     assert not is_refused(statement)
 
 
+def test_where_a_literal_ends_depends_on_the_sql_mode() -> None:
+    statement = r"SELECT 'a\', LAST_INSERT_ID(), '\'"
+    assert not is_refused(statement)
+    assert is_refused(statement, quote=b"''")  # with NO_BACKSLASH_ESCAPES
+
+
 def test_the_error_names_the_ways_out_and_shows_no_data() -> None:
     with pytest.raises(EarlierStatementError) as caught:
         refuse_unsettled(Session(), b"SELECT 'secret', ROW_COUNT()")
@@ -100,8 +128,8 @@ def test_the_error_names_the_ways_out_and_shows_no_data() -> None:
         ("LAST_INSERT_ID()", {"ran": WRITES, "last_id": 7}, False),
         ("LAST_INSERT_ID()", {"ran": WRITES, "told_ids": {500}, "last_id": 7}, False),
         ("LAST_INSERT_ID()", {"ran": READS, "last_id": 7}, False),
-        ("LAST_INSERT_ID()", {"dirty": True, "id_was_zeroed": True, "last_id": 43}, True),
-        ("LAST_INSERT_ID()", {"dirty": True, "id_was_zeroed": True}, False),
+        ("LAST_INSERT_ID()", {"dirty": True, "id_is_own": True, "last_id": 43}, True),
+        ("LAST_INSERT_ID()", {"dirty": True, "id_is_own": True}, False),
         ("LAST_INSERT_ID(), ROW_COUNT()", {"ran": WRITES, "told_ids": {7}}, True),
         ("LAST_INSERT_ID(), ROW_COUNT()", {"ran": WRITES}, False),
         ("FOUND_ROWS()", {"ran": READS}, True),
