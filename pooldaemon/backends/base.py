@@ -294,9 +294,11 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         """Do for a new session what Django does."""
         self._borrowed = borrowed
         try:
-            super().connect()
-            registry.session_opened(self, handle.physical(borrowed))
-            pool.dialect.session_is_set_up(handle.physical(borrowed))
+            physical = handle.physical(borrowed)
+            with pool.dialect.setting_up(physical):
+                super().connect()
+                registry.session_opened(self, physical)
+                pool.dialect.session_is_set_up(physical)
             handle.notes(borrowed)["is_set_up"] = True
             self._warm_up(pool)
         except BaseException:

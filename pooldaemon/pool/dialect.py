@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from pooldaemon.exceptions import PoolTimeout
@@ -216,6 +217,10 @@ class DriverDialect:
     def _do_ping_w_event(self, connection: Any) -> bool:
         """What they ask at every borrow (``pre_ping``), a new connection's included."""
         return self.is_alive(connection, time.monotonic() - connection.last_used)
+
+    def setting_up(self, connection: Any) -> AbstractContextManager[None]:
+        """Around the set-up of a new session, which a server may leave unanswered."""
+        return nullcontext()
 
     def session_is_set_up(self, connection: Any) -> None:
         """Django has set up a new session: this is the state that every borrower gets."""

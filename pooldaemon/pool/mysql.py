@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import select
 import socket
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
 import MySQLdb
 
-from pooldaemon.pool import forks, session
+from pooldaemon.pool import forks, opening, session
 from pooldaemon.pool.baseline import Baselines
 from pooldaemon.pool.connection import MySQLHandle, PooledConnection
 from pooldaemon.pool.credentials import Credentials
@@ -29,6 +27,7 @@ from pooldaemon.pool.repetition import settled, without_repetition
 from pooldaemon.pool.side_effects import SideEffects
 from pooldaemon.pool.statements import DIRTY
 from pooldaemon.pool.transaction import Turns
+from pooldaemon.pool.watchdog import watchdog
 
 logger = logging.getLogger("pooldaemon.pool")
 
@@ -47,6 +46,13 @@ refused together do not come back together."""
 
 PING_TIMEOUT = 5.0
 """Seconds until an unanswered ping is given up. mysqlclient can't bound a ping by itself."""
+
+RESET_TIMEOUT = 5.0
+"""Seconds for all that is sent at a give-back: a rollback, or a reset and what it takes to return
+to the state after set-up. A server that rolls back for longer goes on doing so by itself."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds for a goodbye, which waits only if earlier data has not left yet."""
 
 CLOSE_WAIT = 0.05
 """Seconds to wait in place for the server to end a session; measured: up to 5 ms on a busy
@@ -104,6 +110,9 @@ class MySQLDialect(DriverDialect):
         """Also when all statements were clean."""
         self.side_effects = SideEffects(proves=reset == "dirty" and hidden_code == "prove")
         self._connections: weakref.WeakSet[PooledConnection] = weakref.WeakSet()
+
+    def setting_up(self, connection: PooledConnection) -> AbstractContextManager[None]:
+        return watchdog.bound(connection, opening.SETUP_TIMEOUT, needed=False)
 
     def session_is_set_up(self, connection: PooledConnection) -> None:
         connection.settled = settled(connection.setup or [])
@@ -218,7 +227,13 @@ class MySQLDialect(DriverDialect):
     def _clean_up(self, connection: PooledConnection) -> bool:
         connection.foreign_results = False  # nobody asks for them now
         needed = self._reset != "never" and (self._always_reset or connection.dirty)
-        was_reset = session.clean_up(connection, reset=needed, autocommit=self._autocommit)
+        try:
+            with watchdog.bound(connection, RESET_TIMEOUT):
+                was_reset = session.clean_up(connection, reset=needed, autocommit=self._autocommit)
+        except RuntimeError:  # no thread could be started to watch it
+            connection.broken = True
+        if connection.broken:
+            return False
         if was_reset and connection.changed_schema:
             connection.changed_schema = False
             with suppress(MySQLdb.Error):
@@ -231,7 +246,9 @@ class MySQLDialect(DriverDialect):
     def _close(self, connection: PooledConnection) -> object | None:
         # The server lets go of a session a little after the client has closed it. Until then
         # it counts against the account's limit.
-        with suppress(MySQLdb.Error), forks.not_now():
+        watchdog.forget(connection)
+        bound = watchdog.bound(connection, CLOSE_TIMEOUT, needed=False)
+        with suppress(MySQLdb.Error), forks.not_now(), bound:
             connection.close()
         connection.proxy = None  # which refers to it
         watch = socket.socket(fileno=connection.watch)
@@ -272,24 +289,12 @@ class MySQLDialect(DriverDialect):
 
 
 def _ping(connection: PooledConnection) -> bool:
-    # A ping to a peer that no longer answers hangs and no driver option bounds it; shutting
-    # the socket down from outside ends it.
-    watchdog = threading.Timer(PING_TIMEOUT, _shut_down, [connection.watch])
-    watchdog.daemon = True
     try:
-        watchdog.start()
-        connection.ping()
-    except (MySQLdb.Error, RuntimeError):  # or no thread could be started
+        with watchdog.bound(connection, PING_TIMEOUT):
+            connection.ping()
+    except (MySQLdb.Error, RuntimeError):  # or no thread could be started to watch it
         return False
-    finally:
-        watchdog.cancel()
-    return True
-
-
-def _shut_down(descriptor: int) -> None:
-    # By a duplicate: the number could belong to somebody else when the object is closed.
-    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as peer:
-        peer.shutdown(socket.SHUT_RDWR)
+    return not connection.broken
 
 
 def _has_ended(watch: socket.socket, seconds: float) -> bool:

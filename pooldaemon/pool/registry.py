@@ -27,6 +27,7 @@ from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.fair import FairQueuePool
 from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.pool.watchdog import watchdog
 from pooldaemon.stats import PoolStats
 
 
@@ -108,10 +109,12 @@ class ManagedPool:
         self.facts.clear()
         if isinstance(self._pool, FairQueuePool):
             self._pool.dispose()
-            return
-        # SQLAlchemy's miscount, or close what is in use, when disposed of with connections out.
-        old, self._pool = self._pool, self._pool.recreate()
-        _close_idle(old)
+        else:
+            # SQLAlchemy's miscount, or close what is in use, when disposed of with connections
+            # out.
+            old, self._pool = self._pool, self._pool.recreate()
+            _close_idle(old)
+        watchdog.stop_if_unused()
 
     def close_if_replaced(self, pool: sqlalchemy.pool.Pool) -> None:
         """A connection has come back to *pool*: this was closed meanwhile, perhaps."""

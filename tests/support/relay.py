@@ -19,6 +19,8 @@ class Relay:
         self._silent = threading.Event()
         self._lock = threading.Lock()
         self._left: int | None = None
+        self.from_server = 0
+        """Bytes that have come from it."""
         self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
@@ -91,6 +93,7 @@ class Relay:
 
     def _let_through(self, data: bytes) -> bytes:
         with self._lock:
+            self.from_server += len(data)
             if self._left is not None:
                 data, self._left = data[: self._left], max(0, self._left - len(data))
                 if not self._left:

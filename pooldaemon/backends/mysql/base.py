@@ -36,6 +36,7 @@ from pooldaemon.pool import handle
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.mysql import MySQLDialect
+from pooldaemon.pool.opening import bound_opening
 
 CONNECT_TIMEOUT = 10
 """Seconds (``OPTIONS["connect_timeout"]``). The driver's own default is to wait for ever."""
@@ -74,6 +75,10 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
 
     def get_connection_params(self) -> dict[str, Any]:
         return {"connect_timeout": CONNECT_TIMEOUT, **super().get_connection_params()}
+
+    def _open_session(self, **parameters: Any) -> Any:
+        with bound_opening(self.get_connection_params()["conv"]) as converters:
+            return super()._open_session(conv=converters, **parameters)
 
     @cached_property
     def mysql_server_data(self) -> dict[str, Any]:
