@@ -27,7 +27,7 @@ from pooldaemon.pool.repetition import settled, without_repetition
 from pooldaemon.pool.side_effects import SideEffects
 from pooldaemon.pool.statements import DIRTY
 from pooldaemon.pool.transaction import Turns
-from pooldaemon.pool.watchdog import watchdog
+from pooldaemon.pool.watchdog import shut_down, watchdog
 
 logger = logging.getLogger("pooldaemon.pool")
 
@@ -50,9 +50,6 @@ PING_TIMEOUT = 5.0
 RESET_TIMEOUT = 5.0
 """Seconds for all that is sent at a give-back: a rollback, or a reset and what it takes to return
 to the state after set-up. A server that rolls back for longer goes on doing so by itself."""
-
-CLOSE_TIMEOUT = 5.0
-"""Seconds for a goodbye, which waits only if earlier data has not left yet."""
 
 CLOSE_WAIT = 0.05
 """Seconds to wait in place for the server to end a session; measured: up to 5 ms on a busy
@@ -247,8 +244,9 @@ class MySQLDialect(DriverDialect):
         # The server lets go of a session a little after the client has closed it. Until then
         # it counts against the account's limit.
         watchdog.forget(connection)
-        bound = watchdog.bound(connection, CLOSE_TIMEOUT, needed=False)
-        with suppress(MySQLdb.Error), forks.not_now(), bound:
+        if not _takes_goodbye(connection):
+            shut_down(connection.watch)
+        with suppress(MySQLdb.Error), forks.not_now():
             connection.close()
         connection.proxy = None  # which refers to it
         watch = socket.socket(fileno=connection.watch)
@@ -295,6 +293,13 @@ def _ping(connection: PooledConnection) -> bool:
     except (MySQLdb.Error, RuntimeError):  # or no thread could be started to watch it
         return False
     return not connection.broken
+
+
+def _takes_goodbye(connection: PooledConnection) -> bool:
+    """Whether it can be sent without waiting: no answer to it is waited for."""
+    poll = select.poll()
+    poll.register(connection.watch, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def _has_ended(watch: socket.socket, seconds: float) -> bool:

@@ -24,7 +24,7 @@ TICK = 0.25
 """Seconds between looks. Bounds are counted in them, not by a clock: after a process was stopped
 for an hour, what it was waiting for may have come."""
 
-QUIET_TICKS = 20
+QUIET_TICKS = 4
 """Without a call for so long, the thread ends."""
 
 END_WAIT = 1.0
@@ -128,7 +128,9 @@ class Watchdog:
             self._look()
             quiet = 0 if self._was_used else quiet + 1
             self._was_used = False
-            if (quiet > QUIET_TICKS or self._stop.is_set()) and self._end():
+            # A child forked by a thread ends with it, if no other thread is left.
+            over = self._stop.is_set() or not threading.main_thread().is_alive()
+            if (over or quiet > QUIET_TICKS) and self._end():
                 return
 
     def _look(self) -> None:
@@ -137,7 +139,7 @@ class Watchdog:
             if end <= now:
                 with self._lock:
                     if self._calls.pop(connection, None) is not None:
-                        _shut_down(connection.watch)
+                        shut_down(connection.watch)
 
     def _end(self) -> bool:
         with self._lock:
@@ -150,7 +152,8 @@ class Watchdog:
             return True
 
 
-def _shut_down(descriptor: int) -> None:
+def shut_down(descriptor: int) -> None:
+    """End whatever is waited for on a socket."""
     # Not by a duplicate: there may be no free descriptor. Whose connection it is waits for us.
     with suppress(OSError):
         peer = socket.socket(fileno=descriptor)

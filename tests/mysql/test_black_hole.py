@@ -1,9 +1,11 @@
 """A server that stops answering without a word: every thread comes back within its bound."""
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +18,7 @@ from pooldaemon.connections import close_pool
 from pooldaemon.pool import mysql, opening
 from tests.mysql.scratch import Account, Scratch
 from tests.mysql.use import fetch, give_back, run, stats
-from tests.support.mode import MODES
+from tests.support.mode import MODES, session_mode_only
 from tests.support.poll import wait_until
 from tests.support.relay import Relay, relay_to
 from tests.unit.databases import AddDatabase
@@ -29,7 +31,7 @@ DEADLINE = 10.0
 
 @pytest.fixture(autouse=True)
 def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PING_TIMEOUT", "RESET_TIMEOUT", "CLOSE_TIMEOUT"):
+    for name in ("PING_TIMEOUT", "RESET_TIMEOUT"):
         monkeypatch.setattr(mysql, name, BOUND)
     monkeypatch.setattr(opening, "SETUP_TIMEOUT", BOUND)
 
@@ -203,6 +205,24 @@ def test_to_close_a_pool_ends(relay: Relay, account: Account, add_pooled: AddDat
         task.join(DEADLINE)
     relay.silence()
     assert _timed(lambda: close_pool(alias)) < BOUND + SLACK
+
+
+@session_mode_only
+def test_to_close_a_connection_that_takes_no_more_data_ends(
+    relay: Relay, account: Account, add_pooled: AddDatabase
+) -> None:
+    alias = add_pooled(to=account, pool_size=1, timeout=5)
+    fetch(alias, "SELECT 1")
+    relay.stop_reading()
+    with socket.socket(fileno=os.dup(connections[alias].connection.fileno())) as duplicate:
+        duplicate.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:  # no packet of the protocol's, but nobody will read it
+                duplicate.send(bytes(1_000_000))
+        duplicate.setblocking(True)
+    close_pool(alias)
+    assert _timed(lambda: give_back(alias)) < SLACK
+    assert stats(alias).total == 0
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -17,6 +17,8 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._silent = threading.Event()
+        self._reads = threading.Event()
+        self._reads.set()
         self._lock = threading.Lock()
         self._left: int | None = None
         self.from_server = 0
@@ -42,8 +44,13 @@ class Relay:
             self._left = None
         self._silent.clear()
 
+    def stop_reading(self) -> None:
+        """Take nothing more, so that whoever sends has to wait, until it is cut."""
+        self._reads.clear()
+
     def cut(self) -> None:
         """Close every connection there is. (A silent one stays open, as behind a firewall.)"""
+        self._reads.set()
         with self._lock:
             ends = list(self._ends)
         for end in ends:
@@ -83,6 +90,7 @@ class Relay:
     def _pump(self, source: socket.socket, target: socket.socket, from_server: bool) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK):
+                self._reads.wait()
                 if from_server:
                     data = self._let_through(data)
                 if data and not (self._silent.is_set() and not from_server):

@@ -98,7 +98,7 @@ class Stale(dict[Any, int]):
         return [(connection, 0) for connection, _ in self._seen]
 
 
-def test_a_socket_is_not_closed_while_it_is_shut_down(
+def test_a_socket_is_not_closed_while_it_isshut_down(
     watchdog: Watchdog, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutting, go_on = threading.Event(), threading.Event()
@@ -107,7 +107,7 @@ def test_a_socket_is_not_closed_while_it_is_shut_down(
         shutting.set()
         assert go_on.wait(DEADLINE)
 
-    monkeypatch.setattr(module, "_shut_down", slowly)
+    monkeypatch.setattr(module, "shut_down", slowly)
 
     def call() -> None:
         with watchdog.bound(peer, SHORT):
