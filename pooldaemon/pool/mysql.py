@@ -51,6 +51,9 @@ RESET_TIMEOUT = 5.0
 """Seconds for all that is sent at a give-back: a rollback, or a reset and what it takes to return
 to the state after set-up. A server that rolls back for longer goes on doing so by itself."""
 
+UPKEEP_TIMEOUT = 30.0
+"""Seconds for one look at the schema, on a connection that nobody uses: MariaDB reads files."""
+
 CLOSE_WAIT = 0.05
 """Seconds to wait in place for the server to end a session; measured: up to 5 ms on a busy
 machine. One that is in the middle of a statement ends when it notices, seconds later."""
@@ -134,7 +137,8 @@ class MySQLDialect(DriverDialect):
         return self._read_side_effects
 
     def _read_side_effects(self, connection: PooledConnection) -> bool:
-        return self.side_effects.read_piece(connection.rows_of)
+        with watchdog.bound(connection, UPKEEP_TIMEOUT, needed=False):
+            return self.side_effects.read_piece(connection.rows_of)
 
     def _all_connections(self) -> list[PooledConnection]:
         while True:
@@ -224,18 +228,17 @@ class MySQLDialect(DriverDialect):
     def _clean_up(self, connection: PooledConnection) -> bool:
         connection.foreign_results = False  # nobody asks for them now
         needed = self._reset != "never" and (self._always_reset or connection.dirty)
+        was_reset = False
         try:
             with watchdog.bound(connection, RESET_TIMEOUT):
                 was_reset = session.clean_up(connection, reset=needed, autocommit=self._autocommit)
+                if was_reset and connection.changed_schema:
+                    connection.changed_schema = False
+                    with suppress(MySQLdb.Error):
+                        self.side_effects.read_little(connection.rows_of)
         except RuntimeError:  # no thread could be started to watch it
             connection.broken = True
-        if connection.broken:
-            return False
-        if was_reset and connection.changed_schema:
-            connection.changed_schema = False
-            with suppress(MySQLdb.Error):
-                self.side_effects.read_little(connection.rows_of)
-        return was_reset
+        return was_reset and not connection.broken
 
     def _descriptors(self, connection: PooledConnection) -> tuple[int, ...]:
         return connection.fileno(), connection.watch
