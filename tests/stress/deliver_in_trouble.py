@@ -1,7 +1,11 @@
 """The example's unit of work, which notes its steps, and gets into trouble when a test says so."""
 
+import logging.handlers
+import multiprocessing
+import os
 import threading
 
+import release
 from django.db import DatabaseError, connection, transaction
 
 from pooldaemon_example.webhooks import claims, sending
@@ -13,6 +17,16 @@ from pooldaemon_example.webhooks.outcomes import Answer, Outcome
 from tests.lifecycle.project.journal import journal
 
 HOG = 300  # MiB
+
+# As a project may have it: a log in a place where it can't always be written, beside stderr.
+logging.basicConfig(
+    format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s",
+    handlers=[
+        logging.StreamHandler(),
+        logging.handlers.WatchedFileHandler(os.environ["CHAOS_LOG"], delay=True),
+    ],
+)
+logging.getLogger("pooldaemon").setLevel(logging.INFO)
 
 deliver = deliver_next
 _post, _record = sending.post, claims.record
@@ -26,7 +40,10 @@ def post(claim: Claim, config: WebhookConfig) -> Answer:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT SLEEP(600)")
         connection.close()
-    journal().note("posting", delivery=claim.id, attempt=claim.attempt)
+    if journal().take_order("children"):
+        with multiprocessing.Pool(2) as pool:
+            assert pool.map(abs, [-1, -2]) == [1, 2]
+    journal().note("posting", delivery=claim.id, attempt=claim.attempt, release=release.NUMBER)
     answer = _post(claim, config)
     if journal().take_order("hang"):
         threading.Event().wait()

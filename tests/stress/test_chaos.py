@@ -1,4 +1,4 @@
-"""Kills, hangs, hogs and restarts at random, while the example's daemon delivers.
+"""Kills, hangs, hogs, restarts and a machine that says no, while the example's daemon delivers.
 
 CHAOS_SECONDS=600 makes it long, CHAOS_SEED repeats the choices of a run. Without CHAOS_RESTART it
 restarts a MariaDB of its own; with it, that is a command that restarts the server of DATABASE_URL,
@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from tests.stress.deliveries import (
     DeliveryDaemon,
     noted_attempts,
 )
+from tests.stress.machine import Machine
 from tests.support.poll import wait_until
 from tests.support.server import Admin, Server
 from tests.unit.databases import AddDatabase
@@ -49,7 +50,10 @@ TARGET = "tests.stress.deliver_in_trouble.deliver"
 OPTIONS = (
     *("--processes=3", "--threads=4", "--max-connections=2", "--idle-interval=0.2"),
     *("--unit-timeout=1.5", "--graceful-timeout=2", "--max-rss=300", "--crash-limit=1000"),
+    "--heartbeat-timeout=3",
 )
+SUSPENSION = 3.5  # seconds: longer than a heartbeat may be missing, and than a unit may take
+HOLD = 1.5  # seconds for which a machine says no
 
 
 class RestartedServer(Protocol):
@@ -79,21 +83,43 @@ def server(start_server: Callable[..., Server]) -> RestartedServer:
     return ServerOfCommand(os.environ["DATABASE_URL"], RESTART) if RESTART else start_server()
 
 
+class ChaosDaemon(DeliveryDaemon):
+    """Runs in the release that is current when it is started."""
+
+    def __init__(
+        self, directory: Path, deliveries: Deliveries, arguments: list[str], machine: Machine
+    ) -> None:
+        super().__init__(directory, deliveries.database, arguments)
+        self._cwd = machine.current
+        self._machine = machine
+
+    def _environment(self) -> dict[str, str]:
+        return {**super()._environment(), **self._machine.environment}
+
+
 class Chaos:
     """Makes trouble for a daemon, or for the one that follows when it was killed.
 
     :ivar killed: when, by pid, workers were killed or lost their supervisor.
     :ivar outages: of the database, from when to when.
+    :ivar suspensions: of the daemon, from when to when.
     """
 
     def __init__(
-        self, home: Path, server: RestartedServer, deliveries: Deliveries, url: str
+        self,
+        machine: Machine,
+        server: RestartedServer,
+        deliveries: Deliveries,
+        home: Path,
+        url: str,
     ) -> None:
         self.chance = random.Random(SEED)
         self.daemons: list[DeliveryDaemon] = []
         self.made: Counter[str] = Counter()
         self.killed: dict[int, float] = {}
         self.outages: list[tuple[float, float]] = []
+        self.suspensions: list[tuple[float, float]] = []
+        self._machine = machine
         self._home = home
         self._server = server
         self._deliveries = deliveries
@@ -107,7 +133,7 @@ class Chaos:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._running.close()
+        self._running.__exit__(*exc_info)
 
     @property
     def daemon(self) -> DeliveryDaemon:
@@ -125,7 +151,8 @@ class Chaos:
             self.kill_supervisor,
             self.restart_database,
             self.reload,
-            *(self._order(what) for what in ("hang", "statement", "hog")),
+            *(self._order(what) for what in ("hang", "statement", "hog", "children")),
+            *(self.suspend, self.deploy, *self._refusals()),
         ]
         end = time.monotonic() + seconds
         for trouble in self._choose(kinds, end):
@@ -171,6 +198,59 @@ class Chaos:
     def reload(self) -> None:
         self.daemon.signal(signal.SIGHUP)
 
+    def suspend(self) -> None:
+        """As a host or a container is: all processes, the supervisor first."""
+        pids = lambda: [self.daemon.pid, *(p.pid for p in self.daemon.members())]  # noqa: E731
+        began = time.monotonic()
+        with self._machine.suspended(pids):
+            time.sleep(SUSPENSION)
+        self.suspensions.append((began, time.monotonic()))
+
+    def deploy(self) -> None:
+        """A new release, of which the workers say that they run it."""
+        self._machine.switch_release()
+        wait_until(self._can_reload, RECOVERY, "the last reload does not end")
+        self.reload()
+        wait_until(self._runs_new_release, RECOVERY, "the new release does not run")
+
+    def _runs_new_release(self) -> bool:
+        if self.daemon.journal.events("posting", release=self._machine.release):
+            return True
+        self._deliveries.fill(BACKLOG, self._url)
+        return False
+
+    def _can_reload(self) -> bool:
+        with suppress(OSError):
+            return self.daemon.status()["reload"]["state"] not in {"trying", "rolling"}
+        return False
+
+    def _refusals(self) -> Iterator[Callable[[], None]]:
+        """The machine says no for a while, and meanwhile a worker dies or a reload begins."""
+        machine = self._machine
+        kinds: dict[str, Callable[[], AbstractContextManager[None]]] = {
+            "full_disk": machine.full_disk,
+            "log_directory_gone": machine.log_directory_gone,
+            "log_rotated_by_another": machine.log_rotated_by_another,
+            "no_descriptor_left": lambda: machine.no_descriptor_left(self.daemon.pid),
+            "no_process_left": lambda: machine.no_process_left(
+                p.pid for p in self.daemon.members()
+            ),
+        }
+        for name, kind in kinds.items():
+            yield self._refusal(name, kind)
+
+    def _refusal(
+        self, name: str, kind: Callable[[], AbstractContextManager[None]]
+    ) -> Callable[[], None]:
+        def trouble() -> None:
+            with kind():
+                self.chance.choice([self.kill_worker, self.reload])()
+                time.sleep(HOLD)
+            assert self.daemon.process.poll() is None, f"{name} has ended the daemon"
+
+        trouble.__name__ = name
+        return trouble
+
     def _order(self, what: str) -> Callable[[], None]:
         def trouble() -> None:
             self.daemon.journal.order(what)
@@ -179,9 +259,10 @@ class Chaos:
         return trouble
 
     def _start(self) -> None:
-        arguments = ["rundaemon", TARGET, *OPTIONS, f"--pidfile={self._home / 'daemon.pid'}"]
+        pidfile = self._machine.disk / "daemon.pid"
+        arguments = ["rundaemon", TARGET, *OPTIONS, f"--pidfile={pidfile}"]
         directory = self._home / f"daemon-{len(self.daemons)}"
-        daemon = DeliveryDaemon(directory, self._deliveries.database, arguments)
+        daemon = ChaosDaemon(directory, self._deliveries, arguments, self._machine)
         self.daemons.append(self._running.enter_context(daemon))
 
     def _strays(self) -> list[processes.Process]:
@@ -204,6 +285,8 @@ def explain(attempt: Attempt, chaos: Chaos, broken: set[int]) -> str | None:
         return "the database was away"
     if chaos.killed.get(attempt.pid, attempt.failed) < attempt.failed:
         return "its session was ended with those that a killed supervisor had left"
+    if any(began <= attempt.failed and attempt.began <= end for began, end in chaos.suspensions):
+        return "its lease ended while the daemon was suspended"
     return None
 
 
@@ -215,7 +298,8 @@ def test_whatever_is_killed_no_delivery_is_lost_and_every_repetition_is_explaine
     with (
         Deliveries(server.url, lambda: server.admin, add_database) as deliveries,
         receiver.serving(),
-        Chaos(tmp_path, server, deliveries, receiver.url) as chaos,
+        Machine(tmp_path) as machine,
+        Chaos(machine, server, deliveries, tmp_path, receiver.url) as chaos,
     ):
         chaos.make(SECONDS)
         wait_until(lambda: deliveries.pending() == 0, RECOVERY, "deliveries are left")
@@ -223,7 +307,7 @@ def test_whatever_is_killed_no_delivery_is_lost_and_every_repetition_is_explaine
         chaos.daemon.stop()
         for daemon in chaos.daemons:
             daemon.assert_nothing_left()
-        assert not list(tmp_path.glob("daemon.pid*"))
+        assert not list(machine.disk.glob("daemon.pid*"))
         assert deliveries.all() == deliveries.delivered() == receiver.attempts.keys()
     noted: dict[tuple[int, int], Attempt] = {}
     broken = {*chaos.killed}
