@@ -16,7 +16,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
-from pooldaemon.pool.grammar import CALLABLE, SYSTEM_SCHEMAS, TABLES_OF_THE_SERVER
+from pooldaemon.pool.grammar import (
+    CALLABLE,
+    HARMFUL_BUILT_INS,
+    SYSTEM_SCHEMAS,
+    TABLES_OF_THE_SERVER,
+)
 from pooldaemon.pool.programs import (
     Effects,
     effects_of_expression,
@@ -355,7 +360,7 @@ class _Proof:
                 continue
             if one.key[0] not in self._catalogue.packages:
                 found.add((schema, name))
-            if schema == self._catalogue.own:
+            if schema == self._catalogue.own and fold(name) not in HARMFUL_BUILT_INS:
                 found.add(("", name))
         return found
 

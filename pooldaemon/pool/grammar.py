@@ -85,6 +85,16 @@ FORBIDDEN_WORDS = frozenset(
 # functions that set variables.
 FORBIDDEN_NAMES = frozenset({"nextval", "currval", "sys"})
 
+# Built-in functions that concern the session, or others. They go before stored ones of the name.
+HARMFUL_BUILT_INS = frozenset(
+    """
+    benchmark found_rows get_lock is_free_lock is_used_lock lastval last_insert_id load_file
+    master_gtid_wait master_pos_wait name_const nextval ps_current_thread_id ps_thread_id
+    release_all_locks release_lock row_count setval source_pos_wait wait_for_executed_gtid_set
+    wait_until_sql_thread_after_gtids
+""".split()  # noqa: SIM905
+)
+
 SYSTEM_SCHEMAS = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
 
 # Of the others some answer for the session, such as session_variables, or change it.

@@ -18,6 +18,7 @@ from pooldaemon.pool.grammar import (
     COMMENT,
     FORBIDDEN_NAMES,
     FORBIDDEN_WORDS,
+    HARMFUL_BUILT_INS,
     NUMBER,
     OPERATOR,
     QUOTED,
@@ -209,6 +210,8 @@ class _Reader:
         if before is not None and before.kind == "word" and qualifier is None and name in CALLABLE:
             self._calls_built_ins = True
             return
+        if qualifier is None and name in HARMFUL_BUILT_INS:
+            raise _NotUnderstood
         if qualifier is not None and self._at >= 4 and self._tokens[self._at - 4].kind == "dot":
             raise _NotUnderstood  # a function of a package
         self._calls.add((qualifier or "", name))

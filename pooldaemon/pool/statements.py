@@ -55,6 +55,7 @@ transaction has ended is checked apart."""
 # A tuple among the parameters brings its own parentheses: "get_lock %s" is a call as well.
 _CALL = rf"{GAP}(?:\(|{PLACEHOLDER})"
 
+_ANY_NAME = rf"(?:{WORD}|{QUOTED})"
 _RESERVED = FORBIDDEN_NAMES | TABLES_OF_THE_SERVER.keys()
 _NAME = (
     rf"(?:(?!{one_of(FORBIDDEN_WORDS | _RESERVED)}){WORD}"
@@ -121,7 +122,8 @@ def plain(functions: Names = frozenset()) -> re.Pattern[str]:
         _OF_THE_SERVER,
         STRING,
         NUMBER,
-        rf"\.(?!{GAP}(?:{WORD}|{QUOTED}){_CALL})",
+        # A function of another schema, or of a package of it.
+        rf"\.(?!{GAP}{_ANY_NAME}(?:{GAP}\.{GAP}{_ANY_NAME})?{_CALL})",
         rf"{PLACEHOLDER}(?!{GAP}\()",
         COMMENT,
         OPERATOR,
