@@ -146,7 +146,10 @@ class DaemonConfig:
     :param strict: refuse to start if the server allows fewer connections than the workers may open.
     :param idle_interval: seconds a thread waits after it found no work.
     :param graceful_timeout: seconds that running units get to end before they are killed.
+    :param setup_timeout: seconds that the hook ``setup`` gets.
     :param boot_timeout: seconds a worker gets to be ready before it is killed.
+    :param exit_timeout: seconds that the hook ``worker_exit`` gets, at the least, before its worker
+        is killed.
     :param heartbeat_timeout: seconds of a worker's silence after which it is killed.
     :param unit_timeout: seconds after which a unit is taken to hang; ``None``: never.
     :param crash_limit: deaths of a worker, each within a minute of its start, after which the
@@ -164,7 +167,9 @@ class DaemonConfig:
     max_connections: PerDatabase = field(default_factory=dict)
     idle_interval: float = 1.0
     graceful_timeout: float = 30.0
+    setup_timeout: float = 60.0
     boot_timeout: float = 60.0
+    exit_timeout: float = 30.0
     heartbeat_timeout: float = 30.0
     unit_timeout: float | None = None
     crash_limit: int | None = 10
@@ -177,6 +182,16 @@ class DaemonConfig:
     strict: bool = False
     autoreload: bool = False
 
+    @property
+    def stop_timeout(self) -> float:
+        """Seconds in which a worker ends that is told to: its units, and its last hook."""
+        return self.graceful_timeout + self.exit_timeout
+
+    @property
+    def trial_timeout(self) -> float:
+        """Seconds that the trial of a reload gets: each hook runs once."""
+        return self.setup_timeout + self.boot_timeout + self.exit_timeout
+
 
 DAEMON_RULES: dict[str, Rule] = {
     "processes": Number(1, 1000, whole=True),
@@ -186,7 +201,9 @@ DAEMON_RULES: dict[str, Rule] = {
     "total_connections": Number(2, MAX_CONNECTIONS, whole=True, also=(None,)),
     "idle_interval": Number(0.01, MAX_SECONDS),
     "graceful_timeout": Number(0, MAX_SECONDS),
+    "setup_timeout": Number(0.1, MAX_SECONDS),
     "boot_timeout": Number(0.1, MAX_SECONDS),
+    "exit_timeout": Number(0.1, MAX_SECONDS),
     # A worker reports once a second, a little later on a busy machine.
     "heartbeat_timeout": Number(3, MAX_SECONDS),
     "unit_timeout": Number(0.1, MAX_SECONDS, also=(None,)),

@@ -74,8 +74,12 @@ class BaseDaemonCommand(BaseCommand):
     """Seconds a thread waits after it found no work."""
     graceful_timeout: float = 30.0
     """Seconds running units get to end after TERM or INT."""
+    setup_timeout: float = 60.0
+    """Seconds :meth:`setup` gets."""
     boot_timeout: float = 60.0
     """Seconds a worker gets to be ready."""
+    exit_timeout: float = 30.0
+    """Seconds :meth:`worker_exit` gets, or what is left of ``graceful_timeout`` if that is more."""
     heartbeat_timeout: float = 30.0
     """Seconds of a worker's silence after which it is killed and replaced."""
     unit_timeout: float | None = None

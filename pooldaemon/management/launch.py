@@ -30,7 +30,8 @@ from pooldaemon.management.logs import check_log, open_log
 from pooldaemon.management.metrics import exporter_of, listen
 from pooldaemon.management.options import Option, name_of
 from pooldaemon.management.surroundings import read_surroundings, refuse_surroundings
-from pooldaemon.workers import logfiles, records
+from pooldaemon.workers import logfiles, records, statuses
+from pooldaemon.workers.bounded import bounded
 from pooldaemon.workers.changes import Changes
 from pooldaemon.workers.channel import Links
 from pooldaemon.workers.control import ControlSocket
@@ -70,6 +71,12 @@ def _invocation() -> Invocation:
         return Invocation.of_this_process()
     except OSError as error:
         raise CommandError(f"the working directory: {error.strerror}") from None
+
+
+def _end_without(supervisor: int) -> None:
+    """In a trial: nobody wants to know any more how it ends."""
+    if os.getppid() != supervisor:
+        os._exit(statuses.FAILED)
 
 
 class Launcher:
@@ -190,15 +197,17 @@ class Launcher:
 
         :raises Exception: what the new code, the settings or the databases have against it.
         """
-        # The supervisor ends a trial that takes longer. If it has been killed the kernel does, in
-        # twice the time: its timer goes on while all processes are suspended.
-        signal.alarm(2 * math.ceil(self._config.boot_timeout) + 1)
         self._prepare(Option(None, "default"))
         logfile = self._options["logfile"]
         check_log(logfile.value, logfile.origin)
         info = WorkerInfo("canary", os.getpid())
         records.note_worker(info.name)
-        self._set_up()
+        supervisor = os.getppid()
+        with bounded("setup()", self._config.setup_timeout, partial(_end_without, supervisor)):
+            self._call_setup()
+        # The supervisor ends a trial that takes longer. If it has been killed the kernel does, in
+        # twice the time: its timer goes on while all processes are suspended.
+        signal.alarm(2 * math.ceil(self._config.boot_timeout + self._config.exit_timeout))
         close_pool()
         boot(replace(self._config, max_connections={ALL: 1}), self._command, info)
         self._command.worker_exit(info)
@@ -263,8 +272,14 @@ class Launcher:
         path = self._lock and self._lock.path
         ledger = Ledger(path.with_name(path.name + ".sessions")) if path else None
         changes = Changes() if self._config.autoreload else None
+        vitals = Vitals(os.environ, self._options["health_file"].value)
+        if told is None:
+            vitals.begin()
+        elif told.get("announced", True):
+            vitals.go_on()
         owner = Owner(
             run_worker=self._run_worker,
+            set_up=partial(self._set_up, changes),
             on_ready=self._tell_shell,
             on_death=self._command.worker_died,
             release=self._release,
@@ -274,7 +289,7 @@ class Launcher:
             ledger=ledger,
             show=self._bars.draw,
             exporter=self._exporter,
-            vitals=Vitals(os.environ, self._options["health_file"].value),
+            vitals=vitals,
             publisher=self._publisher(),
             invocation=self._invocation,
             sender=type(self._command),
@@ -282,14 +297,6 @@ class Launcher:
         )
         supervisor = Supervisor(self._config, owner, told)
         with supervisor, self._bars:
-            self._set_up()
-            self._close_what_setup_opened()
-            if changes:
-                changes.note()
-            # What is there now stays as it is: a collection in a worker would write to each
-            # object's header, and copy the pages that it shares with the others.
-            gc.collect()
-            gc.freeze()
             status = supervisor.run()
         if ledger:
             ledger.clear()
@@ -307,7 +314,18 @@ class Launcher:
         if self._shell:
             self._shell.ready()
 
-    def _set_up(self) -> None:
+    def _set_up(self, changes: Changes | None) -> None:
+        """Before the first fork."""
+        self._call_setup()
+        self._close_what_setup_opened()
+        if changes:
+            changes.note()
+        # What is there now stays as it is: a collection in a worker would write to each
+        # object's header, and copy the pages that it shares with the others.
+        gc.collect()
+        gc.freeze()
+
+    def _call_setup(self) -> None:
         with no_child_returns("setup()"):
             self._command.setup()
 

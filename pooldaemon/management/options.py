@@ -62,7 +62,9 @@ ARGUMENTS: dict[str, tuple[Callable[[str], Any], str, str]] = {
         "SECONDS",
         "how long running work gets to end after TERM or INT before it is killed",
     ),
+    "setup_timeout": (float, "SECONDS", "how long setup() gets"),
     "boot_timeout": (float, "SECONDS", "how long a worker gets to be ready"),
+    "exit_timeout": (float, "SECONDS", "how long worker_exit() gets, at the least"),
     "heartbeat_timeout": (
         float,
         "SECONDS",

@@ -54,8 +54,9 @@ def unit_file(name: str, description: str, config: DaemonConfig) -> str:
             f'Environment="{name}={_escape(value)}"\n' for name, value in variables.items()
         ),
         command=_quote([invocation.executable, *arguments]),
-        start=round(2 * config.boot_timeout) + STOP_MARGIN,  # the first worker, then the others
-        stop=round(config.graceful_timeout) + STOP_MARGIN,
+        # The first worker, then the others.
+        start=round(config.setup_timeout + 2 * config.boot_timeout) + STOP_MARGIN,
+        stop=round(config.stop_timeout) + STOP_MARGIN,
     )
 
 

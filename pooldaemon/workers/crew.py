@@ -21,6 +21,10 @@ GOOD_LIFE = 60.0
 AT_ONCE = float("-inf")
 
 
+PROBATION = 1.0
+"""Seconds for which a worker of new code has to work before the next old one leaves. Code that
+fails does so in its first units."""
+
 LIVELY = 10.0
 """Seconds since its last report for which a worker counts as living. It reports once a second."""
 
@@ -39,6 +43,11 @@ class Place:
     def restarts(self) -> int:
         """How often one has been replaced, as planned or not."""
         return max(0, self.starts - 1)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nobody has failed here again and again, since the last good life."""
+        return not self._backoff.failures
 
     def delay_after(self, worker: WorkerHandle, now: float) -> float:
         """Note the death of *worker*; the seconds before the next one starts.
@@ -79,6 +88,7 @@ class Crew:
         self.workers: dict[str, WorkerHandle] = {}
         self.places: dict[str, Place] = {}
         self._vacancies: dict[str, float] = {}  # name -> when to start it
+        self._has_worked = False
         self.units = self.failures = self.restarts = 0
         self.resize(size)
 
@@ -116,6 +126,11 @@ class Crew:
         """Whether all who are there are ready, and nobody can be added."""
         ready = all(worker.state is WorkerState.READY for worker in self.workers.values())
         return ready and not (self._vacancies and self._has_room())
+
+    def has_proven(self, now: float) -> bool:
+        """Whether those of new code have worked for a while."""
+        new = [worker for worker in self.workers.values() if not worker.inherited]
+        return all(now - worker.ready_since >= PROBATION for worker in new)
 
     def _has_room(self) -> bool:
         in_use = [worker.caps for worker in self.workers.values()]
@@ -206,10 +221,20 @@ class Crew:
         return sum(worker.state is WorkerState.READY for worker in self.workers.values())
 
     def is_alive(self, now: float) -> bool:
-        """Whether anybody works, and tells so."""
-        return any(
-            worker.was_ready and now - worker.last_heard < LIVELY
-            for worker in self.workers.values()
+        """Whether anybody works, and tells so.
+
+        Or is about to, when somebody has before: there may be one worker only, and its successor
+        may boot slowly. One whose place has failed lately is no sign of life.
+        """
+        lively = [w for w in self.workers.values() if now - w.last_heard < LIVELY]
+        self._has_worked = self._has_worked or any(w.was_ready for w in self.workers.values())
+        return any(worker.was_ready for worker in lively) or (
+            self._has_worked
+            and any(
+                worker.state is WorkerState.BOOTING and self.places[name].is_good
+                for name, worker in self.workers.items()
+                if name in self.places
+            )
         )
 
     @property

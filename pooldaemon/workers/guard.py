@@ -39,8 +39,11 @@ class Guard:
         for _ in worker.overdue:
             worker.kill_at = min(worker.kill_at, now + self._config.graceful_timeout)
         if now >= worker.kill_at:
-            logger.error("%s: killed in the middle of its work", worker)
-            worker.kill(worker.killed_for or "it took too long to drain")
+            exits = worker.state is WorkerState.EXITING
+            what = "last hook" if exits else "work"
+            logger.error("%s: killed in the middle of its %s", worker, what)
+            why = "worker_exit took too long" if exits else "it took too long to drain"
+            worker.kill(worker.killed_for or why)
             self._cut_off()
         elif reason := self._is_late(worker, now):
             logger.error("%s (pid %d): %s", worker.name, worker.pid, reason)
@@ -88,7 +91,9 @@ class Guard:
         if worker.state is WorkerState.BOOTING and now - worker.started >= config.boot_timeout:
             return f"not ready after {config.boot_timeout:g} s"
         silence = now - worker.last_heard
-        reports = worker.state in (WorkerState.READY, WorkerState.DRAINING)
+        reports = worker.state in (
+            WorkerState.READY, WorkerState.DRAINING, WorkerState.EXITING,
+        )  # fmt: skip
         if worker.was_ready and reports and silence >= config.heartbeat_timeout:
             return f"no heartbeat for {config.heartbeat_timeout:g} s"
         return None

@@ -29,6 +29,7 @@ class WorkerState(enum.Enum):
     BOOTING = "booting"
     READY = "ready"
     DRAINING = "draining"
+    EXITING = "exiting"  # its units have ended, its last hook runs
     KILLED = "killed"
     DEAD = "dead"
 
@@ -40,8 +41,14 @@ TRANSITIONS = {
         WorkerState.KILLED,
         WorkerState.DEAD,
     },
-    WorkerState.READY: {WorkerState.DRAINING, WorkerState.KILLED, WorkerState.DEAD},
-    WorkerState.DRAINING: {WorkerState.KILLED, WorkerState.DEAD},
+    WorkerState.READY: {
+        WorkerState.DRAINING,
+        WorkerState.EXITING,
+        WorkerState.KILLED,
+        WorkerState.DEAD,
+    },
+    WorkerState.DRAINING: {WorkerState.EXITING, WorkerState.KILLED, WorkerState.DEAD},
+    WorkerState.EXITING: {WorkerState.KILLED, WorkerState.DEAD},
     WorkerState.KILLED: {WorkerState.DEAD},
     WorkerState.DEAD: set(),
 }
@@ -138,6 +145,7 @@ class WorkerHandle:
         self.orders = orders
         self.boot_error: str | None = None
         self.was_ready = False
+        self.ready_since = started
         self.killed_for: str | None = None
         """Why we have killed it."""
         self.retired = False
@@ -208,11 +216,11 @@ class WorkerHandle:
         """Take in what the worker has told. What a later version may tell on top is passed over."""
         for message in self.receiver.receive():
             self.last_heard = now
-            self._take(message)
+            self._take(message, now)
             self._take_of_units(message)
             self.view.take(message)
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _take(self, message: dict[str, Any], now: float) -> None:
         """What is about the process."""
         match message:
             case {"kind": "boot_failed", "error": error}:
@@ -220,6 +228,7 @@ class WorkerHandle:
             case {"kind": "ready"} if self.state is WorkerState.BOOTING:
                 self.become(WorkerState.READY)
                 self.was_ready = True
+                self.ready_since = now
             case {"kind": "heartbeat"}:
                 self.report = Report.of(message)
                 self._has_reported = True
@@ -231,6 +240,8 @@ class WorkerHandle:
                 believe_suspects(account, suspects, asked)
             case {"kind": "leaving", "reason": reason}:
                 self._take_leave(reason)
+            case {"kind": "exiting", "seconds": seconds}:
+                self._take_exit(now + seconds)
 
     def _take_of_units(self, message: dict[str, Any]) -> None:
         """What is about one of its threads."""
@@ -248,6 +259,13 @@ class WorkerHandle:
             logger.info("%s (pid %d) drains and will be replaced: %s", self.name, self.pid, reason)
             self.become(WorkerState.DRAINING)
             self.retired = True
+
+    def _take_exit(self, deadline: float) -> None:
+        if self.state in (WorkerState.READY, WorkerState.DRAINING):
+            self.become(WorkerState.EXITING)
+            self.retired = True
+            # So much the hook has for itself, and it has what its units have left of their time.
+            self.kill_at = deadline if self.kill_at == NEVER else max(self.kill_at, deadline)
 
     def drain(self, kill_at: float = NEVER) -> None:
         """Tell it to finish what is running.

@@ -40,6 +40,8 @@ class Owner:
 
     :ivar run_worker: runs in the child, with the worker's name, its caps of connections and what it
         has of its supervisor; returns its exit status.
+    :ivar set_up: prepares what workers inherit, before any of them is forked; called again if it
+        has raised.
     :ivar on_ready: called once, when all workers are ready for the first time.
     :ivar on_death: told of every worker that died.
     :ivar release: called in each child after the fork, to close what is the parent's alone.
@@ -58,6 +60,7 @@ class Owner:
     """
 
     run_worker: RunWorker
+    set_up: Callable[[], None] = _nothing
     on_ready: Callable[[], None] = _nothing
     on_death: Callable[[WorkerDeath], None] = _nothing
     release: Callable[[], None] = _nothing

@@ -11,7 +11,7 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -69,6 +69,10 @@ class SignalQueue:
         while self._arrived:
             arrived.append(self._arrived.popleft())
         return arrived
+
+    def have_arrived(self, signals: Container[signal.Signals]) -> bool:
+        """Whether one of these is to be taken."""
+        return any(number in signals for number in self._arrived)
 
     def put_back(self, signals: Iterable[int]) -> None:
         """They have arrived, and were not heeded: :meth:`take` returns them first."""

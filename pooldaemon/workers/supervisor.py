@@ -25,12 +25,13 @@ from pooldaemon.workers.crew import AT_ONCE, Crew
 from pooldaemon.workers.duties import Duties
 from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.guard import Guard
-from pooldaemon.workers.handle import NEVER, WorkerDeath, WorkerHandle
+from pooldaemon.workers.handle import NEVER, WorkerDeath, WorkerHandle, WorkerState
 from pooldaemon.workers.inheritance import release_in_children
 from pooldaemon.workers.nursery import Nursery
 from pooldaemon.workers.orderbook import OrderBook
 from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.phase import Phase
+from pooldaemon.workers.preparation import Preparation
 from pooldaemon.workers.reload import Handover, Reload, ReloadState
 from pooldaemon.workers.signals import SignalQueue, blocked, hangup_is_ignored
 from pooldaemon.workers.state import describe_crew
@@ -117,6 +118,9 @@ class Supervisor:
         self._crew = Crew(self._config.processes, self._fork, budget)
         self._orders = OrderBook(self._crew, told.get("orders", {}) if told else {})
         self._guard = Guard(self._config, self._nursery, self._cut_off)
+        self._preparation = Preparation(
+            self._config, self._owner, self._signals, has_workers=told is not None
+        )
         if told:
             self._take_over(told, self._clock())
         elif self._owner.ledger:
@@ -150,7 +154,11 @@ class Supervisor:
         self._signals.close()
 
     def run(self) -> int:
-        """Supervise until everything has ended; returns the exit status."""
+        """Supervise until everything has ended; returns the exit status.
+
+        :raises Exception: at a start: what the owner's set-up raises.
+        """
+        self._prepare()
         while not self._ended():
             self.tick(self._clock.look())
             if not self._ended():
@@ -222,12 +230,35 @@ class Supervisor:
         else:
             self._guard.judge(worker, now)
 
+    def _prepare(self) -> None:
+        """Before the first fork. After a reload a failure must not end the workers that there are."""
+        try:
+            self._preparation.run()
+        except (Exception, SystemExit) as error:
+            if self._taken_over is None:
+                raise
+            logger.exception("setup() failed")
+            self._reload.give_up(f"setup() failed: {in_a_line(error)}")
+            self._give_up_reload()
+
+    def _prepare_and_fill(self, now: float) -> None:
+        """A preparation that has failed is tried again when somebody is to be started."""
+        if not self._preparation.is_done and self._crew.next_start() <= now:
+            try:
+                self._preparation.run()
+            except SystemExit as error:
+                raise RuntimeError(f"setup() raised {in_a_line(error)}") from error
+        if self._preparation.is_done:
+            self._crew.fill(now, one_at_a_time=False)
+
     def _start_workers(self, now: float) -> None:
         if self._phase is not Phase.STARTING:
-            fill = partial(self._crew.fill, now, one_at_a_time=False)
+            fill = partial(self._prepare_and_fill, now)
             if self._duties.with_backoff(START_WORKERS, fill, now):
                 self._crew.postpone(self._duties.retry_at(START_WORKERS))
             return
+        if not self._preparation.is_done:
+            return  # a signal has ended it, which is heeded now
         try:
             # A broken set-up must not fork a storm: until one worker is ready, one tries.
             self._crew.fill(now, one_at_a_time=True)
@@ -252,7 +283,8 @@ class Supervisor:
                 return self._describe(now)
             case {"command": "stop"}:
                 self._stop("stop", now, hurry=False)
-                return {"seconds": max(0.0, self._kill_at - now)}
+                seconds = max(0.0, self._kill_at - now)
+                return {"seconds": seconds + self._config.exit_timeout}
             case {"command": "reload"}:
                 error = self._begin_reload(now)
                 return {"error": error} if error else self._reload.describe()
@@ -342,10 +374,12 @@ class Supervisor:
         self._kill_at = min(self._kill_at, now + seconds)
         self._crew.close_vacancies()
         for worker in self._crew.workers.values():
-            worker.drain(now + seconds)
+            # Who has come to the last hook has a time for it already.
+            if not (seconds and worker.state is WorkerState.EXITING):
+                worker.drain(now + seconds)
         if begins:
             self._reload.cancel()
-            self._owner.stopping(seconds)
+            self._owner.stopping(seconds + self._config.exit_timeout if seconds else 0.0)
 
     def _cut_off(self) -> None:
         """Units of work were lost. If that happens at the end the exit status tells."""
@@ -356,7 +390,8 @@ class Supervisor:
         # What changes during a reload is seen after it.
         if not self._reload.is_under_way and self._owner.has_changed(now):
             self._begin_reload(now)
-        if self._crew.is_settled:
+        has_proven = not self._reload.is_rolling or self._crew.has_proven(now)
+        if self._crew.is_settled and has_proven:
             # One at a time, so that there are never more workers than places.
             for worker in self._crew.outdated()[:1]:
                 worker.drain()
@@ -366,7 +401,7 @@ class Supervisor:
             self._announced = True
             self._owner.on_ready()
             self._owner.ready()
-        if self._reload.is_rolling and not self._crew.outdated():
+        if self._reload.is_rolling and has_proven and not self._crew.outdated():
             self._reload.finish()
             self._owner.ready()
         if self._config.until_idle and self._all_idle():
@@ -388,7 +423,7 @@ class Supervisor:
             return f"can't reload while {self._phase.value}"
         if self._reload.is_trying:
             return "a reload is trying the new code already"
-        self._reload.begin(now, self._config.boot_timeout, self._owner.invocation)
+        self._reload.begin(now, self._config.trial_timeout, self._owner.invocation)
         return None
 
     def _look_at_the_reload(self, now: float) -> None:
@@ -400,6 +435,8 @@ class Supervisor:
         if self._owner.hand_over is None or self._phase is not Phase.RUNNING:
             return
         self._owner.reloading()
+        # While the new code is loaded, for which the trial had so long as well.
+        self._owner.vitals.expect_silence(self._config.trial_timeout)
         # What has come so far is handed over, what comes from now on waits in the kernel.
         with blocked():
             signals = self._signals.take()
@@ -409,6 +446,7 @@ class Supervisor:
                 self._signals.put_back(signals)
                 executable = self._owner.invocation.executable
                 self._reload.fail(f"{executable} can't be executed: {in_a_line(error)}")
+                self._owner.vitals.end_silence(0.0)
                 self._owner.ready()
 
     def _describe_for_successor(self, signals: Iterable[signal.Signals]) -> Handover:

@@ -19,7 +19,10 @@ from pooldaemon.workers.files import open_file
 logger = logging.getLogger("pooldaemon.supervisor")
 
 STOP_MARGIN = 15
-"""Seconds beyond ``graceful_timeout``: for the last hooks, and for what is ended on the server."""
+"""Seconds beyond the timeouts: for hooks of the supervisor, and for what is ended on the server."""
+
+START_STEP = 10
+"""Seconds for which a start that goes on is prolonged in every round."""
 
 
 class Vitals:
@@ -35,12 +38,37 @@ class Vitals:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._health_file = Path(health_file).absolute() if health_file else None
         self._watchdog = variables.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self._period = variables.get("WATCHDOG_USEC", "") if self._watchdog else ""
+        self._is_ready = False
         self._status = ""
         self._touched = True
 
+    def begin(self) -> None:
+        """The daemon starts: a file that another one has left would tell that somebody works."""
+        self.end()
+
+    def go_on(self) -> None:
+        """The daemon is no new one: it has been ready."""
+        self._is_ready = True
+
     def ready(self) -> None:
         """All workers are ready, at the start or after a reload."""
+        self._is_ready = True
         self._send("READY=1")
+
+    def expect_silence(self, seconds: float) -> None:
+        """The main loop will not run for so long at the most, and tell by :meth:`end_silence`."""
+        microseconds = round((seconds + STOP_MARGIN) * 1e6)
+        if self._period:
+            self._send(f"WATCHDOG_USEC={microseconds}")
+        self._send(f"EXTEND_TIMEOUT_USEC={microseconds}")
+
+    def end_silence(self, next_step: float) -> None:
+        """It goes on. If this is the start, the first worker gets *next_step* seconds."""
+        if self._period:
+            self._send(f"WATCHDOG_USEC={self._period}")
+        if not self._is_ready:
+            self._send(f"EXTEND_TIMEOUT_USEC={round((next_step + STOP_MARGIN) * 1e6)}")
 
     def reloading(self) -> None:
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -62,6 +90,8 @@ class Vitals:
             self._send(f"STATUS={status}")
         if not alive:
             return
+        if not self._is_ready:
+            self._send(f"EXTEND_TIMEOUT_USEC={round(START_STEP * 1e6)}")
         if self._watchdog:
             self._send("WATCHDOG=1")
         if self._health_file:

@@ -38,6 +38,7 @@ from pooldaemon.workers import logfiles, memory, statuses
 from pooldaemon.workers.activity import Activity
 from pooldaemon.workers.announce import announce
 from pooldaemon.workers.channel import Links
+from pooldaemon.workers.clock import RunningClock
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.inheritance import disconnect, no_child_returns, release_in_children
@@ -126,11 +127,12 @@ class Worker:
             lambda session: sender.send("session", **session._asdict()),
             lambda session: sender.send("session_over", **session._asdict()),
         )
-        self._told_overdue: dict[str, float] = {}
+        self._told_overdue: set[str] = set()
+        self._clock = RunningClock()
         self._reporting = threading.Lock()
         # At once, from the thread: who waits for the last unit must know before a unit begins.
         on_change: Callable[[], object] = self._report if config.until_idle else lambda: None
-        self._activity = Activity(config.threads, on_change)
+        self._activity = Activity(config.threads, on_change, self._clock)
         self._teller = Teller(sender)
         self._postponement = Postponement()
         self._held = threading.Event()
@@ -168,9 +170,11 @@ class Worker:
         self._lifespan = Lifespan(self._config, time.monotonic())
         threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
         # After them: the first units do not wait for it.
-        self._teller.tell(self._activity.running())
+        self._teller.tell(self._running())
         self._watch(threads)
-        self._report()
+        # It may take longer than the supervisor waits for signs of life.
+        self._sender.send("exiting", seconds=self._config.exit_timeout)
+        threading.Thread(target=self._report_on, name="reports", daemon=True).start()
         fault_point("worker_exit")
         announce(signals.worker_exiting, type(self._job), worker=self.info)
         self._call_hook(self._job.worker_exit)
@@ -204,16 +208,26 @@ class Worker:
 
     def _watch(self, threads: list[WorkerThread]) -> None:
         """The main loop, until every thread has ended."""
+        self._clock.look()
         while any(thread.is_alive() for thread in threads):
             # While draining, look often: the end of a thread wakes nobody.
             usual = min(HEARTBEAT, self._config.unit_timeout or HEARTBEAT)
-            self._signals.wait(usual if not self._stop.is_set() else 0.05)
+            pause = usual if not self._stop.is_set() else 0.05
+            self._clock.wait(pause)
+            self._signals.wait(pause)
+            self._clock.look()
             self._heed_signals()
             report = self._report()
-            self._teller.beat(self._activity.running())
-            self._look_for_overdue_units(time.monotonic())
+            self._teller.beat(self._running())
+            self._look_for_overdue_units()
             if reason := self._lifespan.is_over(report.units, report.rss, time.monotonic()):
                 self._leave(reason)
+
+    def _report_on(self) -> None:
+        """A thread: report until the end of the process, while the main thread is in a hook."""
+        while True:
+            self._report()
+            time.sleep(HEARTBEAT)
 
     def _heed_signals(self) -> None:
         for number in self._signals.take():
@@ -224,7 +238,7 @@ class Worker:
             elif number is signal.SIGUSR1:
                 logfiles.reopen()
             else:
-                stacks = dump_stacks(self._activity.running())
+                stacks = dump_stacks(self._running())
                 logger.warning("%s: stacks of all threads\n%s", self.info.name, stacks)
 
     def _follow_supervisor(self) -> None:
@@ -246,14 +260,20 @@ class Worker:
         time.sleep(ORPHAN_GRACE)
         os._exit(statuses.KILLED)
 
-    def _look_for_overdue_units(self, now: float) -> None:
+    def _running(self) -> dict[str, float]:
+        """The threads that are inside a unit, and since when (monotonic clock). The time for which
+        this process was suspended is not theirs."""
+        begun = self._activity.running()
+        return {thread: since + self._clock.lost for thread, since in begun.items()}
+
+    def _look_for_overdue_units(self) -> None:
         if (limit := self._config.unit_timeout) is None:
             return
-        running = self._activity.running()
+        now, running = time.monotonic(), self._running()
         for thread, began in running.items():
-            if now - began < limit or self._told_overdue.get(thread) == began:
+            if now - began < limit or thread in self._told_overdue:
                 continue
-            self._told_overdue[thread] = began
+            self._told_overdue.add(thread)  # it drains: there is no other unit of this thread
             logger.error(
                 "%s: a unit runs for %.1f s, longer than unit_timeout=%g\n%s",
                 *(thread, now - began, limit, dump_stacks(running, only=thread)),
@@ -267,7 +287,7 @@ class Worker:
             self._held.set()
         else:
             self._held.clear()
-        self._teller.tell(self._activity.running())
+        self._teller.tell(self._running())
 
     def _tell_progress(self, thread: str, done: float | None, total: float | None) -> None:
         self._sender.send("progress", thread=thread, done=done, total=total)
@@ -280,7 +300,7 @@ class Worker:
 
     def _report(self) -> Report:
         with self._reporting:  # or an older "idle" might overtake a newer "busy"
-            running = self._activity.running()
+            running = self._running()
             longest = next(iter(running.items()), None)
             told = Report(
                 idle=self._activity.idle,

@@ -246,7 +246,7 @@ def test_workers_are_gone_when_the_supervisor_is_killed_after_a_reload(
 def test_a_trial_that_hangs_ends_although_its_supervisor_was_killed(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
-    options = ("--in-worker_exit", "wait_for_gate", "--boot-timeout", "3")
+    options = ("--in-worker_exit", "wait_for_gate", "--boot-timeout", "3", "--exit-timeout=1")
     daemon = start_work(sqlite, "idle", *options)
     daemon.wait_for("unit")
     daemon.signal(signal.SIGHUP)

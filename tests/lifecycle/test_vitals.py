@@ -53,7 +53,11 @@ class Systemd:
         wait_until(silent, TIMEOUT, f"{message} all the time")
 
     def steps(self) -> list[str]:
-        return [m.partition("\n")[0] for m in self.look() if not m.startswith(("STATUS", "WATCH"))]
+        return [
+            m.partition("\n")[0]
+            for m in self.look()
+            if not m.startswith(("STATUS", "WATCH", "EXT"))
+        ]
 
     def close(self) -> None:
         self._socket.close()
@@ -85,13 +89,21 @@ def test_systemd_is_told_every_step_in_order(
     daemon.assert_clean_end()
     assert systemd.steps() == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
     (stopping,) = [m for m in systemd.messages if m.startswith("STOPPING=1")]
-    # The graceful timeout, and a margin: a unit that knows of neither is to wait so long.
-    assert stopping.partition("EXTEND_TIMEOUT_USEC=")[2] == "45000000"
+    # The timeouts of units and of worker_exit, and a margin: a unit that knows of none of them is
+    # to wait so long.
+    assert stopping.partition("EXTEND_TIMEOUT_USEC=")[2] == "75000000"
     (reloading,) = [m for m in systemd.messages if m.startswith("RELOADING=1")]
     told = int(reloading.partition("MONOTONIC_USEC=")[2]) / 1e6
     assert 0 < time.monotonic() - told < TIMEOUT
     assert "STATUS=running, 2 of 2 workers ready" in systemd.messages
-    assert systemd.messages[0] == "STATUS=starting, 0 of 2 workers ready"
+    # A slow setup() is not to be killed, at the start and in the reload.
+    assert systemd.messages[:4] == [
+        "WATCHDOG_USEC=75000000", "EXTEND_TIMEOUT_USEC=75000000",
+        "WATCHDOG_USEC=10000000", "EXTEND_TIMEOUT_USEC=75000000",
+    ]  # fmt: skip
+    assert systemd.count("WATCHDOG_USEC=75000000") == 2
+    assert systemd.count("WATCHDOG_USEC=165000000") == 1  # while the new code is loaded
+    assert systemd.messages[4] == "STATUS=starting, 0 of 2 workers ready"
     assert systemd.messages.index("WATCHDOG=1") >= 1
 
 
@@ -162,7 +174,8 @@ def test_the_unit_that_is_printed_is_one_that_systemd_accepts(
         f"WorkingDirectory={printer.directory}",
         'Environment="DJANGO_SETTINGS_MODULE=tests.lifecycle.project.settings"',
         "Type=notify",
-        "TimeoutStopSec=75",
+        "TimeoutStartSec=195",
+        "TimeoutStopSec=105",
     ):
         assert line in printer.out.splitlines()
     (start,) = [line for line in printer.out.splitlines() if line.startswith("ExecStart=")]

@@ -7,7 +7,7 @@ import pytest
 from pooldaemon.conf import PerDatabase
 from pooldaemon.workers.budget import Budget
 from pooldaemon.workers.crew import LIVELY, Crew
-from pooldaemon.workers.handle import WorkerHandle
+from pooldaemon.workers.handle import WorkerHandle, WorkerState
 
 
 def fork(name: str, caps: PerDatabase, now: float) -> WorkerHandle:
@@ -21,11 +21,28 @@ def test_a_crew_lives_as_long_as_one_of_its_workers_reports() -> None:
     crew.fill(0.0, one_at_a_time=False)
     assert not crew.is_alive(0.0), "nobody is ready"
     for worker in crew.workers.values():
+        worker.become(WorkerState.READY)
         worker.was_ready = True
     assert crew.is_alive(LIVELY / 2)
     assert not crew.is_alive(LIVELY), "all hang"
     crew.workers["worker-2"].last_heard = LIVELY
     assert crew.is_alive(LIVELY)
+
+
+def test_a_successor_that_boots_slowly_is_a_sign_of_life_unless_its_place_has_failed() -> None:
+    crew = Crew(1, fork, Budget())
+    crew.fill(0.0, one_at_a_time=False)
+    first = crew.workers["worker-1"]
+    first.become(WorkerState.READY)
+    first.was_ready = True
+    assert crew.is_alive(1.0)
+    crew.bury(first)
+    assert not crew.is_alive(1.0)
+    crew.vacate("worker-1", 1.0)
+    crew.fill(1.0, one_at_a_time=False)
+    assert crew.is_alive(60.0), "its boot_timeout is the guard's business"
+    crew.places["worker-1"].delay_after(crew.workers["worker-1"], 60.0)  # it could not boot
+    assert not crew.is_alive(60.0)
 
 
 def reloaded(crew: Crew, configured: int, budget: Budget) -> Crew:

@@ -1,10 +1,14 @@
 """When the sessions of dead workers are ended."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.sessions import Session
+from pooldaemon.workers.channel import Receiver, Sender
 from pooldaemon.workers.guard import SUCCESSOR_FIRST, Guard
 from pooldaemon.workers.handle import NEVER, WorkerHandle, WorkerState
 
@@ -63,3 +67,47 @@ def test_a_session_that_a_living_worker_has_is_not_ended() -> None:
     guard.note_dead(worker(1), 10.0)
     guard.end_sessions([worker(1)], 10.0 + SUCCESSOR_FIRST)
     assert helpers.sent == 0
+
+
+class Killed(WorkerHandle):
+    """Its process is not there."""
+
+    def signal(self, number: int) -> None:
+        self.signalled = number
+
+
+def killed(told: str, *, seconds: float = 5.0) -> tuple[Guard, Killed, list[str]]:
+    """A worker that drains from 0 to 10, and then tells."""
+    lost: list[str] = []
+    guard = Guard(DaemonConfig(), Helpers(), lambda: lost.append("units"))  # type: ignore[arg-type]
+    reading, writing = os.pipe()
+    worker = Killed("worker-1", 0, Receiver(reading), 0.0, {})
+    worker.become(WorkerState.READY)
+    worker.was_ready = True
+    worker.drain(10.0)
+    sender = Sender(writing)
+    sender.send(told, seconds=seconds)
+    sender.close()
+    return guard, worker, lost
+
+
+@pytest.mark.parametrize(("told_at", "seconds", "until"), [(9, 5, 14), (1, 5, 10), (9.5, 0.5, 10)])
+def test_the_last_hook_has_a_time_of_its_own_or_what_is_left(
+    told_at: float, seconds: float, until: float
+) -> None:
+    guard, worker, lost = killed("exiting", seconds=seconds)
+    worker.read_messages(told_at)
+    worker.receiver.close()
+    assert worker.state is WorkerState.EXITING
+    guard.judge(worker, until - 0.1)
+    assert (worker.state, lost) == (WorkerState.EXITING, [])
+    guard.judge(worker, until)
+    assert (worker.killed_for, lost) == ("worker_exit took too long", ["units"])
+
+
+def test_a_worker_that_is_in_its_last_hook_still_has_to_report() -> None:
+    guard, worker, _ = killed("exiting", seconds=1000.0)
+    worker.read_messages(0.0)
+    worker.receiver.close()
+    guard.judge(worker, DaemonConfig().heartbeat_timeout)
+    assert worker.killed_for == "no heartbeat for 30 s"

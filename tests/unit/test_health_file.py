@@ -1,5 +1,7 @@
-"""The health file when its place is not what it was."""
+"""The health file when its place is not what it was; what systemd is told beside its watchdog."""
 
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,60 @@ def test_a_link_in_its_place_is_not_followed(
     Vitals({}, str(health)).beat("running", alive=True)
     assert f"The health file {health}: it is a symbolic link" in caplog.text
     assert not target.exists()
+
+
+def test_one_that_is_left_is_removed_at_a_start(tmp_path: Path) -> None:
+    health = tmp_path / "health"
+    health.touch()
+    Vitals({}, str(health)).begin()
+    assert not health.exists()
+    Vitals({}, str(health)).begin()
+
+
+class Systemd:
+    """A socket, and what has come to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.setblocking(False)
+
+    def messages(self) -> list[str]:
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                found.append(self._socket.recv(4096).decode())
+        return found
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.mark.parametrize("watchdog", [True, False])
+def test_a_hook_that_holds_up_the_main_loop_is_announced(tmp_path: Path, *, watchdog: bool) -> None:
+    systemd = Systemd(tmp_path / "notify")
+    variables = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    vitals = Vitals(variables | ({"WATCHDOG_USEC": "5000000"} if watchdog else {}))
+    vitals.expect_silence(60.0)
+    vitals.end_silence(20.0)
+    told = systemd.messages()
+    systemd.close()
+    expected = [
+        "WATCHDOG_USEC=75000000", "EXTEND_TIMEOUT_USEC=75000000",
+        "WATCHDOG_USEC=5000000", "EXTEND_TIMEOUT_USEC=35000000",
+    ]  # fmt: skip
+    assert told == (expected if watchdog else expected[1::2])
+
+
+def test_a_start_is_prolonged_while_it_makes_progress(tmp_path: Path) -> None:
+    systemd = Systemd(tmp_path / "notify")
+    vitals = Vitals({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "5000000"})
+    vitals.beat("starting", alive=False)
+    vitals.beat("starting", alive=True)
+    vitals.ready()
+    vitals.beat("starting", alive=True)
+    told = systemd.messages()
+    systemd.close()
+    assert told == [
+        "STATUS=starting", "EXTEND_TIMEOUT_USEC=10000000", "WATCHDOG=1", "READY=1", "WATCHDOG=1",
+    ]  # fmt: skip

@@ -50,14 +50,15 @@ def config(options: dict[str, Any]) -> DaemonConfig:
 
 def test_a_pod_gets_more_time_to_end_than_its_units(pod: Any, config: DaemonConfig) -> None:
     assert "lifecycle" not in pod["containers"][0]  # a preStop hook would take some of it
-    assert pod["terminationGracePeriodSeconds"] >= config.graceful_timeout + STOP_MARGIN
+    assert pod["terminationGracePeriodSeconds"] >= config.stop_timeout + STOP_MARGIN
 
 
 def test_a_pod_gets_more_time_to_start_than_its_first_worker(
     container: Any, config: DaemonConfig
 ) -> None:
     probe = container["startupProbe"]
-    assert probe["failureThreshold"] * probe["periodSeconds"] >= config.boot_timeout + LOADING
+    allowed = probe["failureThreshold"] * probe["periodSeconds"]
+    assert allowed >= config.setup_timeout + config.boot_timeout + LOADING
 
 
 def oldest(probe: Any) -> int:

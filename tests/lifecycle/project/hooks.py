@@ -2,8 +2,10 @@
 
 import gc
 import importlib
+import logging
 import sys
 import threading
+import time
 from pathlib import Path
 
 from django.db import connection, transaction
@@ -68,6 +70,30 @@ def fail() -> None:
 def fail_if_told() -> None:
     if code.version == "failing":
         fail()
+
+
+def run_code() -> None:
+    """What the test has written into the daemon's directory, if anything."""
+    if hook := getattr(code, "hook", None):
+        hook(_process())
+
+
+def _process() -> str:
+    """ "canary", "worker-1", "supervisor"."""
+    record = logging.getLogRecordFactory()("", logging.INFO, "", 0, "", (), None)
+    return str(record.__dict__["daemon_worker"])
+
+
+def tell_and_wait() -> None:
+    """Longer than anybody waits for signs of life who has been told 3 seconds."""
+    journal().note("waits")
+    time.sleep(4)
+    journal().note("has waited")
+
+
+def tell_and_wait_for_gate() -> None:
+    journal().note("waits")
+    journal().wait_for_gate()
 
 
 def leave() -> None:
