@@ -231,7 +231,7 @@ class Supervisor:
             self._guard.judge(worker, now)
 
     def _prepare(self) -> None:
-        """Before the first fork. After a reload a failure must not end the workers that there are."""
+        """Before the first fork. After a reload a failure must not end the old workers."""
         try:
             self._preparation.run()
         except (Exception, SystemExit) as error:
