@@ -65,6 +65,13 @@ LINGER_LIMIT = 60.0
 """Seconds after which a closed session that the server never ended is no longer counted: behind
 a broken network there is no end to wait for."""
 
+UNHEARD_LIMIT = 2.0
+"""The same, if not even its machine has acknowledged the end: no packet comes through. On a network
+that works this takes a round trip."""
+
+TCP_FIN_WAIT1 = 4
+"""Linux's number for the state of a socket whose end has not been acknowledged."""
+
 IDLE_SHARE = 0.9
 """A connection that has idled for this share of the server's ``wait_timeout`` is not used: the
 server might end the session while the first statement is under way."""
@@ -103,7 +110,7 @@ class MySQLDialect(DriverDialect):
         self._autocommit = autocommit
         self._credentials = Credentials(password_provider) if password_provider else None
         self._lingering: deque[tuple[socket.socket, float]] = deque()
-        """Closed, but not ended on the server; and until when they count."""
+        """Closed, but not ended on the server; and since when."""
         self._separates = reset != "never"
         self._baselines = Baselines(init_command, compared=self._separates)
         self._always_reset = reset == "always"
@@ -261,7 +268,7 @@ class MySQLDialect(DriverDialect):
 
     def _linger(self, remains: socket.socket) -> None:
         self.forget_ended()
-        self._lingering.append((remains, time.monotonic() + LINGER_LIMIT))
+        self._lingering.append((remains, time.monotonic()))
 
     def _await_end(self) -> None:
         time.sleep(LINGER_POLL)
@@ -277,14 +284,15 @@ class MySQLDialect(DriverDialect):
         now = time.monotonic()
         for _ in range(len(self._lingering)):
             try:
-                watch, limit = self._lingering.popleft()
+                watch, since = self._lingering.popleft()
             except IndexError:  # another thread looks at them too
                 return
-            if now > limit:
-                logger.warning("A closed session did not end within %g s", LINGER_LIMIT)
+            limit = UNHEARD_LIMIT if _is_unheard(watch) else LINGER_LIMIT
+            if now - since > limit:
+                logger.warning("A closed session did not end within %g s", limit)
                 watch.close()
             elif not _has_ended(watch, 0):
-                self._lingering.append((watch, limit))
+                self._lingering.append((watch, since))
                 continue
             self._end(watch)
 
@@ -303,6 +311,14 @@ def _takes_goodbye(connection: PooledConnection) -> bool:
     poll = select.poll()
     poll.register(connection.watch, select.POLLOUT)
     return bool(poll.poll(0))
+
+
+def _is_unheard(watch: socket.socket) -> bool:
+    """Whether the server's machine has not acknowledged that this end is closed."""
+    try:
+        return watch.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_FIN_WAIT1
+    except (AttributeError, OSError):  # another system, or no TCP
+        return False
 
 
 def _has_ended(watch: socket.socket, seconds: float) -> bool:
