@@ -1,6 +1,7 @@
 """What of the documentation is not run, and why. There is no other way to be left out."""
 
 from ctypes.util import find_library
+from importlib.util import find_spec
 
 from tests.docs.blocks import ROOT, Block
 
@@ -21,6 +22,15 @@ if find_library("gdal") is None:
         '# shop/gis_backend/base.py, for ENGINE = "shop.gis_backend"',
     )
     NOT_RUN[gis_backend] = "GeoDjango needs the library GDAL, which this machine does not have"
+
+if find_spec("django_prometheus") is None:
+    monitored = (
+        "docs/howto/engine-strings.rst",
+        '# shop/monitored/mysql/base.py, for ENGINE = "shop.monitored.mysql"',
+    )
+    NOT_RUN[monitored] = (
+        "django-prometheus is not installed; tests/mysql/test_composition.py has it"
+    )
 
 # Functions that are defined, and not called.
 NOT_CALLED = {

@@ -64,6 +64,28 @@ def test_geodjangos_backend_works_pooled(
             editor.delete_model(Place)
 
 
+def test_django_prometheus_counts_statements_and_sessions(
+    add_database: AddDatabase, scratch: Scratch, engine: Any
+) -> None:
+    base = pytest.importorskip("django_prometheus.db.backends.mysql.base")
+    from django_prometheus import db  # noqa: PLC0415 - it may not be installed
+
+    wrapper = type("DatabaseWrapper", (pooled.DatabaseWrapper, base.DatabaseWrapper), {})
+    alias = add_database(**scratch.account.settings(ENGINE=engine(wrapper)))
+    for _ in range(3):
+        assert fetch(alias, "SELECT 1") == 1
+        give_back(alias)
+
+    def count(counter: Any) -> float:
+        return float(counter.labels(alias, "mysql")._value.get())
+
+    assert count(db.connections_total) == 1
+    executed = count(db.execute_total)
+    fetch(alias, "SELECT 1")
+    assert count(db.execute_total) == executed + 1
+    assert (stats(alias).connects, stats(alias).resets) == (1, 0)
+
+
 def test_a_wrapper_that_counts_sees_each_session_once(
     add_database: AddDatabase, scratch: Scratch, engine: Any
 ) -> None:
