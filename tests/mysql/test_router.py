@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from threading import Barrier
+from threading import Event
 
 import pytest
 from django.db import OperationalError, transaction
@@ -14,6 +14,7 @@ from tests.mysql.scratch import Account, Scratch
 from tests.mysql.use import fetch, run, stats
 from tests.support import router
 from tests.support.mode import MODES
+from tests.support.poll import wait_until
 from tests.support.router import Ports, router_before
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import Task
@@ -21,6 +22,7 @@ from tests.unit.fakes import Task
 KINDS = ["plain", "sharing"]
 REFUSED = 3566  # by the router
 CLIENTS = 6
+PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -90,18 +92,21 @@ def test_transactions_are_committed_and_rolled_back(
 
 def sessions_while_held(alias: str, scratch: Scratch, statement: str) -> int:
     """How many the server has while so many threads hold a connection that ran *statement*."""
-    everybody, counted = Barrier(CLIENTS + 1, timeout=30), Barrier(CLIENTS + 1, timeout=30)
+    end = Event()
 
-    def hold() -> None:
+    def hold(has_run: Event) -> None:
         with auto_close_db():
             run(alias, statement)
-            everybody.wait()
-            counted.wait()
+            has_run.set()
+            end.wait(PATIENCE)
 
-    threads = [Task(hold) for _ in range(CLIENTS)]
-    everybody.wait()
+    threads = []
+    for _ in range(CLIENTS):  # one after the other: those that run at once need one each
+        has_run = Event()
+        threads.append(Task(hold, has_run))
+        assert has_run.wait(PATIENCE)
     number = len(scratch.sessions())
-    counted.wait()
+    end.set()
     for thread in threads:
         thread.result()
     return number
@@ -114,7 +119,10 @@ def test_clean_connections_do_not_keep_the_router_from_sharing(
     assert sessions_while_held(alias, scratch, "SELECT COUNT(*) FROM t") < CLIENTS
     assert stats(alias).total == CLIENTS
     assert sessions_while_held(alias, scratch, "SET @pinned = 1") == CLIENTS
-    # Until the pool's reset.
+    # Until the pool's reset. The router keeps the sessions that it has.
+    for session in scratch.sessions():
+        scratch.admin.query(f"KILL {session.id}")
+    wait_until(lambda: scratch.sessions() == [], PATIENCE, "they were not killed")
     assert sessions_while_held(alias, scratch, "SELECT COUNT(*) FROM t") < CLIENTS
 
 
