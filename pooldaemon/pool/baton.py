@@ -13,8 +13,14 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from itertools import count
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 POLL = 0.0005
 """Seconds between tries. It is held for microseconds."""
@@ -87,4 +93,18 @@ def forget_frames(error: BaseException) -> None:
         cause = cause.__context__
 
 
-_POOLS = ("pooldaemon.pool.", "sqlalchemy.pool.")
+_POOLS = ("pooldaemon.pool.", "sqlalchemy.pool.", "contextlib")
+
+
+def keeps_nothing(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorates what others call: :func:`forget_frames` of what it raises."""
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            forget_frames(error)
+            raise
+
+    return wrapper

@@ -111,9 +111,12 @@ class Budget:
         if self.limit is not None:
             self._counted.add(weakref.ref(sessions, self._counted.discard))
 
-    def known(self, candidate: Candidate) -> weakref.ref[Candidate]:
-        """What to put into ``queue`` for it, where it is no more once it has died."""
-        return weakref.ref(candidate, self.queue.discard)
+    def enter(self, candidate: Candidate) -> None:
+        """Let it be among those who wait, until it leaves or dies."""
+        self.queue.add(weakref.ref(candidate, self.queue.discard))
+
+    def leave(self, candidate: Candidate) -> None:
+        self.queue.discard(weakref.ref(candidate))
 
     def _renew(self) -> bool:
         """Make permits for those that were lost; says whether there is one."""
@@ -172,15 +175,14 @@ class Budget:
         if (permit := self.take(since)) is not None:
             return permit
         claim = _Claim(since)
-        candidate = self.known(claim)
-        self.queue.add(candidate)
+        self.enter(claim)
         try:
             while (permit := self.take(since)) is None and time.monotonic() < deadline:
                 self.make_room()
                 time.sleep(CLAIM_POLL)
             return permit
         finally:
-            self.queue.discard(candidate)
+            self.leave(claim)
             self.pass_on()  # those behind it were told to wait
 
     def would_deadlock(self, owner: Owner) -> bool:

@@ -131,8 +131,7 @@ class DriverDialect:
         session may last a little longer, and it counts until it has ended there.
         """
         session, started = Session(permit), time.monotonic()
-        counted = weakref.ref(session, self._sessions.discard)
-        while not self._count(counted):
+        while not self._count(session):
             now = time.monotonic()
             if deadline is not None and now >= deadline:
                 self._release(session)
@@ -144,13 +143,13 @@ class DriverDialect:
             self._await_end()
         return session
 
-    def _count(self, session: weakref.ref[Session]) -> bool:
+    def _count(self, session: Session) -> bool:
         """Count it, if there is room."""
         baton = self._opening.wait()
         try:
             if self.cap is not None and len(self._sessions) >= self.cap:
                 return False
-            self._sessions.add(session)
+            self._sessions.add(weakref.ref(session, self._sessions.discard))
             self._levels.add(len(self._sessions))
             self.opened += 1
             return True

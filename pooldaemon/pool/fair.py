@@ -23,7 +23,7 @@ from pooldaemon.exceptions import (
     TooManyWaiters,
 )
 from pooldaemon.pool.aside import Aside
-from pooldaemon.pool.baton import forget_frames
+from pooldaemon.pool.baton import forget_frames, keeps_nothing
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.handle import BorrowedConnection
 from pooldaemon.pool.leaks import LeakWatch
@@ -195,7 +195,6 @@ class FairQueuePool(SlotPool):
                     self._share.sleep(waiter, self._timeout, self._look)
         except BaseException:  # KeyboardInterrupt and the like: leave the queue in order
             if (slot := self._leave(waiter)) is not None:
-                self._return_permit(slot)
                 self._put(slot)
             raise
         if (slot := self._leave(waiter)) is None:
@@ -304,7 +303,7 @@ class FairQueuePool(SlotPool):
         slot.idle_since = now = time.monotonic()
         if getattr(slot.dbapi_connection, "broken", False):
             slot.drop("broken")
-        elif slot.generation != self._generation:
+        elif slot.generation is not self._generation:
             slot.drop("pool closed")
         if more:  # rather soon
             self._next_sweep = now
@@ -319,6 +318,7 @@ class FairQueuePool(SlotPool):
             and self._share.can_serve()
             and (baton := self._serving.take()) is not None
         ):
+            waiter = slot = None
             try:
                 while (waiter := self._queue.first()) is not None:
                     if (slot := self._take(waiter.since)) is None:
@@ -327,11 +327,14 @@ class FairQueuePool(SlotPool):
                         waiter.slot = slot
                         waiter.wake()
                     else:  # it has gone
-                        self._return_permit(slot)
                         self._lay(slot)
                     slot = None
                 else:
                     self._share.renounce()
+            except BaseException:
+                if waiter is not None:
+                    waiter.wake()  # to look whether it was served
+                raise
             finally:
                 waiter = slot = None
                 del baton
@@ -344,6 +347,7 @@ class FairQueuePool(SlotPool):
     def paused(self) -> bool:
         return self._share.paused
 
+    @keeps_nothing
     def pause(self) -> None:
         """Lend nothing until :meth:`resume`: who comes waits, as long as its timeout allows.
 
@@ -354,6 +358,7 @@ class FairQueuePool(SlotPool):
         self._take = self._take_nothing  # type: ignore[method-assign]
         self._parking.close()
 
+    @keeps_nothing
     def resume(self) -> None:
         """End a :meth:`pause`: those who wait are served in their order."""
         self._parking.reopen()
@@ -373,6 +378,7 @@ class FairQueuePool(SlotPool):
         if self._leaks is not None:
             self._leaks.stop_if_unused()
 
+    @keeps_nothing
     def retire(self) -> bool:
         """Close for good, unless a connection is in use or wanted; says whether it did.
 
@@ -404,6 +410,7 @@ class FairQueuePool(SlotPool):
         wanted = self._waiters or self._share.paused
         return bool(self._empty) and not wanted and self._budget.has_room(newest)
 
+    @keeps_nothing
     def status(self) -> str:
         if self._lost:
             self._reclaim()
@@ -416,6 +423,7 @@ class FairQueuePool(SlotPool):
             f"{', paused' if self._share.paused else ''}"
         )
 
+    @keeps_nothing
     def stats(self) -> PoolStats:
         """A snapshot of what the pool is doing and has done."""
         if self._lost:

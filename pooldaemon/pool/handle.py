@@ -148,7 +148,7 @@ def discard(handle: BorrowedConnection) -> None:
 
 
 def _lose(handle: BorrowedConnection, error: BaseException) -> Any:
-    """Where a give-back was broken off: if it had begun, leave nothing that refers to the lease."""
-    if handle._connection is None:
-        _set_lease(handle, _ENDED)
+    """Where a give-back was broken off: leave nothing that refers to the lease."""
+    _set_connection(handle, None)
+    _set_lease(handle, _ENDED)
     forget_frames(error)

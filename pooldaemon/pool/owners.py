@@ -65,10 +65,13 @@ class _Mark:
         # In a forked child the parent's other threads "end" too, before any hook runs there.
         if is_finalizing():
             return
+        owner: Owner | None = getattr(self, "_owner", None)
+        if owner is None:  # its making was broken off
+            return
         pid = getpid()
-        for slot in self._owner.held():
+        for slot in owner.held():
             if slot.pid == pid and not slot.parked:  # whoever needs it finds that one by itself
-                slot.report_orphan(slot.ref, self._owner)
+                slot.report_orphan(slot.ref, owner)
 
 
 class _Thread(threading.local):

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from pooldaemon.pool.budget import LOOK_AGAIN, Budget, Candidate
+from pooldaemon.pool.budget import LOOK_AGAIN, Budget
 from pooldaemon.pool.owners import Owner
 from pooldaemon.pool.slot import Slot
 
@@ -121,16 +121,15 @@ class Share:
         self.reclaim = reclaim
         self.paused = False
         """The pool lends nothing just now."""
-        self._candidate: weakref.ref[Candidate] = budget.known(self)
 
     def claim(self) -> None:
         """Somebody waits here, perhaps for a permit."""
         if self._budget.limit is not None:
-            self._budget.queue.add(self._candidate)
+            self._budget.enter(self)
 
     def renounce(self) -> None:
         """Nobody does."""
-        self._budget.queue.discard(self._candidate)
+        self._budget.leave(self)
 
     def lacks_permit(self) -> bool:
         """Whether it is the limit of the process that keeps this pool from opening more."""

@@ -36,6 +36,10 @@ class SlotRef(weakref.ref["Slot"]):
     stats: SlotStats
     session: Session | None
 
+    # Of itself: the hash of a slot could not be asked for after its death.
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
     def __init__(self, slot: Slot, callback: Callable[[Any], object]) -> None:
         super().__init__(slot, callback)  # type: ignore[call-arg]
         self.stats = SlotStats()

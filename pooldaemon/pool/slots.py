@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.pool import Pool
 
-from pooldaemon.pool.baton import Baton
+from pooldaemon.pool.baton import Baton, keeps_nothing
 from pooldaemon.pool.counters import SlotStats
 from pooldaemon.pool.dialect import DriverDialect
 from pooldaemon.pool.owners import Owner
@@ -162,6 +162,7 @@ class SlotPool(Pool):
             return
         if slot.ref.session is not None:
             self._close_session(slot.ref, "lost")
+        self._return_permit(slot)
         self._empty.append(slot)
 
     # -- slots whose thread has ended, and those that exceptions have lost ---------------
@@ -232,11 +233,15 @@ class SlotPool(Pool):
         """Close what was opened for a slot, whether it ever got there or not."""
         if (session := ref.session) is not None:
             ref.stats.discards[reason] += 1
-            self._sessions.close_session(session)
+            try:
+                self._sessions.close_session(session)
+            except Exception:
+                logger.debug("Closing a connection failed", exc_info=True)
             ref.session = None
 
     # -- closing and resizing ---------------------------------------------------------
 
+    @keeps_nothing
     def dispose(self) -> None:
         """Close idle connections now, and those in use when they come back.
 
@@ -246,6 +251,7 @@ class SlotPool(Pool):
         self._reclaim()
         self._sweep(time.monotonic())
 
+    @keeps_nothing
     def resize(self, pool_size: int, max_overflow: int = 0) -> None:
         """Change the cap. A smaller one holds as soon as connections in use have come back."""
         self._sessions.cap = self.cap = pool_size + max_overflow
@@ -285,19 +291,19 @@ class SlotPool(Pool):
         """Close what has been idle for too long, or was made before the pool was closed."""
         while self._idle:
             try:
-                if self._reason_to_sweep(self._idle[0], now) is None:
+                if self._reason_to_sweep(self._idle[0], now, len(self._idle)) is None:
                     return
                 slot = self._idle.popleft()
             except IndexError:
                 return
             # Another thread may have taken the one we looked at: look again.
-            if reason := self._reason_to_sweep(slot, now):
+            if reason := self._reason_to_sweep(slot, now, len(self._idle) + 1):
                 slot.drop(reason)
             self._put(slot)
 
-    def _reason_to_sweep(self, slot: Slot, now: float) -> str | None:
+    def _reason_to_sweep(self, slot: Slot, now: float, idle: int) -> str | None:
         if slot.generation is not self._generation:
             return "pool closed"
-        if 0 <= self._max_idle < now - slot.idle_since and len(self._idle) > self.min_idle:
+        if 0 <= self._max_idle < now - slot.idle_since and idle > self.min_idle:
             return "idle"
         return None

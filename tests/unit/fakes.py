@@ -1,6 +1,7 @@
 """A DB-API driver without a server, and pools over it."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -46,7 +47,7 @@ class FakeDriver:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.connects = 0
-        self.open: set[FakeConnection] = set()
+        self._open: weakref.WeakSet[FakeConnection] = weakref.WeakSet()
         self.most_open = 0
         self.before_connect: Callable[[], None] = lambda: None
         self.before_reset: Callable[[], None] = lambda: None
@@ -57,13 +58,18 @@ class FakeDriver:
         with self._lock:
             self.connects += 1
             connection = FakeConnection(self, self.connects)
-            self.open.add(connection)
-            self.most_open = max(self.most_open, len(self.open))
+            self._open.add(connection)
+            self.most_open = max(self.most_open, len(self._open))
         return connection
+
+    @property
+    def open(self) -> set[FakeConnection]:
+        """Those that are neither closed nor freed, which closes the socket of a real one."""
+        return set(self._open)
 
     def close(self, connection: FakeConnection) -> None:
         with self._lock:
-            self.open.remove(connection)
+            self._open.discard(connection)
 
 
 class FakeHandle(BorrowedConnection):

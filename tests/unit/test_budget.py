@@ -134,7 +134,7 @@ def test_a_newcomer_does_not_take_what_is_on_its_way_to_another() -> None:
             pass
 
     budget, waiting = Budget(1), Waiting()
-    budget.queue.add(budget.known(waiting))
+    budget.enter(waiting)
     assert budget.take(3.0) is None
     assert budget.take(1.0) is not None
 
