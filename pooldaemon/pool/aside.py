@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pooldaemon.pool.baton import POLL, Baton, Token
 from pooldaemon.pool.slot import Slot
 
 logger = logging.getLogger("pooldaemon.pool")
@@ -24,23 +25,22 @@ class Aside:
 
     def __init__(self, put_back: Callable[[Slot, bool], None]) -> None:
         self._put_back = put_back
-        self._turn = _thread.allocate_lock()
+        self._turn = Baton()
 
     def run(self, work: Callable[[Any], bool], slot: Slot) -> bool:
         """Do *work* on the connection of *slot*, which returns whether there is more of it.
         ``False``: not now."""
-        if not self._turn.acquire(blocking=False):
+        if (turn := self._turn.take()) is None:
             return False
         # Not a Thread of Python's: to start one takes locks, and the garbage collector, which may
         # give a connection back, may have come while its thread held them.
         try:
-            _thread.start_new_thread(self._run, (work, slot))
+            _thread.start_new_thread(self._run, (work, slot, turn))
         except RuntimeError:  # there can be no more threads
-            self._turn.release()
             return False
         return True
 
-    def _run(self, work: Callable[[Any], bool], slot: Slot) -> None:
+    def _run(self, work: Callable[[Any], bool], slot: Slot, turn: Token) -> None:
         more = False
         try:
             more = work(slot.dbapi_connection)
@@ -48,10 +48,9 @@ class Aside:
             logger.debug("Work on an idle connection failed", exc_info=True)
         finally:
             self._put_back(slot, more)
-            self._turn.release()
 
     def wait(self) -> None:
         """Until nothing is being done. A thread at work would not survive a fork."""
         deadline = time.monotonic() + PATIENCE
-        if self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            self._turn.release()
+        while self._turn.take() is None and time.monotonic() < deadline:
+            time.sleep(POLL)

@@ -141,6 +141,11 @@ class PooledConnection(NotingConnection):
         self.went_elsewhere = False
         return self
 
+    def __del__(self) -> None:
+        # Lost by an exception before anybody knew of it; or else it has been taken over.
+        if (watch := getattr(self, "watch", -1)) >= 0:
+            os.close(watch)
+
     @contextmanager
     def not_recorded(self) -> Iterator[None]:
         """For questions asked during the set-up, which a reset need not ask again."""

@@ -253,13 +253,16 @@ class MySQLDialect(DriverDialect):
     def _close(self, connection: PooledConnection) -> object | None:
         # The server lets go of a session a little after the client has closed it. Until then
         # it counts against the account's limit.
+        if connection.watch < 0:  # for the second time: an exception broke the first one off
+            return None
         watchdog.forget(connection)
         if not _takes_goodbye(connection):
             shut_down(connection.watch)
         with suppress(MySQLdb.Error), forks.not_now():
             connection.close()
         connection.proxy = None  # which refers to it
-        watch = socket.socket(fileno=connection.watch)
+        descriptor, connection.watch = connection.watch, -1
+        watch = socket.socket(fileno=descriptor)
         with suppress(OSError):  # after a lost connection the driver says no goodbye
             watch.shutdown(socket.SHUT_WR)
         if _has_ended(watch, CLOSE_WAIT):
@@ -282,19 +285,18 @@ class MySQLDialect(DriverDialect):
 
     def forget_ended(self) -> None:
         now = time.monotonic()
-        for _ in range(len(self._lingering)):
-            try:
-                watch, since = self._lingering.popleft()
-            except IndexError:  # another thread looks at them too
-                return
+        # Each stays there until it is counted no more. Another thread may look at them, too.
+        for one in self._lingering.copy():
+            watch, since = one
             limit = UNHEARD_LIMIT if _is_unheard(watch) else LINGER_LIMIT
             if now - since > limit:
                 logger.warning("A closed session did not end within %g s", limit)
-                watch.close()
             elif not _has_ended(watch, 0):
-                self._lingering.append((watch, since))
                 continue
             self._end(watch)
+            watch.close()
+            with suppress(ValueError):
+                self._lingering.remove(one)
 
 
 def _ping(connection: PooledConnection) -> bool:
@@ -325,8 +327,11 @@ def _has_ended(watch: socket.socket, seconds: float) -> bool:
     """Whether the server closes its end within *seconds*; closes *watch* if so."""
     deadline = time.monotonic() + seconds
     poll = select.poll()
-    poll.register(watch, select.POLLIN)
-    watch.setblocking(False)
+    try:
+        poll.register(watch, select.POLLIN)
+        watch.setblocking(False)
+    except (OSError, ValueError):  # another thread has closed it
+        return True
     while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
         try:
             rest = watch.recv(4096)  # an unread result or TLS's goodbye may come first
