@@ -73,8 +73,11 @@ MAX_BASELINES = 64
 receiver that gives each a name."""
 
 MAX_FAILURES = 3
-"""So often a baseline that never worked may fail, until it is said not to work: once can be
-somebody's KILL QUERY."""
+"""So often a baseline that never worked may fail, until it is said not to work: a lock that it
+waits for may be held just then."""
+
+INTERRUPTED = frozenset({1317, 1969, 3024})
+"""Errors that say nothing about a statement: it was ended by a KILL QUERY or a limit of time."""
 
 # How Django sets the isolation level, which is restored by its value.
 _ISOLATION = re.compile(rb"SET SESSION TRANSACTION ISOLATION LEVEL [A-Z ]+")
@@ -144,7 +147,7 @@ class Baseline:
             try:
                 _run(connection, statement)
             except MySQLdb.Error as error:
-                if not connection.broken:
+                if not connection.broken and error.args[0] not in INTERRUPTED:
                     self._note_failure(statement, error)
                 raise
         if self._variables is not None:
@@ -176,8 +179,7 @@ class Baseline:
         elif not name.startswith("@"):
             for literal in _literals(value):
                 assignment = f"SESSION {name} = {literal}"
-                with suppress(MySQLdb.Error):
-                    _run(connection, f"SET {assignment}")
+                if _can_run(connection, f"SET {assignment}"):
                     self._values.append(assignment)
                     self._pool.learn(name)
                     return
@@ -232,7 +234,7 @@ class Baselines:
             isolation=variable_of_transactions(connection, "isolation"), learned=columns
         )
         try:
-            return learned, _rows(connection, question)[0]
+            return learned, connection.rows_of(question)[0]
         except MySQLdb.Error:
             if not learned:
                 raise
@@ -313,15 +315,22 @@ def _run(connection: PooledConnection, statement: str | bytes) -> None:
         connection.store_result()
 
 
-def _rows(connection: PooledConnection, question: str) -> Any:
-    return connection.ask_aside(question).fetch_row(maxrows=0)
+def _can_run(connection: PooledConnection, statement: str) -> bool:
+    """Run it, or see that the server refuses it."""
+    try:
+        _run(connection, statement)
+    except MySQLdb.Error as error:
+        if connection.broken or error.args[0] in INTERRUPTED:
+            raise
+        return False
+    return True
 
 
 def _variables(connection: PooledConnection, names: Iterable[str] = ()) -> Variables:
     """Those that the session has otherwise than the server, and those of *names*."""
     known = ", ".join(f"'{name}'" for name in names if name.isidentifier()) or "''"
     question = OWN_VARIABLES[_is_mariadb(connection)].format(names=known) + PLACE
-    rows = _rows(connection, question)
+    rows = connection.rows_of(question)
     return {name: value or "" for name, value in rows if name not in VOLATILE}
 
 
@@ -338,7 +347,7 @@ def _of_init_connect(connection: PooledConnection, init_connect: str) -> list[st
     parts = [part for part in parts if part and judge(part) == DIRTY]
     if all(_SETS_VARIABLES.fullmatch(part) for part in parts):
         return []
-    if any(_SPARED.search(grant) for (grant,) in _rows(connection, "SHOW GRANTS")):
+    if any(_SPARED.search(grant) for (grant,) in connection.rows_of("SHOW GRANTS")):
         return []
     return parts
 

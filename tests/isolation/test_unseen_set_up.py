@@ -88,6 +88,38 @@ def test_what_the_servers_init_connect_does_holds(
         assert_resets_change_nothing(open_pool(), mariadb=mariadb)
 
 
+def test_a_limit_of_rows_hides_nothing_from_the_comparison(
+    open_pool: OpenPool, init_connect: InitConnect
+) -> None:
+    with init_connect("SET sql_select_limit = 1, time_zone = '+05:00', lc_time_names = 'de_DE'"):
+        pool = open_pool()
+        for _ in range(3):
+            pool.run("SET sql_select_limit = DEFAULT, time_zone = DEFAULT, lc_time_names = DEFAULT")
+            with pool.borrowed() as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT @@time_zone, @@lc_time_names, @@session.sql_select_limit")
+                assert cursor.fetchall() == (("+05:00", "de_DE", 1),)
+        assert pool.stats.connects == 1
+
+
+def test_a_global_variable_that_somebody_changes_is_no_difference(
+    open_pool: OpenPool, plain: Scratch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = open_pool()
+    pool.fetch("SELECT 1")
+    plain.admin.query("SET GLOBAL lock_wait_timeout = 4242, GLOBAL net_buffer_length = 32768")
+    try:
+        for _ in range(2):
+            pool.run("SET @a = 1")
+        assert pool.fetch("SELECT @@session.lock_wait_timeout") == 4242  # as a new session
+    finally:
+        for name in ("lock_wait_timeout", "net_buffer_length"):
+            plain.admin.query(f"SET GLOBAL {name} = DEFAULT")
+    pool.run("SET @a = 1")
+    assert pool.fetch("SELECT @@session.lock_wait_timeout") > 4242
+    assert pool.stats.connects == 1
+    assert not caplog.records
+
+
 def test_it_does_in_sqlalchemys_own_pools(open_pool: OpenPool, init_connect: InitConnect) -> None:
     with init_connect("SET time_zone = '+05:00', @mine = 1"):
         pool = open_pool(poolclass="QueuePool", max_overflow=0)
