@@ -129,11 +129,12 @@ CUTS = 24
 
 @pytest.mark.parametrize("mode", MODES)
 def test_wherever_the_opening_of_a_session_is_cut_off_it_ends(
-    mode: str, scratch: Scratch, add_pooled: AddDatabase
+    mode: str, scratch: Scratch, add_pooled: AddDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through login, the driver's own statements, Django's and ours; all at the same time."""
     options = {"connect_timeout": 1, "read_timeout": 2}  # for the unit's own statement, at the end
     account = scratch.account
+    monkeypatch.setattr(opening, "SETUP_TIMEOUT", 2.0)  # for 24 at a time on a busy machine
 
     @auto_close_db
     def borrow(alias: str) -> None:
@@ -159,9 +160,12 @@ def test_wherever_the_opening_of_a_session_is_cut_off_it_ends(
             relay.silence(after=total * number // CUTS)
         tasks = [Task(borrow, alias) for alias in aliases]
         for number, task in enumerate(tasks):
-            task.join(2 + BOUND + SLACK)
+            task.join(2 + 2 + SLACK)
             assert not task.is_alive(), f"it hangs at {number} of {CUTS}"
-            assert isinstance(task.error, OperationalError), number
+        # The first one may have asked more, on behalf of all.
+        cut_off = [task for task, relay in zip(tasks, relays, strict=True) if relay.is_silent]
+        assert len(cut_off) > CUTS / 2
+        assert all(isinstance(task.error, OperationalError) for task in cut_off)
         for relay in relays:
             relay.heal()
         for alias in aliases:
