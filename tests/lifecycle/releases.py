@@ -33,11 +33,14 @@ class Site:
     unit of work that tells its number, and `venv`, if it is asked for.
     """
 
-    def __init__(self, directory: Path, *, with_interpreter: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, with_interpreter: bool = False, module: str = RELEASE
+    ) -> None:
         directory.mkdir(parents=True)
         self.directory = directory
         self.current = directory / "current"
         self._with_interpreter = with_interpreter
+        self._module = module
 
     def release(self, number: int) -> Path:
         return self.directory / f"release-{number}"
@@ -47,7 +50,7 @@ class Site:
         path = self.release(number)
         path.mkdir()
         (path / "manage.py").write_text(manage)
-        (path / "release.py").write_text(RELEASE.format(number=number))
+        (path / "release.py").write_text(self._module.format(number=number))
         if self._with_interpreter:
             make_interpreter(path / "venv")
         self.switch(number)

@@ -1,4 +1,4 @@
-"""The example's unit of work, which notes its steps, and gets into trouble when a test says so."""
+"""The example's unit of work in chaos: it gets into trouble when a test says so."""
 
 import logging.handlers
 import multiprocessing
@@ -6,15 +6,15 @@ import os
 import threading
 
 import release
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 
-from pooldaemon_example.webhooks import claims, sending
+from pooldaemon_example.webhooks import sending
 from pooldaemon_example.webhooks.claims import Claim
 from pooldaemon_example.webhooks.conf import WebhookConfig
-from pooldaemon_example.webhooks.delivery import deliver_next
 from pooldaemon_example.webhooks.models import Delivery
-from pooldaemon_example.webhooks.outcomes import Answer, Outcome
+from pooldaemon_example.webhooks.outcomes import Answer
 from tests.lifecycle.project.journal import journal
+from tests.stress import deliver_and_note
 
 HOG = 300  # MiB
 
@@ -28,8 +28,8 @@ logging.basicConfig(
 )
 logging.getLogger("pooldaemon").setLevel(logging.INFO)
 
-deliver = deliver_next
-_post, _record = sending.post, claims.record
+deliver = deliver_and_note.deliver
+deliver_and_note.about["release"] = release.NUMBER
 _hogged: list[bytes] = []
 
 
@@ -43,8 +43,7 @@ def post(claim: Claim, config: WebhookConfig) -> Answer:
     if journal().take_order("children"):
         with multiprocessing.Pool(2) as pool:
             assert pool.map(abs, [-1, -2]) == [1, 2]
-    journal().note("posting", delivery=claim.id, attempt=claim.attempt, release=release.NUMBER)
-    answer = _post(claim, config)
+    answer = deliver_and_note.post(claim, config)
     if journal().take_order("hang"):
         threading.Event().wait()
     if journal().take_order("hog"):
@@ -53,15 +52,4 @@ def post(claim: Claim, config: WebhookConfig) -> Answer:
     return answer
 
 
-def record(claim: Claim, answer: Answer, outcome: Outcome) -> bool:
-    noted = {"delivery": claim.id, "attempt": claim.attempt}
-    try:
-        recorded = _record(claim, answer, outcome)
-    except DatabaseError as error:
-        journal().note("not recorded", **noted, error=str(error))
-        raise
-    journal().note("recorded" if recorded else "not recorded", **noted)
-    return recorded
-
-
-sending.post, claims.record = post, record
+sending.post = post

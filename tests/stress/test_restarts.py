@@ -54,7 +54,7 @@ def test_restarts_under_load_interrupt_no_unit_and_return_when_new_workers_are_r
     pidfile = tmp_path / "daemon.pid"
     daemons: list[DeliveryDaemon] = []
 
-    def act(action: str, target: str = "tests.stress.deliver_in_trouble.deliver") -> DeliveryDaemon:
+    def act(action: str, target: str = "tests.stress.deliver_and_note.deliver") -> DeliveryDaemon:
         arguments = ["rundaemon", action, target] if target else ["rundaemon", action]
         arguments += [*OPTIONS, f"--pidfile={pidfile}", f"--logfile={tmp_path / 'log'}"]
         directory = tmp_path / f"command-{len(daemons)}"
