@@ -15,6 +15,7 @@ from typing import Any
 from django.core.management.base import CommandError, OutputWrapper
 
 from pooldaemon.conf import DAEMON_RULES, nearest
+from pooldaemon.management.output import reader_may_be_gone
 from pooldaemon.management.table import daemon_table
 from pooldaemon.workers.control import ask
 from pooldaemon.workers.pidfile import has_open, lock_holder
@@ -22,7 +23,10 @@ from pooldaemon.workers.pidfile import has_open, lock_holder
 LAUNCHING = ("run", "start", "restart")
 """After which there is a daemon."""
 
-ACTIONS = (*LAUNCHING, "stop", "reload", "status", "scale")
+ASKING = ("stop", "reload", "status", "scale")
+"""For a daemon that runs."""
+
+ACTIONS = (*LAUNCHING, *ASKING)
 
 USAGE = 2
 """Exit status of a command line that makes no sense, as argparse has it."""
@@ -71,6 +75,11 @@ def read_action(words: Sequence[str]) -> Action:
     return Action(name)
 
 
+def asks_a_daemon(words: Sequence[str]) -> bool:
+    """Whether a running daemon is to be asked, and none to be launched."""
+    return bool(words) and words[0] in ASKING
+
+
 def _read_size(rest: Sequence[str]) -> int:
     rule = DAEMON_RULES["processes"]
     with suppress(ValueError):
@@ -114,14 +123,17 @@ class Operator:
                 self.stop()
         return 0
 
-    def stop(self) -> None:
+    def stop(self, target: str | None = None) -> None:
         """Let it drain, and wait for its end. One that does not run is no error (LSB).
 
-        :raises CommandError: it does not end in time.
+        :param target: of ``rundaemon``: only if it runs that.
+        :raises CommandError: it does not end in time; or it runs another target.
         """
         if (pid := self._holder()) is None:
             self._tell("not running")
             return
+        if target is not None and (other := others_target(self._pidfile, target)):
+            raise CommandError(f"{self._name}: {other}; stop that first")
         try:
             seconds = ask(self._socket, "stop")["seconds"]
         except OSError:  # the socket is gone, or it does not answer
@@ -221,12 +233,28 @@ class Operator:
         self, as_json: bool, told: dict[str, Any], table: Callable[[dict[str, Any]], str]
     ) -> None:
         if as_json:
-            self._out.write(json.dumps({"command": self._name, **told}))
+            self._write(json.dumps({"command": self._name, **told}))
         else:
             self._tell(table(told))
 
     def _tell(self, text: str) -> None:
-        self._out.write(f"{self._name}: {text}")
+        self._write(f"{self._name}: {text}")
+
+    def _write(self, text: str) -> None:
+        with reader_may_be_gone():
+            self._out.write(text)
+            self._out.flush()
+
+
+def others_target(pidfile: Path, target: str) -> str | None:
+    """A sentence about the target of the daemon that runs there, if it is not *target*."""
+    try:
+        running = ask(socket_of(pidfile), "status").get("target")
+    except OSError:
+        return None
+    if running in (None, target):
+        return None
+    return f"{pidfile} is of the daemon that runs {running}, and another target needs another one"
 
 
 def socket_of(pidfile: Path) -> Path:

@@ -18,7 +18,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
@@ -27,26 +27,31 @@ from django.db import Error as DatabaseError
 from pooldaemon.conf import ALL, DaemonConfig, check_settings, of_database
 from pooldaemon.connections import unpooled_aliases
 from pooldaemon.exceptions import ImproperlyConfigured
-from pooldaemon.management.actions import LAUNCHING, Action, Operator, read_action
-from pooldaemon.management.launch import Launcher
+from pooldaemon.management.actions import LAUNCHING, Action, Operator, asks_a_daemon, read_action
 from pooldaemon.management.limits import excesses
+from pooldaemon.management.logs import STDERR
+from pooldaemon.management.mistakes import check_command, check_environment
 from pooldaemon.management.options import (
     SWITCHES,
     Option,
     add_daemon_arguments,
     config_of,
+    find_daemon,
     name_of,
     read_options,
     shown,
 )
 from pooldaemon.management.systemd import unit_file
 from pooldaemon.workers import logfiles, statuses
-from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.errors import in_a_line
-from pooldaemon.workers.handle import WorkerDeath
 from pooldaemon.workers.reload import take_over, takes_over
 from pooldaemon.workers.trial import Attempt, is_trial
-from pooldaemon.workers.worker import WorkerInfo
+
+if TYPE_CHECKING:
+    from pooldaemon.management.launch import Launcher
+    from pooldaemon.workers.context import WorkContext
+    from pooldaemon.workers.handle import WorkerDeath
+    from pooldaemon.workers.worker import WorkerInfo
 
 
 class BaseDaemonCommand(BaseCommand):
@@ -99,19 +104,24 @@ class BaseDaemonCommand(BaseCommand):
     databases: tuple[str, ...] = (DEFAULT_DB_ALIAS,)
     """Databases that must answer before a worker counts as ready."""
 
+    target_path: str | None = None
+    """Of ``rundaemon``: what it runs."""
+
     # -- for subclasses ---------------------------------------------------------------
 
     def perform(self, ctx: WorkContext) -> Any:
         """Do one unit of work. Runs in many threads at once, inside ``auto_close_db``.
 
         :param ctx: tells whether to stop, waits interruptibly, names the worker.
+        It may be an ``async def``, which is awaited in an event loop of its own.
+
         :returns: something true: there may be more, come back at once. Something false: there
             was nothing to do, look again after ``idle_interval``. A ``datetime.timedelta``: there
             is work, which will be due in that time; look again then, or after ``idle_interval``
             if that is sooner. The daemon is not idle in the meantime.
 
         What it raises is logged and the unit's transaction rolled back; a thread whose units
-        fail one after the other waits longer and longer between them, up to 30 s.
+        fail one after the other waits longer and longer between them, from 0.05 s up to 30 s.
         """
         raise NotImplementedError(f"{type(self).__module__}.Command needs a perform(self, ctx)")
 
@@ -137,6 +147,12 @@ class BaseDaemonCommand(BaseCommand):
         add_daemon_arguments(parser)
 
     def execute(self, *args: Any, **options: Any) -> Any:
+        if not hasattr(os, "fork"):
+            raise CommandError("a daemon needs fork(), which this platform does not have")
+        if asks_a_daemon(options["daemon_action"]):
+            # Whatever is wrong with the project, it is no reason to keep an operator from stopping.
+            options["skip_checks"] = True
+            return super().execute(*args, **options)
         try:
             check_settings()
         except ImproperlyConfigured as error:  # which Django's system checks tell in many lines
@@ -156,29 +172,35 @@ class BaseDaemonCommand(BaseCommand):
             ) from error
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not hasattr(os, "fork"):
-            raise CommandError("a daemon needs fork(), which this platform does not have")
         action = read_action(options["daemon_action"])
+        if action.name in LAUNCHING:
+            status = self._launch(action, options)
+        else:
+            status = self._operator(action, options).ask(action, as_json=options["json"])
+        if status:
+            sys.exit(status)
+
+    def _launch(self, action: Action, options: Mapping[str, Any]) -> int:
+        # Here, so that a command can be imported where there is no fork, and says so.
+        from pooldaemon.management.launch import Launcher  # noqa: PLC0415
+
+        if not takes_over():
+            check_command(self, BaseDaemonCommand)
         found = read_options(self, options)
         config = config_of(found, **{name: options[name] for name in SWITCHES})
         if options["print_systemd"]:
             self.stdout.write(unit_file(name_of(self), self.help, config), ending="")
-            return
+            return statuses.OK
         if is_trial():
             self._try_out(Launcher(self, config, found), Attempt())
         if (told := take_over()) is not None:
-            status = Launcher(self, config, found).take_over(told)
-        elif action.name in LAUNCHING:
-            operator = self._operator(action, found) if action.name != "run" else None
-            detached = options["detach"] or operator is not None
-            self._check(config, found, detached=detached)
-            if operator is not None and action.name == "restart":
-                operator.stop()
-            status = Launcher(self, config, found).launch(detached=detached)
-        else:
-            status = self._operator(action, found).ask(action, as_json=options["json"])
-        if status:
-            sys.exit(status)
+            return Launcher(self, config, found).take_over(told)
+        operator = self._operator(action, options) if action.name != "run" else None
+        detached = options["detach"] or operator is not None
+        self._check(config, found, detached=detached)
+        if operator is not None and action.name == "restart":
+            operator.stop(self.target_path)
+        return Launcher(self, config, found).launch(detached=detached)
 
     def _try_out(self, launcher: Launcher, attempt: Attempt) -> NoReturn:
         status = statuses.OK
@@ -191,21 +213,22 @@ class BaseDaemonCommand(BaseCommand):
         # Threads that worker_init() has started must not keep it.
         os._exit(status)
 
-    def _operator(self, action: Action, options: Mapping[str, Option]) -> Operator:
-        pidfile = options["pidfile"].value
+    def _operator(self, action: Action, options: Mapping[str, Any]) -> Operator:
+        pidfile, grace = find_daemon(self, options)
         if pidfile is None:
             raise CommandError(
                 f"{action.name} needs a pidfile, to find the daemon by: give --pidfile, "
                 "or set settings.POOLDAEMON['PIDFILE']"
             )
-        grace = options["graceful_timeout"].value
         return Operator(name_of(self), pidfile, grace, self.stdout)
 
     def _check(
         self, config: DaemonConfig, options: Mapping[str, Option], *, detached: bool
     ) -> None:
-        if detached and options["logfile"].value is None:
+        if detached and options["logfile"].value in (None, STDERR):
             raise CommandError("--detach needs --logfile: a daemon has no terminal to log to")
+        if warning := check_environment(os.environ):
+            self.stderr.write(self.style.WARNING(warning))
         if detached and config.autoreload:
             raise CommandError("--autoreload is for development, with run in the foreground")
         for excess in excesses(config, self.databases):

@@ -24,11 +24,12 @@ from django.db import connections
 from pooldaemon import faults
 from pooldaemon.conf import ALL, DaemonConfig, PerDatabase, read_publish_interval
 from pooldaemon.connections import close_pool
-from pooldaemon.management.actions import socket_of
+from pooldaemon.management.actions import others_target, socket_of
 from pooldaemon.management.bars import Bars
 from pooldaemon.management.logs import check_log, open_log
 from pooldaemon.management.metrics import exporter_of, listen
 from pooldaemon.management.options import Option, name_of
+from pooldaemon.management.output import reader_may_be_gone
 from pooldaemon.management.surroundings import read_surroundings, refuse_surroundings
 from pooldaemon.workers import logfiles, records, statuses
 from pooldaemon.workers.bounded import bounded
@@ -61,6 +62,7 @@ class DaemonCommand(Job, Protocol):
     stdout: OutputWrapper
     stderr: OutputWrapper
     style: Style
+    target_path: str | None
 
     def setup(self) -> None: ...
     def worker_died(self, death: WorkerDeath) -> None: ...
@@ -104,8 +106,12 @@ class Launcher:
 
         :raises CommandError: it can't be started like this.
         """
+        with ExitStack() as prepared:
+            self._prepare(self._options["logfile"], prepared)
+            return self._start(detached=detached)
+
+    def _start(self, *, detached: bool) -> int:
         logfile = self._options["logfile"]
-        self._prepare(logfile)
         self._check_health_file(self._options["health_file"])
         with ExitStack() as claims:
             if self._options["pidfile"].value:
@@ -145,11 +151,15 @@ class Launcher:
         text = f"The daemon did not start{why}; see {logfile}"
         self._command.stderr.write(self._command.style.ERROR(text))
 
-    def _prepare(self, logfile: Option) -> None:
-        """Open the log, and arm the fault points if a test wants that."""
+    def _prepare(self, logfile: Option, prepared: ExitStack) -> None:
+        """Open the log, and arm the fault points if a test wants that.
+
+        :param prepared: undoes it. Whoever has called the command by ``call_command()`` goes on.
+        """
         records.add_fields()
         records.note_daemon(name_of(self._command))
-        open_log(logfile.value, logfile.origin)
+        prepared.callback(records.forget)
+        prepared.enter_context(open_log(logfile.value, logfile.origin))
         try:
             faults.arm(os.environ)
         except ValueError as error:
@@ -170,7 +180,10 @@ class Launcher:
         try:
             self._lock.acquire()
         except AlreadyRunningError as error:
-            raise CommandError(f"already running: {error}") from None
+            target = self._command.target_path
+            other = target and others_target(self._lock.path, target)
+            why = f"{other}: give --pidfile" if other else error
+            raise CommandError(f"already running: {why}") from None
         except OSError as error:
             given = f"{pidfile.origin} {pidfile.value}"
             raise CommandError(f"{given}: {error.strerror}") from None
@@ -197,7 +210,7 @@ class Launcher:
 
         :raises Exception: what the new code, the settings or the databases have against it.
         """
-        self._prepare(Option(None, "default"))
+        self._prepare(Option(None, "default"), ExitStack())  # to the end of the process
         logfile = self._options["logfile"]
         check_log(logfile.value, logfile.origin)
         info = WorkerInfo("canary", os.getpid())
@@ -216,10 +229,10 @@ class Launcher:
 
     def take_over(self, told: Mapping[str, Any]) -> int:
         """Go on with what the last supervisor, in this same process, has handed over."""
-        self._prepare(self._options["logfile"])
-        if told["output"]:
-            logfiles.note_output(told["output"])
         with ExitStack() as claims:
+            self._prepare(self._options["logfile"], claims)
+            if told["output"]:
+                logfiles.note_output(told["output"])
             if told["pidfile"]:
                 self._lock = PidFile(told["pidfile"])
                 self._lock.descriptor = told["lock"]
@@ -298,11 +311,13 @@ class Launcher:
         supervisor = Supervisor(self._config, owner, told)
         with supervisor, self._bars:
             status = supervisor.run()
+        gc.unfreeze()
         if ledger:
             ledger.clear()
-        for line in sorted(supervisor.history):
-            self._command.stdout.write(line)
-        self._command.stdout.flush()
+        with reader_may_be_gone():
+            for line in sorted(supervisor.history):
+                self._command.stdout.write(line)
+            self._command.stdout.flush()
         return status
 
     @property
@@ -368,4 +383,6 @@ class Launcher:
             for name, option in self._options.items()
         }
         name = name_of(self._command)
-        return {"name": name, "command": name, "pid": os.getpid(), "options": options}
+        about = {"name": name, "command": name, "pid": os.getpid(), "options": options}
+        target = self._command.target_path
+        return about | ({"target": target} if target else {})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.core.management.base import CommandError
 
@@ -16,19 +18,40 @@ FORMAT = (
 )
 
 
-def open_log(logfile: str | None, origin: str = "") -> None:
-    """Make sure that the records of this package are seen by somebody.
+STDERR = "-"
+"""As a logfile it stands for standard error."""
 
-    :param logfile: everything goes there; it is opened anew when it has been rotated.
+
+@contextmanager
+def open_log(logfile: str | None, origin: str = "") -> Iterator[None]:
+    """Make sure that the records of this package are seen by somebody, until the end of the block.
+
+    :param logfile: everything goes there; it is opened anew when it has been rotated. ``"-"``:
+        standard error.
     :param origin: where it was given, for messages.
     :raises CommandError: the file can't be opened.
     """
     protect()
-    package = logging.getLogger("pooldaemon")
+    logger = package = logging.getLogger("pooldaemon")
+    handler: logging.Handler
     if logfile is not None:
-        _add(logging.getLogger(), _open(logfile, origin))
+        logger, handler = logging.getLogger(), _open(logfile, origin)
     elif not package.hasHandlers():
-        _add(package, StandardError())
+        handler = StandardError()
+    else:  # of the project's LOGGING
+        yield
+        return
+    formatter = logging.Formatter(FORMAT, defaults=dict.fromkeys(records.FIELDS, records.NONE))
+    handler.setFormatter(formatter)
+    level = package.level
+    logger.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def check_log(logfile: str | None, origin: str = "") -> None:
@@ -40,15 +63,9 @@ def check_log(logfile: str | None, origin: str = "") -> None:
 
 
 def _open(logfile: str, origin: str) -> logging.Handler:
+    if logfile == STDERR:
+        return StandardError()
     try:
         return LogFile(logfile)
     except OSError as error:
         raise CommandError(f"{origin} {logfile}: {error.strerror}") from None
-
-
-def _add(logger: logging.Logger, handler: logging.Handler) -> None:
-    handler.setFormatter(
-        logging.Formatter(FORMAT, defaults=dict.fromkeys(records.FIELDS, records.NONE))
-    )
-    logger.addHandler(handler)
-    logging.getLogger("pooldaemon").setLevel(logging.INFO)

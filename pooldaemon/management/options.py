@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 
@@ -110,7 +111,7 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         "--autoreload", action="store_true", help="for development: reload when code changes"
     )
     parser.add_argument("--pidfile", metavar="FILE", help="refuse to start a second time")
-    parser.add_argument("--logfile", metavar="FILE", help="log to this file instead of stderr")
+    parser.add_argument("--logfile", metavar="FILE", help="log to this file; -: to stderr")
     parser.add_argument(
         "--detach",
         action="store_true",
@@ -169,6 +170,22 @@ def read_options(command: object, given: Mapping[str, Any]) -> dict[str, Option]
             option = replace(option, value=path)
         options[name] = option
     return options
+
+
+def find_daemon(command: object, given: Mapping[str, Any]) -> tuple[str | None, float]:
+    """The pidfile of a daemon that is to be asked, and the seconds that it gets to drain.
+
+    Whatever else is wrong: what is no path or no such number is passed over.
+    """
+    configured = getattr(settings, "POOLDAEMON", None)
+    configured = configured if isinstance(configured, Mapping) else {}
+    option = _find("pidfile", given, configured)
+    path = option.value if option and isinstance(option.value, str | os.PathLike) else None
+    grace = _find("graceful_timeout", given, configured)
+    seconds: Any = grace.value if grace else getattr(command, "graceful_timeout", None)
+    if not DAEMON_RULES["graceful_timeout"].accepts(seconds):
+        seconds = DaemonConfig.graceful_timeout
+    return str(path).replace(PLACEHOLDER, name_of(command)) if path else None, float(seconds)
 
 
 def _find(name: str, given: Mapping[str, Any], configured: Mapping[str, Any]) -> Option | None:

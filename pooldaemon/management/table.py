@@ -38,6 +38,8 @@ def daemon_table(told: Mapping[str, Any], *, bars: bool) -> str:
     ready = sum(worker["state"] == "ready" for worker in workers)
     since = f"{told['state']} as pid {told['pid']} for {duration(told['uptime'])}"
     lines = [f"{since}, {ready} of {told['processes']} workers ready"]
+    if target := told.get("target"):
+        lines.append(f"target: {target}")
     if told["last_death"]:
         lines.append(f"last death: {told['last_death']}")
     if reload := reload_in_words(told["reload"]):

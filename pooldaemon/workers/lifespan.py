@@ -11,6 +11,19 @@ JITTER = 0.1
 not leave together."""
 
 
+def refusal(config: DaemonConfig, rss: int) -> str | None:
+    """Why a worker that has done nothing yet is too large to begin: it would be replaced at once.
+
+    :param rss: memory in use, in bytes.
+    """
+    if config.max_rss is None or rss < config.max_rss * (1.0 - JITTER) * 2**20:
+        return None
+    return (
+        f"max_rss is {config.max_rss} MiB, of which up to a tenth is taken off at random, but a "
+        f"worker uses {rss / 2**20:.0f} MiB before its first unit"
+    )
+
+
 class Lifespan:
     """The limits of one worker.
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import mmap
 from contextlib import suppress
 from pathlib import Path
-
-_PAGE = os.sysconf("SC_PAGESIZE")
 
 
 def resident() -> int:
     """Bytes of memory that this process has in use (RSS); 0 where the system does not tell."""
     with suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from contextlib import suppress
@@ -100,6 +99,8 @@ def lock_holder(path: Path) -> int | None:
         descriptor = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
+    import fcntl  # noqa: PLC0415 - not on Windows, where commands are only imported
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -128,6 +129,8 @@ def has_open(pid: int, path: Path) -> bool:
 
 def _try_lock(descriptor: int) -> bool:
     """Lock it, unless somebody holds it for longer than the look of :func:`lock_holder` takes."""
+    import fcntl  # noqa: PLC0415 - as above
+
     for _ in range(LOCK_ATTEMPTS):
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

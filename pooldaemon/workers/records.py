@@ -39,6 +39,11 @@ def note_worker(name: str) -> None:
     _Process.worker = name
 
 
+def forget() -> None:
+    """This process is the daemon's no more."""
+    _Process.daemon = _Process.worker = NONE
+
+
 @contextmanager
 def unit(name: str) -> Iterator[None]:
     """What is logged in the block, in this context, belongs to the unit *name*."""

@@ -32,6 +32,7 @@ from pooldaemon.connections import (
     peak_connections,
     suspects_found,
 )
+from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.faults import fault_point
 from pooldaemon.sessions import SessionLog
 from pooldaemon.workers import logfiles, memory, statuses
@@ -42,7 +43,7 @@ from pooldaemon.workers.clock import RunningClock
 from pooldaemon.workers.context import WorkContext
 from pooldaemon.workers.errors import in_a_line
 from pooldaemon.workers.inheritance import disconnect, no_child_returns, release_in_children
-from pooldaemon.workers.lifespan import Lifespan
+from pooldaemon.workers.lifespan import Lifespan, refusal
 from pooldaemon.workers.obedience import Obedience
 from pooldaemon.workers.postponement import Postponement
 from pooldaemon.workers.report import Report
@@ -55,11 +56,6 @@ logger = logging.getLogger("pooldaemon.workers")
 
 HEARTBEAT = 1.0
 """Seconds between a worker's reports to its supervisor."""
-
-HEEDED = signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
-
-FOR_THE_SUPERVISOR = signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU
-"""They may be sent to the whole group; it speaks for its workers."""
 
 ORPHAN_GRACE = 1.0
 """Seconds that the units of a worker without supervisor get to end."""
@@ -89,7 +85,10 @@ class WorkerInfo:
 
 def boot(config: DaemonConfig, job: Job, info: WorkerInfo) -> None:
     """What makes a worker ready: its hook has run, and its databases have answered. One that is
-    paused is not asked."""
+    paused is not asked.
+
+    :raises ImproperlyConfigured: with so much memory, it would be replaced at once.
+    """
     limit_connections(config.max_connections)
     fault_point("worker_boot")
     with no_child_returns("worker_init()"):
@@ -98,6 +97,8 @@ def boot(config: DaemonConfig, job: Job, info: WorkerInfo) -> None:
         for alias in job.databases:
             if not is_paused(alias):
                 connections[alias].ensure_connection()
+    if (reason := refusal(config, memory.resident())) is not None:
+        raise ImproperlyConfigured(reason)
 
 
 def _quit(number: int, frame: FrameType | None) -> None:
@@ -116,7 +117,11 @@ class Worker:
         self._supervisor = os.getppid()
         self._stop = threading.Event()
         self._orphaned = threading.Event()
-        self._signals = SignalQueue(HEEDED, unheeded=FOR_THE_SUPERVISOR)
+        self._signals = SignalQueue(
+            [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2],
+            # They may be sent to the whole group; the supervisor speaks for us.
+            unheeded=[signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU],
+        )
         signal.signal(signal.SIGQUIT, _quit)
         release_in_children(partial(self._leave_to_parent, links))
         # On SIGABRT, and on a fault in C code, the stacks go to stderr: also from a process in

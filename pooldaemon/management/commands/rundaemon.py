@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 from pooldaemon.conf import nearest, pooldaemon_settings
 from pooldaemon.management.actions import ACTIONS, LAUNCHING, read_action
 from pooldaemon.management.base import BaseDaemonCommand
+from pooldaemon.management.mistakes import check_unit
 from pooldaemon.workers.context import WorkContext
 
 
@@ -31,7 +32,8 @@ class Command(BaseDaemonCommand):
         elif len(words) == 2 and words[0] in LAUNCHING:
             *words, path = words
         if read_action(words).name in LAUNCHING:
-            self.target = _load(path or self._configured())
+            self.target_path = path or self._configured()
+            self.target = _load(self.target_path)
         super().handle(*args, **options | {"daemon_action": words})
 
     def _configured(self) -> str:
@@ -57,4 +59,5 @@ def _load(path: str) -> Any:
         raise CommandError(f"the target {path!r} can't be imported: {reason}") from error
     if not callable(target):
         raise CommandError(f"the target {path!r} is not callable: it is {type(target).__name__}")
+    check_unit(target, f"the target {path!r}", "def unit(ctx)")
     return target

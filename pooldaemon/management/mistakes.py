@@ -1,0 +1,122 @@
+"""What Python takes without a word, and the daemon would not do: told before it starts."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from pooldaemon import faults
+from pooldaemon.conf import DAEMON_RULES, TEXTS, nearest
+from pooldaemon.management.options import PREFIX
+from pooldaemon.workers.completion import GENERATOR
+from pooldaemon.workers.invocation import OWN
+
+VARIABLES = frozenset(PREFIX + name.upper() for name in (*DAEMON_RULES, *TEXTS))
+
+ALIKE = 0.8
+"""From which likeness on two names are taken for one, as :mod:`difflib` measures it. Lower, and
+names of a command's own are taken for ours: ``perform_one`` is none."""
+
+
+def check_command(command: Any, base: type) -> None:
+    """
+    :param base: the class whose attributes have a meaning.
+    :raises CommandError: something is amiss, and what to do about it.
+    """
+    _check_attributes(command, base)
+    _check_databases(command.databases)
+    name = f"{type(command).__module__}.Command"
+    if getattr(command.perform, "__func__", None) is getattr(base, "perform", None):
+        raise CommandError(f"{name} needs a perform(self, ctx), which does one unit of work")
+    check_unit(command.perform, f"{name}.perform", "def perform(self, ctx)")
+
+
+def check_unit(function: Any, name: str, signature: str) -> None:
+    """
+    :param name: the function's, for messages.
+    :param signature: how it should be defined.
+    :raises CommandError: calling it with ``ctx`` can't do a unit of work.
+    """
+    if inspect.isclass(function):
+        raise CommandError(f"{name} is a class, and to call it only makes an object of it.")
+    call = function if inspect.isroutine(function) else function.__call__
+    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+        raise CommandError(f"{name} {GENERATOR}.")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        given = f"{inspect.signature(function)}"
+        raise CommandError(
+            f"{name}{given} can't be called with ctx alone, as units are. It must be: {signature}"
+        ) from None
+    except ValueError:  # of C code, whose parameters are not known
+        pass
+
+
+def _check_attributes(command: Any, base: type) -> None:
+    known = [name for name in dir(base) if not name.startswith("_")]
+    for owner, name in _own_attributes(command, base):
+        if (near := _meant(name, known)) is None:
+            continue
+        kinds = {_is_code(base, near), _is_code(command, name)}
+        if len(kinds) == 1:  # a method process() is not the number of processes
+            raise CommandError(
+                f"{owner}.{name} has no meaning to the daemon. Did you mean {near!r}? If it is "
+                f"yours, let its name begin with an underscore: _{name}."
+            )
+
+
+def _check_databases(databases: Any) -> None:
+    if isinstance(databases, str) or not isinstance(databases, Iterable):
+        raise CommandError(
+            f"Command.databases is {databases!r}; it must be a tuple of aliases, such as "
+            f"({databases!r},)."
+        )
+    for alias in databases:
+        if alias not in settings.DATABASES:
+            hint = nearest(str(alias), settings.DATABASES)
+            raise CommandError(f"Command.databases names {alias!r}, which is no database.{hint}")
+
+
+def check_environment(variables: Mapping[str, str]) -> str | None:
+    """A warning about variables that look like options, or ``None``.
+
+    :raises CommandError: one is nearly an option.
+    """
+    ours = {*OWN, faults.VARIABLE}
+    given = [name for name in variables if name.startswith(PREFIX) and name not in ours]
+    unknown = sorted(name for name in given if name not in VARIABLES and "_TEST_" not in name)
+    options = [name.removeprefix(PREFIX) for name in VARIABLES]
+    for name in unknown:
+        if near := _meant(name.removeprefix(PREFIX), options):
+            raise CommandError(
+                f"{name} in the environment is no option. Did you mean {PREFIX + near!r}?"
+            )
+    if not unknown:
+        return None
+    return f"In the environment, these are no options of a daemon: {', '.join(unknown)}"
+
+
+def _own_attributes(command: Any, base: type) -> Iterator[tuple[str, str]]:
+    """Those that *base* does not have, with the class that has them."""
+    classes = [one for one in type(command).__mro__ if not issubclass(base, one)]
+    for names, owner in ((vars(command), type(command)), *((vars(one), one) for one in classes)):
+        for name in names:
+            if not name.startswith("_") and not hasattr(base, name):
+                yield owner.__qualname__, name
+
+
+def _meant(name: str, known: Iterable[str]) -> str | None:
+    words = {word.casefold(): word for word in known}
+    near = difflib.get_close_matches(name.casefold(), words, n=1, cutoff=ALIKE)
+    return words[near[0]] if near else None
+
+
+def _is_code(owner: Any, name: str) -> bool:
+    value = inspect.getattr_static(owner, name)
+    return inspect.isroutine(value) or isinstance(value, classmethod | staticmethod | property)
