@@ -44,9 +44,9 @@ def check_unit(function: Any, name: str, signature: str) -> None:
     """
     if inspect.isclass(function):
         raise CommandError(f"{name} is a class, and to call it only makes an object of it.")
-    call = function if inspect.isroutine(function) else function.__call__
-    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
-        raise CommandError(f"{name} {GENERATOR}.")
+    for call in (function, function.__call__):  # of an object that can be called
+        if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+            raise CommandError(f"{name} {GENERATOR}.")
     try:
         inspect.signature(function).bind(None)
     except TypeError:
