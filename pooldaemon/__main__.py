@@ -16,11 +16,7 @@ from pooldaemon.conf import DaemonConfig
 from pooldaemon.management.actions import ASKING, Operator, asks_a_daemon, read_action
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status.
-
-    :param arguments: default: the command line's.
-    """
+def create_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pooldaemon",
         description="Ask a running daemon. Reads no settings: it works whatever they say.",
@@ -28,6 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("action", nargs="+", help=f"{', '.join(ASKING)}; scale N")
     parser.add_argument("--pidfile", metavar="FILE", required=True, help="the daemon's")
     parser.add_argument("--json", action="store_true", help="with status: for programs")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status.
+
+    :param arguments: default: the command line's.
+    """
+    parser = create_parser()
     given = parser.parse_args(arguments)
     if not asks_a_daemon(given.action):
         parser.error(f"{given.action[0]!r} is not one of {', '.join(ASKING)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management import get_commands, load_command_class
 
+from pooldaemon.__main__ import create_parser
 from tests.docs.blocks import ROOT, Block
 
 PROMPT = re.compile(r"^[$#] ")
@@ -52,6 +53,9 @@ def check(program: str, arguments: list[str]) -> None:
 
 def manage(arguments: list[str]) -> None:
     script, name, *rest = arguments
+    if (script, name) == ("-m", "pooldaemon"):
+        create_parser().parse_args(rest)
+        return
     assert script == "manage.py", script
     command: Any = load_command_class(get_commands()[name], name)
     if name == "pooldaemon":  # each of its verbs has a parser of its own

@@ -133,12 +133,9 @@ def test_a_factory_that_forgets_the_fields_does_not_break_the_daemons_own_log(
 ) -> None:
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
-    open_log(str(tmp_path / "log"))
-    logging.setLogRecordFactory(logging.LogRecord)
-    try:
+    with open_log(str(tmp_path / "log")):
+        logging.setLogRecordFactory(logging.LogRecord)
         logger.warning("a line")
-    finally:
-        root.handlers[0].close()
     assert (tmp_path / "log").read_text().endswith(" - -] tests.records: a line\n")
 
 
