@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from django.core.management.base import CommandError
 
@@ -51,7 +51,8 @@ def open_log(logfile: str | None, origin: str = "") -> Iterator[None]:
     finally:
         package.setLevel(level)
         logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # its disk is full
+            handler.close()
 
 
 def check_log(logfile: str | None, origin: str = "") -> None:
