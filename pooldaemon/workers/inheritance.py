@@ -117,9 +117,18 @@ def _start_child() -> None:
     if _Process.own_fork_of == threading.get_ident():
         return
     release()
+    with suppress(ValueError):  # of a subinterpreter
+        _restore_signals()
+
+
+def _restore_signals() -> None:
+    """The defaults in the place of every handler of ours, as any Python program has them."""
+    for number in signal.valid_signals():
+        module = getattr(signal.getsignal(number), "__module__", None) or ""
+        if module.startswith("pooldaemon."):
+            signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        with suppress(ValueError):  # of a subinterpreter
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # as any Python program has it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if hasattr(os, "register_at_fork"):

@@ -148,8 +148,6 @@ class Worker:
     def _leave_to_parent(self, links: Links) -> None:
         """In a child that a unit, a hook or a library has forked: it is no worker."""
         self._signals.leave_to_parent()
-        if signal.getsignal(signal.SIGQUIT) is _quit:
-            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         # Its sessions are not this worker's, and nobody hears of them.
         disconnect(links.descriptors)
 
