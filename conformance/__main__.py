@@ -2,6 +2,10 @@
 
 Without APP, all of it, one app after the other. Fails if a test ends otherwise on our backend, in
 either mode, and conformance/differences.toml does not list it.
+
+    python -m conformance packages [NAME…]
+
+does the same with the tests of other packages: see conformance/packages.toml.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from collections.abc import Sequence
 from conformance.backends import OURS
 from conformance.comparison import Comparison
 from conformance.kept import Kept, directory
+from conformance.packages import Packages
 from conformance.suite import Suite, SuiteError, batches
 
 
@@ -31,18 +36,25 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if not os.environ.get("DATABASE_URL", "").startswith(("mysql://", "mariadb://")):
         parser.error("DATABASE_URL must be mysql://user:password@host/name or mariadb://…")
+    suite: Suite | Packages
     try:
-        suite = Suite()
+        if options.labels[:1] == ["packages"]:
+            suite = Packages()
+            labels = options.labels[1:] or suite.names()
+            together = [[label] for label in labels]
+        else:
+            suite = Suite()
+            labels = options.labels or suite.apps()
+            together = list(batches(labels))
         kept = Kept(directory())
     except SuiteError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 1
-    labels = options.labels or suite.apps()
     if not options.resume:
         kept.forget(labels)
     comparison = Comparison(suite, kept, options.mode or list(OURS))
-    for together in batches(labels):
-        comparison.compare(together)
+    for some in together:
+        comparison.compare(some)
     return comparison.report()
 
 

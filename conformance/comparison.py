@@ -6,17 +6,24 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from conformance import differences
 from conformance.backends import REFERENCE
 from conformance.kept import Kept
-from conformance.suite import Outcomes, Suite, SuiteError
+from conformance.suite import Outcomes, SuiteError
+
+
+class Tests(Protocol):
+    """Django's suite, or packages."""
+
+    def run(self, backend: str, labels: Sequence[str]) -> Outcomes: ...
 
 
 class Comparison:
     """Told app by app as it goes, in all at the end."""
 
-    def __init__(self, suite: Suite, kept: Kept, modes: Sequence[str]) -> None:
+    def __init__(self, suite: Tests, kept: Kept, modes: Sequence[str]) -> None:
         self._suite = suite
         self._kept = kept
         self._modes = modes
@@ -106,6 +113,8 @@ class Comparison:
 
 def _label(test: str) -> str:
     """What runs *test*, which may be the "setUpClass (app.tests.Case)" of a case."""
+    if "::" in test:  # pytest's
+        return test
     return test.partition("(")[2].rstrip(")") or test
 
 

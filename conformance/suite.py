@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ctypes.util import find_library
 from itertools import groupby
 from pathlib import Path
@@ -55,42 +55,71 @@ class Suite:
         :returns: by test, how it ended.
         :raises SuiteError: the suite broke off.
         """
-        with tempfile.TemporaryDirectory(prefix="conformance-") as directory:
-            record, log = Path(directory) / "record.json", Path(directory) / "log"
-            with log.open("w", encoding="utf-8") as output:
-                process = subprocess.Popen(
-                    [
-                        *(sys.executable, "-X", "faulthandler"),
-                        *("-W", "ignore::DeprecationWarning", "runtests.py"),
-                        *("--settings=conformance.settings", "--parallel=1", "--noinput", *labels),
-                    ],
-                    cwd=self.directory,
-                    env=_environment(self.directory, backend, record, labels),
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                )
-                _wait(process)
-            if not record.exists():
-                tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
-                raise SuiteError(f"Django's {' '.join(labels)} broke off on {backend}:\n{tail}")
-            outcomes: Outcomes = json.loads(record.read_text(encoding="utf-8"))
+        outcomes = recorded(
+            f"Django's {' '.join(labels)} on {backend}",
+            [
+                *(sys.executable, "-X", "faulthandler"),
+                *("-W", "ignore::DeprecationWarning", "runtests.py"),
+                *("--settings=conformance.settings", "--parallel=1", "--noinput", *labels),
+            ],
+            self.directory,
+            {
+                "PYTHONPATH": os.pathsep.join([str(self.directory), str(ROOT)]),
+                "CONFORMANCE_BACKEND": backend,
+                "CONFORMANCE_GIS": "yes" if is_gis(labels[0]) else "",
+            },
+        )
         unknown = [test for test in outcomes if test.startswith("unittest.loader.")]
         if unknown:
             raise SuiteError(f"{unknown[0].rpartition('.')[2]}: {outcomes[unknown[0]]}")
         return outcomes
 
     def _fetch(self, version: str) -> None:
-        SOURCES.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=SOURCES) as directory:
-            pip = [*(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")]
-            pip += ["--no-binary=django", f"--dest={directory}", f"django=={version}"]
-            if subprocess.run(pip, check=False).returncode:
-                raise SuiteError(f"pip could not download the source of Django {version}")
-            (archive,) = Path(directory).glob("*.tar.gz")
-            with tarfile.open(archive) as source:
-                source.extractall(directory, filter="data")
-            (unpacked,) = (path for path in Path(directory).iterdir() if path.is_dir())
-            unpacked.rename(self.directory.parent)
+        fetch("django", f"django=={version}", self.directory.parent)
+
+
+def fetch(package: str, requirement: str, directory: Path) -> None:
+    """Unpack the source distribution of a package.
+
+    :raises SuiteError: pip can't have it.
+    """
+    SOURCES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=SOURCES) as place:
+        pip = [*(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")]
+        pip += [f"--no-binary={package}", f"--dest={place}", requirement]
+        if subprocess.run(pip, check=False).returncode:
+            raise SuiteError(f"pip could not download the source of {requirement}")
+        (archive,) = Path(place).glob("*.tar.gz")
+        with tarfile.open(archive) as source:
+            source.extractall(place, filter="data")
+        (unpacked,) = (path for path in Path(place).iterdir() if path.is_dir())
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        unpacked.rename(directory)
+
+
+def recorded(
+    what: str, command: Sequence[str], directory: Path, environment: Mapping[str, str]
+) -> Outcomes:
+    """Run *command*, which writes the outcomes to the file that CONFORMANCE_RECORD names.
+
+    :raises SuiteError: it did not.
+    """
+    with tempfile.TemporaryDirectory(prefix="conformance-") as place:
+        record, log = Path(place) / "record.json", Path(place) / "log"
+        with log.open("w", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env={**os.environ, **environment, "CONFORMANCE_RECORD": str(record)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            _wait(process)
+        if not record.exists():
+            tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
+            raise SuiteError(f"{what} broke off:\n{tail}")
+        outcomes: Outcomes = json.loads(record.read_text(encoding="utf-8"))
+        return outcomes
 
 
 def has_gis_libraries() -> bool:
@@ -108,18 +137,6 @@ def batches(labels: Iterable[str]) -> Iterator[list[str]]:
 
 def is_gis(label: str) -> bool:
     return label.partition(".")[0] == GIS_APP
-
-
-def _environment(
-    directory: Path, backend: str, record: Path, labels: Sequence[str]
-) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(directory), str(ROOT)]),
-        "CONFORMANCE_BACKEND": backend,
-        "CONFORMANCE_GIS": "yes" if is_gis(labels[0]) else "",
-        "CONFORMANCE_RECORD": str(record),
-    }
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

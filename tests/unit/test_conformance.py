@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conformance import comparison
+from conformance import comparison, packages
 from conformance.comparison import Comparison
 from conformance.differences import Listed, read_list
 from conformance.kept import Kept
@@ -139,6 +139,39 @@ def test_geodjangos_tests_run_by_themselves() -> None:
         ["b", "c"],
     ]
     assert [len(batch) for batch in batches(map(str, range(25)))] == [10, 10, 5]
+
+
+def test_a_package_whose_source_has_no_tests_says_so_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "SOURCES", tmp_path)
+    package = packages.Package("some-package", tests=("tests",))
+    package.source.mkdir(parents=True)
+    with pytest.raises(SuiteError, match=r"put a checkout of its repository in"):
+        package.prepare()
+
+
+def test_a_package_that_is_not_listed_is_told_with_those_that_are() -> None:
+    with pytest.raises(SuiteError, match=r"it has django-mysql, "):
+        packages.Packages().run("session", ["nothing"])
+
+
+def test_a_packages_test_runs_alone_by_the_id_it_was_recorded_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Any] = []
+
+    def record(what: str, command: list[str], *rest: Any) -> Outcomes:
+        ran.append(command[-1])
+        return {"tests/test_a.py::test_b[(1.5)]": "failed: here"}
+
+    monkeypatch.setattr(packages.Package, "prepare", lambda self: None)
+    monkeypatch.setattr(packages, "recorded", record)
+    suite = packages.Packages()
+    (recorded,) = suite.run("session", ["django-mysql"])
+    assert suite.run("session", [comparison._label(recorded)]) == {recorded: "failed: here"}
+    assert ran == ["tests", "tests/test_a.py::test_b[(1.5)]"]
+    assert comparison._is_of("django-mysql", recorded)
 
 
 def test_every_listed_difference_has_its_reason() -> None:
