@@ -119,4 +119,4 @@ def _label(test: str) -> str:
 
 
 def _is_of(label: str, test: str) -> bool:
-    return f"{_label(test)}.".startswith(f"{label}.")
+    return f"{_label(test)}.".startswith((f"{label}.", f"{label}::"))

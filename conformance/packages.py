@@ -54,17 +54,17 @@ class Package:
                 f"{self.name}: its source distribution has no {missing[0]}. To run them anyhow, "
                 f"put a checkout of its repository in place of {self.source}"
             )
-        if not self.python.exists():
-            self._install()
-
-    def _install(self) -> None:
         environment = self.python.parents[1]
+        if not (environment / "ready").exists():
+            self._install(environment)
+            (environment / "ready").touch()
+
+    def _install(self, environment: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
         pip = [str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         pip += [f"Django=={django.get_version()}", *PYTEST, *self.requires]
         pip += [str(self.source), "--editable", f"{ROOT}[mysql]"]
         if subprocess.run(pip, check=False).returncode:
-            self.python.unlink()
             raise SuiteError(f"{self.name}: pip could not install it for its tests")
 
     def run(self, backend: str, tests: Sequence[str]) -> Outcomes:
