@@ -33,9 +33,11 @@ class Session(Protocol):
     def ask_aside(self, statement: str) -> Any: ...
 
 
+LAST_ID = "(SELECT LAST_INSERT_ID())"
+"""In parentheses MySQL Router takes it, which refuses this function where it shares connections."""
+
 OVERWRITE_ALL = "(SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS one)"
-"""From a table, if only a derived one: MariaDB keeps earlier warnings over a SELECT without. In
-parentheses MySQL Router takes it, which refuses this function where it shares connections."""
+"""From a table, if only a derived one: MariaDB keeps earlier warnings over a SELECT without."""
 
 OVERWRITE_ALL_BUT_ID = "SELECT 1 FROM (SELECT 1) AS one"
 
@@ -233,7 +235,7 @@ def _owns_id(session: Session, *, looks: bool) -> bool:
 
 
 def _last_id(session: Session) -> int:
-    [(last,)] = session.ask_aside("SELECT LAST_INSERT_ID()").fetch_row()
+    [(last,)] = session.ask_aside(LAST_ID).fetch_row()
     # The client library was told of each generated id; of one given by hand, too, which
     # LAST_INSERT_ID() does not answer with.
     session.id_is_own = session.id_is_own or last in session.told_ids

@@ -126,6 +126,31 @@ def test_clean_connections_do_not_keep_the_router_from_sharing(
     assert sessions_while_held(alias, scratch, "SELECT COUNT(*) FROM t") < CLIENTS
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_the_pool_adds_to_a_statement_is_not_refused(
+    connect: AddDatabase, scratch: Scratch, mode: str
+) -> None:
+    name = scratch.account.name
+    scratch.admin.query(
+        f"CREATE TABLE IF NOT EXISTS {name}.ids (id INT AUTO_INCREMENT PRIMARY KEY)"
+    )
+    scratch.admin.query(f"CREATE PROCEDURE {name}.asks() SELECT LAST_INSERT_ID() = @x")
+    try:
+        alias = connect("sharing", pool_size=1, mode=mode)
+        for before in ("SET @x = 5", "SELECT 1", "INSERT INTO ids VALUES (NULL)"):
+            with auto_close_db():
+                run(alias, before)
+                run(alias, "CALL asks()")
+            with auto_close_db(), transaction.atomic(using=alias):
+                run(alias, before)
+                run(alias, "INSERT INTO ids VALUES (NULL)")  # or it has not begun
+                run(alias, "CALL asks()")
+                fetch(alias, "SELECT LAST_INSERT_ID(5)")
+                assert fetch(alias, "SELECT LAST_INSERT_ID()") == 5
+    finally:
+        scratch.admin.query(f"DROP PROCEDURE {name}.asks")
+
+
 def test_what_the_router_refuses_is_told_and_leaves_the_connection_as_it_was(
     connect: AddDatabase,
 ) -> None:
