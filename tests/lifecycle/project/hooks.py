@@ -18,6 +18,7 @@ from tests.lifecycle.project.children import (  # noqa: F401 - asked for by name
     start_in_every_way,
 )
 from tests.lifecycle.project.journal import journal
+from tests.support import injection
 
 
 def connect() -> None:
@@ -98,6 +99,11 @@ def tell_and_wait_for_gate() -> None:
 
 def leave() -> None:
     sys.exit("the hook leaves")
+
+
+def begin_injection() -> None:
+    """In the supervisor of a start or of a reload; its trial is another process."""
+    injection.begin()
 
 
 def wait_for_gate() -> None:

@@ -1,0 +1,164 @@
+"""Lets chosen calls to the system fail, in one process of a daemon, while it runs.
+
+A library is preloaded into the daemon (``refuse.c``, compiled by the test), and told by a file what
+is to fail. It stands between Python and the C library, so what fails is a real call at a real
+place, not a function that the test has replaced.
+"""
+
+import errno
+import mmap
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("refuse.c")
+
+VARIABLE = "INJECTION"
+"""The environment variable that names the file."""
+
+LAYOUT = struct.Struct("7i")
+CALLS = struct.Struct("32i")
+
+OFF, ARMED, IN_SETUP = 0, 1, 2
+"""When it fails: never, from now on, from the supervisor's ``setup()`` on."""
+
+NO_DESCRIPTOR = errno.EMFILE, errno.ENFILE
+
+ERRORS: dict[str, tuple[int, ...]] = {
+    "fork": (errno.EAGAIN, errno.ENOMEM),
+    "exec": (errno.ENOENT, errno.EACCES, errno.ENOMEM),
+    "open": (*NO_DESCRIPTOR, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EINTR),
+    "pipe": NO_DESCRIPTOR,
+    "accept": (*NO_DESCRIPTOR, errno.ENOMEM, errno.ECONNABORTED, errno.EINTR),
+    "socket": (*NO_DESCRIPTOR, errno.ENOMEM),
+    "kill": (errno.EPERM, errno.EAGAIN),
+    "wait": (errno.EINTR,),
+    "read": (errno.EIO, errno.EINTR, errno.ENOMEM),
+    "write": (errno.ENOSPC, errno.EPIPE, errno.EAGAIN, errno.EIO, errno.EINTR),
+    "send": (errno.EPIPE, errno.ENOMEM, errno.EAGAIN),
+    "recv": (errno.ECONNRESET, errno.ENOMEM, errno.EAGAIN),
+    "chdir": (errno.ENOENT, errno.EACCES),
+    "unlink": (errno.EACCES, errno.EROFS, errno.ENOENT),
+    "rename": (errno.ENOSPC, errno.EROFS, errno.EACCES),
+    "stat": (errno.ENOENT, errno.EACCES, errno.ENOMEM),
+    "dup": (*NO_DESCRIPTOR, errno.EINTR),
+    "poll": (errno.ENOMEM, errno.EINTR),
+    "epoll": (*NO_DESCRIPTOR, errno.ENOMEM, errno.ENOSPC),
+    "memfd": (*NO_DESCRIPTOR, errno.ENOMEM),
+    "times": (errno.EROFS, errno.EACCES, errno.ENOSPC),
+    "seek": (errno.ENOSPC, errno.EIO),
+    "lock": (errno.ENOLCK, errno.EINTR),
+}
+"""What the calls may answer, by function and in the order that ``refuse.c`` has."""
+
+FUNCTIONS = [*ERRORS]
+
+
+NEVER = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """
+    :ivar function: one of :data:`ERRORS`. :ivar error: its number.
+    :ivar first: which call fails, counted from 1. :ivar count: how many do, one after the other.
+    """
+
+    function: str
+    error: int
+    first: int
+    count: int = 1
+
+    @classmethod
+    def none(cls) -> "Failure":
+        """Counts the calls, and nothing fails."""
+        return cls("fork", errno.EAGAIN, NEVER)
+
+    def __str__(self) -> str:
+        if self.first == NEVER:
+            return "no failure"
+        times = "" if self.count == 1 else f"-{self.first + self.count - 1}"
+        return f"{self.function} {self.first}{times} {errno.errorcode[self.error]}"
+
+
+def failures(calls: Mapping[str, int], count: int = 1) -> Iterator[Failure]:
+    """All functions, with all their errors, at their first five occurrences.
+
+    :param calls: how often each function is called; what is not called can't fail.
+    """
+    for function, errors in ERRORS.items():
+        for error in errors:
+            for first in range(1, min(5, calls[function]) + 1):
+                yield Failure(function, error, first, count)
+
+
+def compile_library(directory: Path) -> Path | None:
+    """The library; ``None`` where there is no compiler, or what is not Linux."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None or not Path("/proc/self/maps").exists():
+        return None
+    library = directory / "refuse.so"
+    command = [
+        compiler,
+        "-shared",
+        "-fPIC",
+        "-fno-builtin",
+        "-o",
+        str(library),
+        str(SOURCE),
+        "-ldl",
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return library
+
+
+class Injection:
+    """The file, on the side of the test, and of the hook ``setup``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        size = LAYOUT.size + CALLS.size
+        if not path.exists():
+            path.write_bytes(bytes(size))
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), size)
+
+    def arm(self, failure: Failure, pid: int, when: int = ARMED) -> None:
+        """Let it fail in the process *pid*; 0: in whichever calls :meth:`begin` first."""
+        number = FUNCTIONS.index(failure.function) + 1
+        what = (number, failure.error, failure.first, failure.count)
+        LAYOUT.pack_into(self._map, 0, pid, OFF, *what, 0)
+        CALLS.pack_into(self._map, LAYOUT.size, *[0] * 32)
+        LAYOUT.pack_into(self._map, 0, pid, when, *what, 0)
+
+    def begin(self) -> None:
+        """In the process itself: it is where it is to fail from."""
+        pid, when, *rest = LAYOUT.unpack_from(self._map)
+        if when == IN_SETUP and pid in (0, os.getpid()):
+            LAYOUT.pack_into(self._map, 0, os.getpid(), ARMED, *rest)
+
+    def disarm(self) -> int:
+        """Returns how often it has failed."""
+        pid, _, *rest = LAYOUT.unpack_from(self._map)
+        LAYOUT.pack_into(self._map, 0, pid, OFF, *rest)
+        return self.hit
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """How often each function was called since it was armed."""
+        counts = CALLS.unpack_from(self._map, LAYOUT.size)
+        return dict(zip(FUNCTIONS, counts[1:], strict=False))
+
+    @property
+    def hit(self) -> int:
+        return LAYOUT.unpack_from(self._map)[-1]
+
+
+def begin() -> None:
+    """For code of a daemon under test."""
+    if (path := os.environ.get(VARIABLE)) is not None:
+        Injection(Path(path)).begin()
