@@ -40,6 +40,9 @@ def daemon_table(told: Mapping[str, Any], *, bars: bool) -> str:
     lines = [f"{since}, {ready} of {told['processes']} workers ready"]
     if target := told.get("target"):
         lines.append(f"target: {target}")
+    for trouble in told.get("troubles", ()):
+        what, since, times = trouble["what"], duration(trouble["for"]), trouble["times"]
+        lines.append(f"can't {what} for {since}, {times} times: {trouble['error']}")
     if told["last_death"]:
         lines.append(f"last death: {told['last_death']}")
     if reload := reload_in_words(told["reload"]):

@@ -53,9 +53,19 @@ class Duties:
         self._note_success(what, now)
         return None
 
-    def with_backoff(self, what: str, duty: Callable[[], object], now: float) -> Exception | None:
-        """The same for what can wait: after a failure it is not tried for a while."""
-        return None if self.is_put_off(what, now) else self.every_time(what, duty, now)
+    def with_backoff(
+        self, what: str, duty: Callable[[], object], now: float, longest: float = DELAYS[1]
+    ) -> Exception | None:
+        """The same for what can wait: after a failure it is not tried for a while.
+
+        :param longest: seconds of that while, at the most.
+        """
+        if self.is_put_off(what, now):
+            return None
+        if (error := self.every_time(what, duty, now)) is not None:
+            trouble = self._troubles[what]
+            trouble.retry_at = now + min(longest, trouble.backoff.next_delay())
+        return error
 
     def is_put_off(self, what: str, now: float) -> bool:
         return now < self.retry_at(what)
@@ -79,7 +89,6 @@ class Duties:
         told = in_a_line(error)
         trouble = self._troubles.setdefault(what, _Trouble("", now))
         trouble.times += 1
-        trouble.retry_at = now + trouble.backoff.next_delay()
         is_news, trouble.error = trouble.error != told, told
         if is_news:  # once, not in every round
             # An error of the system's says all in its line; any other may be a mistake of ours.

@@ -60,6 +60,9 @@ START_WORKERS, END_SESSIONS = "start workers", "end the sessions of dead workers
 ANSWER = "answer on the control socket"
 """Duties by their names."""
 
+ANSWER_DELAY = 1.0
+"""Longest delay, in seconds, before clients are let in again: they wait no longer than 5."""
+
 HISTORY = 1000
 """Workers of which the daemon gives an account at its end."""
 
@@ -145,6 +148,7 @@ class Supervisor:
         release_in_children()
         self._reload.cancel()
         self._owner.vitals.end()
+        self._owner.vitals.release()
         for worker in self._crew.workers.values():  # only after an error of our own
             worker.kill("the supervisor failed")
         self._nursery.close()  # one that could not be killed ends by its lifeline
@@ -205,7 +209,7 @@ class Supervisor:
         self._always("reload", lambda: self._look_at_the_reload(now), now)
         if (control := owner.control) is not None:
             ask = partial(self._answer, now=now)
-            later(ANSWER, lambda: control.serve(ask, now), now)
+            later(ANSWER, lambda: control.serve(ask, now), now, ANSWER_DELAY)
         own = {worker.pid for worker in living}
         later("reap", lambda: self._nursery.reap(own | self._reload.children), now)
         later("serve metrics", lambda: self._nursery.keep_exporter(now), now)
@@ -272,6 +276,7 @@ class Supervisor:
         """In a forked child: let go of what is the supervisor's."""
         self._signals.leave_to_parent()
         self._crew.leave_to_parent()
+        self._owner.vitals.release()
         self._owner.release()
 
     # -- being asked ------------------------------------------------------------------

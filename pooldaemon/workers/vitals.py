@@ -6,10 +6,12 @@ that has nobody to supervise, must not look healthy.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +25,10 @@ STOP_MARGIN = 15
 
 START_STEP = 10
 """Seconds for which a start that goes on is prolonged in every round."""
+
+
+MOST_UNSENT = 100
+"""Messages that wait for systemd to take them; then the oldest are dropped."""
 
 
 class Vitals:
@@ -41,6 +47,8 @@ class Vitals:
         self._period = variables.get("WATCHDOG_USEC", "") if self._watchdog else ""
         self._is_ready = False
         self._status = ""
+        self._socket: socket.socket | None = None
+        self._unsent: deque[str] = deque(maxlen=MOST_UNSENT)
         self._touched = True
 
     def begin(self) -> None:
@@ -85,6 +93,7 @@ class Vitals:
         :param status: one line for ``systemctl status``; sent when it has changed.
         :param alive: whether there is a worker that lives.
         """
+        self._flush()
         if status != self._status:
             self._status = status
             self._send(f"STATUS={status}")
@@ -99,11 +108,7 @@ class Vitals:
 
     def _touch(self, path: Path) -> None:
         try:
-            descriptor = open_file(path, os.O_WRONLY | os.O_CREAT, 0o644)
-            try:
-                os.utime(descriptor)
-            finally:
-                os.close(descriptor)
+            _touch(path)
         except OSError as error:
             if self._touched:  # told once, not every second
                 logger.warning("The health file %s: %s", path, error.strerror)
@@ -117,9 +122,40 @@ class Vitals:
             with suppress(OSError):
                 self._health_file.unlink()
 
+    def release(self) -> None:
+        """In a forked child, and when all is over."""
+        if self._socket is not None:
+            self._socket.close()
+
     def _send(self, message: str) -> None:
-        if not self._address:
+        if self._address and message not in self._unsent:
+            self._unsent.append(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what waits. What can't be sent is sent in a later round."""
+        if not self._unsent:
             return
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.setblocking(False)  # the main loop waits for nobody
-            sender.sendto(message.encode(), self._address)
+        with suppress(OSError):
+            # Kept: whoever feeds a watchdog must not depend on a free descriptor.
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.setblocking(False)  # the main loop waits for nobody
+            while self._unsent:
+                self._socket.sendto(self._unsent[0].encode(), self._address)
+                self._unsent.popleft()
+
+
+def _touch(path: Path) -> None:
+    try:
+        descriptor = open_file(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        # It is there, as a rule. A link would have its own time changed, not that of its target.
+        os.utime(path, follow_symlinks=False)
+        return
+    try:
+        os.utime(descriptor)
+    finally:
+        os.close(descriptor)

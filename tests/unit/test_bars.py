@@ -12,6 +12,7 @@ from django.core.management.base import OutputWrapper
 from pooldaemon.management import actions
 from pooldaemon.management.actions import Operator
 from pooldaemon.management.bars import INTERVAL, Bars
+from pooldaemon.management.table import daemon_table
 from tests.support.screen import Screen
 
 HEIGHT, WIDTH = 12, 60
@@ -208,3 +209,12 @@ def test_status_draws_bars_on_a_terminal_and_tells_numbers_elsewhere(
     assert Operator("work", "pid", 1.0, OutputWrapper(out)).status(as_json=False) == 0
     assert " 75%  3 of 4" in out.getvalue()
     assert ("[###############.....]" in out.getvalue()) == is_terminal
+
+
+def test_status_says_what_the_daemon_cannot_do_just_now() -> None:
+    error = "BlockingIOError: [Errno 11] Resource temporarily unavailable"
+    trouble = {"what": "start workers", "error": error, "for": 75.0, "times": 3}
+    told = {"state": "running", "pid": 6, "uptime": 1, "processes": 2, "last_death": None}
+    told |= {"reload": {"state": "none"}, "workers": [], "options": {}, "troubles": [trouble]}
+    lines = daemon_table(told, bars=False).splitlines()
+    assert f"can't start workers for 1 min, 3 times: {error}" in lines

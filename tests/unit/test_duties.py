@@ -67,4 +67,10 @@ def test_what_fails_is_described_until_it_succeeds() -> None:
     ]
     assert duties.every_time("write", duty, 14.0) is None
     assert duties.describe(15.0) == []
-    assert not duties.is_put_off("write", 14.0)
+
+
+def test_what_must_not_wait_for_long_is_tried_again_soon() -> None:
+    duties, duty = Duties(), Flaky(*[error_of(errno.ENFILE)] * 1000)
+    for now in range(100):
+        duties.with_backoff("answer", duty, now, 1.0)
+    assert duty.tries == 100

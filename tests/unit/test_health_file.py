@@ -1,7 +1,10 @@
-"""The health file when its place is not what it was; what systemd is told beside its watchdog."""
+"""Signs of life when the system is short of something, or the health file's place has changed."""
 
+import os
+import resource
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,7 @@ def test_a_hook_that_holds_up_the_main_loop_is_announced(tmp_path: Path, *, watc
     vitals.end_silence(20.0)
     told = systemd.messages()
     systemd.close()
+    vitals.release()
     expected = [
         "WATCHDOG_USEC=75000000", "EXTEND_TIMEOUT_USEC=75000000",
         "WATCHDOG_USEC=5000000", "EXTEND_TIMEOUT_USEC=35000000",
@@ -93,6 +97,49 @@ def test_a_start_is_prolonged_while_it_makes_progress(tmp_path: Path) -> None:
     vitals.beat("starting", alive=True)
     told = systemd.messages()
     systemd.close()
+    vitals.release()
     assert told == [
         "STATUS=starting", "EXTEND_TIMEOUT_USEC=10000000", "WATCHDOG=1", "READY=1", "WATCHDOG=1",
     ]  # fmt: skip
+
+
+@contextmanager
+def no_descriptor() -> Iterator[None]:
+    """None is free, in this process."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_without_a_free_descriptor_the_signs_of_life_go_on(tmp_path: Path) -> None:
+    health, address = tmp_path / "health", tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        vitals = Vitals({"NOTIFY_SOCKET": str(address)}, str(health))
+        vitals.go_on()
+        vitals.beat("running", alive=True)
+        assert systemd.recv(100) == b"STATUS=running"
+        assert systemd.recv(100) == b"WATCHDOG=1"
+        os.utime(health, (0, 0))
+        with no_descriptor():
+            vitals.beat("running", alive=True)
+        assert systemd.recv(100) == b"WATCHDOG=1"
+        assert health.stat().st_mtime > 0
+        vitals.release()
+
+
+def test_what_systemd_could_not_take_it_is_told_later_in_the_order(tmp_path: Path) -> None:
+    address = tmp_path / "notify"
+    vitals = Vitals({"NOTIFY_SOCKET": str(address)})
+    vitals.beat("starting", alive=False)
+    vitals.ready()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        vitals.beat("starting", alive=False)
+        assert [systemd.recv(100) for _ in range(2)] == [b"STATUS=starting", b"READY=1"]
+        vitals.release()

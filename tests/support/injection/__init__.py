@@ -155,7 +155,7 @@ class Injection:
 
     @property
     def hit(self) -> int:
-        return LAYOUT.unpack_from(self._map)[-1]
+        return int(LAYOUT.unpack_from(self._map)[-1])
 
 
 def begin() -> None:
