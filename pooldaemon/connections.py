@@ -7,6 +7,7 @@ import functools
 import inspect
 import logging
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any, TypeVar, overload
 
@@ -16,6 +17,7 @@ from django.db.backends.signals import connection_created
 
 from pooldaemon.conf import PerDatabase
 from pooldaemon.orders import PoolOrder
+from pooldaemon.pool.baton import Token
 from pooldaemon.pool.registry import registry
 from pooldaemon.pool.side_effects import Answer, heard
 from pooldaemon.pool.suspects import Suspects
@@ -30,53 +32,82 @@ class _Thread(threading.local):
     """The units of work that this thread is inside of."""
 
     def __init__(self) -> None:
-        self.units: set[object] = set()
+        self.units: set[weakref.ref[Token]] = set()
 
 
 _thread = _Thread()
 
 
-def give_back() -> None:
+def give_back(*, again: bool = False) -> None:
     """Give back every connection of this thread that is not inside an ``atomic()``.
 
     Only aliases that this thread has used are looked at. An error of one connection is logged
     and keeps none of the others. Thread-safe: it touches this thread's connections only.
+
+    :param again: an exception has broken it off.
     """
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             continue
         try:
             connection.close()
+            if again and (close_remains := getattr(connection, "close_remains", None)) is not None:
+                close_remains()
         except Exception:
             logger.warning("Giving back the connection %r failed.", connection.alias, exc_info=True)
 
 
 class UnitOfWork:
-    """The context manager that ``auto_close_db()`` returns; for ``with`` and ``async with``."""
+    """The context manager that ``auto_close_db()`` returns; for ``with`` and ``async with``.
+
+    An exception may be raised at any line (Ctrl-C, a limit of time). So a thread is inside of a
+    unit for as long as an object lives to which only this one refers, and the end of a unit may be
+    called for a second time.
+    """
 
     def __init__(self) -> None:
-        self._begun: list[tuple[set[object], object]] = []
+        self._begun: list[tuple[set[weakref.ref[Token]], Token]] = []
+
+    def __del__(self) -> None:
+        if self._begun:  # its end was broken off before it had begun
+            self.end()
 
     def begin(self) -> None:
-        unit = object()
-        _thread.units.add(unit)
-        self._begun.append((_thread.units, unit))
+        units, unit = _thread.units, Token()
+        try:
+            units.add(weakref.ref(unit, units.discard))
+            self._begun.append((units, unit))
+        except BaseException:
+            self._begun.clear()
+            del unit
+            raise
 
     def end(self) -> None:
+        """Does nothing the second time."""
+        try:
+            self._end()
+        except BaseException:  # of the thread's, in the middle of it: to the end all the same
+            self._end(again=True)
+            raise
+
+    def _end(self, *, again: bool = False) -> None:
         # Another thread may end it: the garbage collector's, for an abandoned generator. Its own
         # units and connections are no business of ours.
-        if self._forget() is _thread.units and not _thread.units:
-            give_back()
+        if self._begun and self._leave() is _thread.units and not _thread.units:
+            give_back(again=again)
+        del self._begun[-1:]
 
     def _end_async(self) -> None:
         # A task that outlives its request goes on in another thread, and borrows there.
-        self._forget()
+        if self._begun:
+            self._leave()
         if not _thread.units:
             give_back()
+        del self._begun[-1:]
 
-    def _forget(self) -> set[object]:
-        units, unit = self._begun.pop()
-        units.discard(unit)
+    def _leave(self) -> set[weakref.ref[Token]]:
+        units, unit = self._begun[-1]
+        units.discard(weakref.ref(unit))
         return units
 
     def __enter__(self) -> None:
@@ -153,8 +184,12 @@ def auto_close_db(function: Any = None) -> Any:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with UnitOfWork():
-            return function(*args, **kwargs)
+        unit = UnitOfWork()
+        try:
+            with unit:
+                return function(*args, **kwargs)
+        finally:  # for an exception in the first moment of its end
+            unit.end()
 
     return wrapper
 

@@ -32,6 +32,7 @@ from pooldaemon.backends.greenlets import check_patches
 from pooldaemon.backends.interpreter import check_interpreter
 from pooldaemon.exceptions import ImproperlyConfigured, PoolError, PoolRetired
 from pooldaemon.pool import forks, handle
+from pooldaemon.pool.baton import forget_frames
 from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.credentials import Credentials
@@ -237,34 +238,47 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             super().validate_thread_sharing()
 
     # Not @async_unsafe again: every way here is, and the decorator costs as much as the borrow.
-    def connect(self) -> None:
-        if not forks.ours[0]:
-            forks.check()
-        if chosen.get():
-            check_thread(self)
-        if (pool := self.pool) is None:
-            super().connect()
-            registry.session_opened(self, self.connection)
-        else:
-            try:
-                borrowed = pool.borrow()
-            except PoolRetired:
-                self._known_pool = None
-                self.connect()
-                return
-            is_set_up = "is_set_up" in handle.notes(borrowed)
-            if not is_set_up:
-                self._set_up(borrowed, pool)
-            if pool.config.mode == "transaction":
-                self._begin_turns(borrowed, pool)
+    def connect(self) -> None:  # noqa: C901 - a call of another function is felt as well
+        try:
+            if not forks.ours[0]:
+                forks.check()
+            if chosen.get():
+                check_thread(self)
+            if (pool := self.pool) is None:
+                super().connect()
+                registry.session_opened(self, self.connection)
             else:
-                self._borrowed = borrowed
-            if is_set_up:
-                self._take_over(borrowed if self._turns is None else self._turns.handle)
-                if connection_created.receivers:
-                    self._say_connected(borrowed, pool)
-        if self._is_shared:
-            self._share()
+                try:
+                    borrowed = pool.borrow()
+                except PoolRetired:
+                    self._known_pool = None
+                    self.connect()
+                    return
+                is_set_up = "is_set_up" in handle.notes(borrowed)
+                if not is_set_up:
+                    self._set_up(borrowed, pool)
+                if pool.config.mode == "transaction":
+                    self._begin_turns(borrowed, pool)
+                else:
+                    self._borrowed = borrowed
+                if is_set_up:
+                    self._take_over(borrowed if self._turns is None else self._turns.handle)
+                    if connection_created.receivers:
+                        self._say_connected(borrowed, pool)
+            if self._is_shared:
+                self._share()
+        except BaseException as error:
+            # Perhaps one that a signal's handler raised in the middle of it all.
+            borrowed = None
+            self._give_up(error)
+            raise
+
+    def _give_up(self, error: BaseException) -> None:
+        """Give back what was borrowed, half taken over."""
+        if self._borrowed is not None or self._turns is not None:
+            self._close()
+            self.connection = None
+        forget_frames(error)
 
     def _begin_turns(self, borrowed: BorrowedConnection, pool: ManagedPool) -> None:
         self._lender, self._lender_epoch = pool, registry.epoch
@@ -418,11 +432,25 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             self.close()
 
     def _close(self) -> None:
-        borrowed, self._borrowed = self._borrowed, None
-        if borrowed is not None:
-            handle.give_back(borrowed)
-        elif self._turns is not None:
-            turns, self._turns = self._turns, None
-            turns.end()
-        else:
+        if self._borrowed is None and self._turns is None:
             super()._close()  # type: ignore[misc]
+            return
+        try:
+            self._end_borrow()
+        except BaseException as error:  # a signal handler's, perhaps: to the end all the same
+            self._end_borrow()
+            forget_frames(error)
+            raise
+
+    def _end_borrow(self) -> None:
+        if (borrowed := self._borrowed) is not None:
+            handle.give_back(borrowed)
+            self._borrowed = None
+        elif (turns := self._turns) is not None:
+            turns.end()
+            self._turns = None
+
+    def close_remains(self) -> None:
+        """Close what Django does not know of, since an exception has ended a ``close()``."""
+        if self.connection is None:
+            self._end_borrow()

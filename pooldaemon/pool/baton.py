@@ -93,7 +93,7 @@ def forget_frames(error: BaseException) -> None:
         cause = cause.__context__
 
 
-_POOLS = ("pooldaemon.pool.", "sqlalchemy.pool.", "contextlib")
+_POOLS = ("pooldaemon.pool.", "pooldaemon.backends.", "sqlalchemy.pool.", "contextlib")
 
 
 def keeps_nothing(function: Callable[P, T]) -> Callable[P, T]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from pooldaemon.pool.handle import BorrowedConnection, give_back
 from pooldaemon.pool.place import caller_unless_statement
+from pooldaemon.pool.share import Queue
 from pooldaemon.pool.slot import Slot
 
 CURSOR_DEPTH = 8
@@ -33,15 +34,14 @@ class Parking:
     """The parked connections of one pool. Thread-safe.
 
     :param is_alive: whether a connection can be used that has been idle for so many seconds.
-    :param waiters: those who wait for a connection.
+    :param queue: of those who wait for a connection.
     :param claims: those who wait for a permit to open one, in whatever pool.
     """
 
-    def __init__(
-        self, is_alive: Callable[[Any, float], bool], waiters: Sized, claims: Sized
-    ) -> None:
+    def __init__(self, is_alive: Callable[[Any, float], bool], queue: Queue, claims: Sized) -> None:
         self._is_alive = is_alive
-        self._waiters = waiters
+        self._queue = queue
+        self._waiters = queue.refs
         self._claims = claims
         self._is_open = True
         # The slot itself may not refer to its handle: the two would keep each other alive.
@@ -60,6 +60,15 @@ class Parking:
         if self._waiters or self._claims or not self._is_open:
             self.call_in()
 
+    def leave(self, handle: BorrowedConnection, slot: Slot) -> None:
+        """The same, but those who wait are only woken, and see to it themselves."""
+        now = slot.idle_since = time.monotonic()
+        slot.stats.use.add(now - slot.held_since)
+        slot.parked = True
+        self._parked[handle] = slot
+        if (waiter := self._queue.first()) is not None:
+            waiter.wake()
+
     def resume(self, handle: BorrowedConnection) -> bool:
         """Begin the borrow anew. ``False``: the connection has been given back."""
         slot = self._parked.pop(handle, None)
@@ -69,8 +78,10 @@ class Parking:
         slot.parked = False
         slot.held_since, slot.place = now, caller_unless_statement(3, CURSOR_DEPTH)
         idle = now - slot.idle_since
-        if now < slot.expires and (
-            idle < ALIVE_BYPASS or self._is_alive(slot.dbapi_connection, idle)
+        if (
+            now < slot.expires
+            and self._is_open
+            and (idle < ALIVE_BYPASS or self._is_alive(slot.dbapi_connection, idle))
         ):
             return True
         give_back(handle)

@@ -76,7 +76,7 @@ class SlotPool(Pool):
         """Held by whoever hands over."""
         self._counting = Baton()
         """Held by whoever changes how many slots there are."""
-        self._parking = Parking(dialect.is_alive, self._waiters, self._claims)
+        self._parking = Parking(dialect.is_alive, self._queue, self._claims)
         self._parks = parks
         self._slots: dict[SlotRef, None] = {}
         self._idle: deque[Slot] = deque()  # the longest idle one is on the left

@@ -14,6 +14,7 @@ from typing import Any
 from MySQLdb.cursors import Cursor
 
 from pooldaemon.pool import forks
+from pooldaemon.pool.baton import forget_frames
 from pooldaemon.pool.connection import MySQLHandle, PooledConnection
 from pooldaemon.pool.cursors import watched
 from pooldaemon.pool.handle import BorrowedConnection, abandon, give_back, share
@@ -66,8 +67,10 @@ class Turns:
                     self.borrowed = parked
                 else:
                     self.borrowed = self._borrow()
-            except BaseException:
+            except BaseException as error:
                 self._holds -= 1
+                parked = None
+                forget_frames(error)
                 raise
         return self.borrowed
 
@@ -78,13 +81,34 @@ class Turns:
             return
         connection = borrowed._connection
         if connection is not None and self._can_spare(connection):
-            self.borrowed = None
             lease = borrowed._lease
-            if lease.parking is None or connection.broken:
-                give_back(borrowed)
-            else:
-                self._parked = borrowed
-                lease.parking.park(borrowed, lease)
+            try:
+                self.borrowed = None
+                if lease.parking is None or connection.broken:
+                    give_back(borrowed)
+                else:
+                    self._parked = borrowed
+                    lease.parking.park(borrowed, lease)
+            except BaseException as error:
+                lease = borrowed = None
+                forget_frames(error)
+                raise
+
+    def let_go_unseen(self) -> None:
+        """The same where the garbage collector may have called: nobody is waited for or asked."""
+        self._holds -= 1
+        if self._holds or (borrowed := self.borrowed) is None:
+            return
+        connection = borrowed._connection
+        if connection is None or not self._can_spare(connection):
+            return
+        lease = borrowed._lease
+        self.borrowed = None
+        if lease.parking is None or connection.broken:
+            give_back(borrowed)
+        else:
+            self._parked = borrowed
+            lease.parking.leave(borrowed, lease)
 
     def share(self) -> None:
         """Several threads use it from now on: it is borrowed, and held for good."""
@@ -213,7 +237,7 @@ class _Counted:
             forks.check()
         if turns is not None and turns.thread == get_ident():
             self.drop_rows()
-            turns.let_go()
+            turns.let_go_unseen()
 
 
 @cache
