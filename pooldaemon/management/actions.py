@@ -50,10 +50,12 @@ class Action:
     """What the words after the command's name ask for.
 
     :ivar processes: how many, for ``scale``.
+    :ivar update_env: whether ``reload`` brings the environment of this process.
     """
 
     name: str = "run"
     processes: int | None = None
+    update_env: bool = False
 
 
 def read_action(words: Sequence[str]) -> Action:
@@ -118,7 +120,7 @@ class Operator:
             case Action("scale", int(processes)):
                 self.scale(processes)
             case Action("reload"):
-                self.reload()
+                self.reload(os.getpid() if action.update_env else None)
             case Action("stop"):
                 self.stop()
         return 0
@@ -146,12 +148,13 @@ class Operator:
             time.sleep(POLL)
         self._tell("stopped")
 
-    def reload(self) -> None:
+    def reload(self, environment_of: int | None = None) -> None:
         """Let it reload, and wait until all its workers are new.
 
+        :param environment_of: the pid of a process whose environment it shall have.
         :raises CommandError: the new code can't run, and the old one stays.
         """
-        number = self._ask("reload")["number"]
+        number = self._ask("reload", environment_of=environment_of)["number"]
         while True:
             with suppress(OSError):  # it is being executed anew, and will answer
                 told = ask(self._socket, "status")["reload"]

@@ -18,6 +18,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -172,7 +173,7 @@ class BaseDaemonCommand(BaseCommand):
             ) from error
 
     def handle(self, *args: Any, **options: Any) -> None:
-        action = read_action(options["daemon_action"])
+        action = replace(read_action(options["daemon_action"]), update_env=options["update_env"])
         if action.name in LAUNCHING:
             status = self._launch(action, options)
         else:

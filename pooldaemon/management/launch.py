@@ -269,7 +269,7 @@ class Launcher:
         own += [control.descriptor] if control else []
         own += [exporter.descriptor] if exporter else []
         own += [shell.descriptor] if shell else []
-        Handover(state, [*handover.descriptors, *own]).execute(self._invocation)
+        Handover(state, [*handover.descriptors, *own], handover.invocation).execute()
 
     def _give_files_to(self, owner: Surroundings) -> None:
         """What was opened in our own name is to be its own."""

@@ -134,6 +134,11 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         "--umask", metavar="OCTAL", help="with start: for the files that it makes; default 022"
     )
     parser.add_argument("--directory", metavar="DIR", help="with start: work there")
+    parser.add_argument(
+        "--update-env",
+        action="store_true",
+        help="with reload: bring the environment of this command, too (Linux)",
+    )
     parser.add_argument("--json", action="store_true", help="with status: for programs")
 
 

@@ -11,11 +11,20 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 OWN = ("POOLDAEMON_TRIAL", "POOLDAEMON_HANDOVER")
 """Variables that this package gives a process that it executes."""
+
+ITS_OWN = frozenset(
+    {
+        *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
+        *("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "CREDENTIALS_DIRECTORY"),
+        *("PWD", "POOLDAEMON_FAULTS"),
+    }
+)
+"""Variables that make sense in one process only: systemd's, and where it was started."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,18 @@ class Invocation:
         variables["PWD"] = directory
         return cls(directory, executable, tuple(sys.orig_argv[1:]), variables)
 
+    def with_environment_of(self, pid: int) -> Invocation:
+        """The same with the environment with which another process was executed; Linux only.
+
+        What whoever manages this one has given it, and it alone, stays.
+
+        :raises OSError: it can't be read: there is no such process, or it is somebody else's.
+        """
+        found = _read_environment(pid)
+        own = {name: value for name, value in self.variables.items() if name in ITS_OWN}
+        others = {name: value for name, value in found.items() if name not in ITS_OWN}
+        return replace(self, variables=others | own)
+
     @property
     def command_line(self) -> list[str]:
         return [self.executable, *self.arguments]
@@ -59,13 +80,21 @@ def _variables_at_start() -> dict[str, str]:
     ``os.environ`` may hold what settings have put there, from an ``.env`` for instance. Where there
     is no such file, or a library has written a process title over it, that has to do.
     """
-    with suppress(OSError, ValueError):
-        text = os.fsdecode(Path("/proc/self/environ").read_bytes())
+    with suppress(OSError):
+        return _read_environment("self")
+    return {name: value for name, value in os.environ.items() if name not in OWN}
+
+
+def _read_environment(process: int | str) -> dict[str, str]:
+    text = os.fsdecode(Path(f"/proc/{process}/environ").read_bytes())
+    try:
         pairs = [entry.split("=", 1) for entry in text.split("\0") if entry]
         found = {name: value for name, value in pairs if name}
-        if found:
-            return {name: found[name] for name in found if name not in OWN}
-    return {name: value for name, value in os.environ.items() if name not in OWN}
+    except ValueError:
+        found = {}
+    if not found:
+        raise OSError(0, "a process title has been written over it")
+    return {name: found[name] for name in found if name not in OWN}
 
 
 def _directory(variables: Mapping[str, str]) -> str:

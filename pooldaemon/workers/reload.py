@@ -54,6 +54,8 @@ class Reload:
         self.reason: str | None = None
         self.is_rolling = state is ReloadState.ROLLING
         """Whether old workers are being replaced, for this one or the one before."""
+        self.invocation: Invocation | None = None
+        """What is tried, or was last."""
         self._trial: Trial | None = None
         self._failures = 0
 
@@ -75,6 +77,7 @@ class Reload:
         self.number += 1
         self.state = ReloadState.TRYING
         self.reason = None
+        self.invocation = invocation
         try:
             self._trial = Trial(invocation, now + timeout)
         except OSError as error:
@@ -138,12 +141,14 @@ class Handover:
     """What the next supervisor gets.
 
     :ivar state: as JSON takes it. :ivar descriptors: that it inherits.
+    :ivar invocation: what is executed.
     """
 
     state: Mapping[str, Any]
     descriptors: Sequence[int]
+    invocation: Invocation
 
-    def execute(self, invocation: Invocation) -> NoReturn:
+    def execute(self) -> NoReturn:
         """Execute the command afresh in the place of this process.
 
         :raises OSError: that is not possible; nothing has changed.
@@ -163,9 +168,10 @@ class Handover:
                 os.set_inheritable(descriptor, True)
             flush_streams()
             on_failure.callback(os.fchdir, here)
-            os.chdir(invocation.directory)
-            variables = {**invocation.variables, HANDOVER: str(file.fileno())}
-            os.execve(invocation.executable, invocation.command_line, variables)  # noqa: S606
+            given = self.invocation
+            os.chdir(given.directory)
+            variables = {**given.variables, HANDOVER: str(file.fileno())}
+            os.execve(given.executable, given.command_line, variables)  # noqa: S606
 
 
 def take_over() -> dict[str, Any] | None:

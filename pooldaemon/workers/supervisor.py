@@ -291,7 +291,7 @@ class Supervisor:
                 seconds = max(0.0, self._kill_at - now)
                 return {"seconds": seconds + self._config.exit_timeout}
             case {"command": "reload"}:
-                error = self._begin_reload(now)
+                error = self._begin_reload(now, request.get("environment_of"))
                 return {"error": error} if error else self._reload.describe()
             case {"command": "scale", "processes": size}:
                 before = self._crew.size
@@ -422,13 +422,22 @@ class Supervisor:
 
     # -- reloading --------------------------------------------------------------------
 
-    def _begin_reload(self, now: float) -> str | None:
-        """Returns why not."""
+    def _begin_reload(self, now: float, environment_of: Any = None) -> str | None:
+        """Returns why not.
+
+        :param environment_of: the pid of a process whose environment is to be the daemon's.
+        """
         if self._owner.hand_over is None or self._phase is not Phase.RUNNING:
             return f"can't reload while {self._phase.value}"
         if self._reload.is_trying:
             return "a reload is trying the new code already"
-        self._reload.begin(now, self._config.trial_timeout, self._owner.invocation)
+        invocation = self._owner.invocation
+        if environment_of is not None:
+            try:
+                invocation = invocation.with_environment_of(int(environment_of))
+            except (OSError, ValueError, TypeError) as error:
+                return f"the environment of process {environment_of!r}: {in_a_line(error)}"
+        self._reload.begin(now, self._config.trial_timeout, invocation)
         return None
 
     def _look_at_the_reload(self, now: float) -> None:
@@ -470,7 +479,7 @@ class Supervisor:
             "workers": [worker.hand_over() for worker in workers],
         }
         descriptors = [*self._nursery.lifeline, *(d for w in workers for d in w.descriptors)]
-        return Handover(state, descriptors)
+        return Handover(state, descriptors, self._reload.invocation or self._owner.invocation)
 
     def _lost_terminal(self) -> bool:
         """Whether it was started from a terminal that is gone: then HUP is the kernel's."""

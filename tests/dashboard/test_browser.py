@@ -208,6 +208,18 @@ def test_a_daemon_that_is_gone_is_said_to_be_silent(
     assert not page.find(".pd-actions").is_displayed()
 
 
+def test_a_failed_reload_is_shown_with_its_reason_until_one_succeeds(
+    browser: Browser, live_server: LiveServer, admin_user: User
+) -> None:
+    failed = {"number": 2, "state": "failed", "reason": "ImportError: no <b>module</b>"}
+    publish("deliver_webhooks", canned.told(reload=failed))
+    page = open_page(browser, live_server, admin_user)
+    said = ["The last reload failed: ImportError: no <b>module</b>"]
+    page.wait_for("the reason", lambda: page.texts(".pd-reload") == said)
+    publish("deliver_webhooks", canned.told(reload={**failed, "state": "done", "reason": None}))
+    page.wait_for("its end", lambda: page.texts(".pd-reload") == [])
+
+
 def is_over(end: float) -> bool:
     return time.monotonic() >= end
 

@@ -197,6 +197,34 @@ os.environ.pop("REMOVED", None)
     daemon.stop()
 
 
+def test_an_operator_may_bring_another_environment(
+    site: Site, start: Start, sqlite: SQLiteDatabase, tmp_path: Path
+) -> None:
+    release = site.release(1) / "release.py"
+    release.write_text(
+        "import os\n" + release.read_text().replace("release=1", "release=int(os.environ['GIVEN'])")
+    )
+    variables = {"GIVEN": "1", "NOTIFY_SOCKET": str(tmp_path / "notify")}
+    daemon = start([PYTHON, "manage.py"], cwd=site.current, variables=variables)
+    daemon.wait_for_release(1)
+    options = ("reload", f"--pidfile={tmp_path / 'pid'}")
+    for more, given in (([], 1), (["--update-env"], 2), ([], 2)):
+        command = DeployedDaemon(
+            tmp_path / f"reload-{given}-{len(more)}",
+            sqlite,
+            [PYTHON, "manage.py"],
+            ["rundaemon", *options, *more],
+            cwd=site.current,
+            variables={"GIVEN": "2", "LIFECYCLE_DIRECTORY": str(daemon.directory)},
+        )
+        with command:
+            assert command.process.wait(TIMEOUT) == 0, command.err
+        daemon.wait_for_release(given)
+    kept = Path(f"/proc/{daemon.pid}/environ").read_bytes().split(b"\0")
+    assert f"NOTIFY_SOCKET={tmp_path / 'notify'}".encode() in kept
+    daemon.stop()
+
+
 def test_a_log_file_that_the_new_settings_name_is_opened_in_the_trial(
     site: Site, start: Start
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pooldaemon.workers import invocation
 from pooldaemon.workers.invocation import Invocation
+from tests.support.poll import wait_until
 
 
 @pytest.fixture
@@ -111,6 +112,22 @@ def test_the_environment_is_that_of_the_start() -> None:
         check=True,
     )
     assert told.stdout == "at the start False False\n"
+
+
+def test_another_processs_environment_is_brought_but_for_what_is_ones_own() -> None:
+    given = {"NOTIFY_SOCKET": "/other", "PWD": "/other", "NEW": "1"}
+    with subprocess.Popen(["/bin/sleep", "60"], env=given) as other:
+        mine = Invocation(
+            "/here", "python", (), {"NOTIFY_SOCKET": "/mine", "PWD": "/here", "OLD": "1"}
+        )
+        try:
+            wait_until(lambda: b"sleep" in Path(f"/proc/{other.pid}/cmdline").read_bytes(), 10, "")
+            found = mine.with_environment_of(other.pid)
+        finally:
+            other.kill()
+    assert found.variables == {"NOTIFY_SOCKET": "/mine", "PWD": "/here", "NEW": "1"}
+    with pytest.raises(OSError, match="No such"):
+        mine.with_environment_of(2**22)
 
 
 def test_an_environment_that_a_process_title_covers_is_read_where_it_still_is(
