@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from pooldaemon.pool.baton import Baton
 from pooldaemon.pool.statements import shape
 
 if TYPE_CHECKING:
@@ -36,19 +37,37 @@ class LeakWatch:
     def __init__(self, threshold: float, pool: _Pool) -> None:
         self._threshold = threshold
         self._pool = pool
-        self._lock = threading.Lock()
+        self._starting = Baton()
         self._thread: threading.Thread | None = None
         self._look_now = threading.Event()
+        self._told_of_failure = False
 
     def watch(self) -> None:
         """A connection was borrowed."""
-        if self._thread is None:
-            with self._lock:
+        if self._thread is None and (baton := self._starting.take()) is not None:
+            thread = threading.Thread(
+                target=self._run, name=f"leak-watch {self._pool.name}", daemon=True
+            )
+            try:
                 if self._thread is None:
-                    self._thread = threading.Thread(
-                        target=self._run, name=f"leak-watch {self._pool.name}", daemon=True
-                    )
-                    self._thread.start()
+                    self._thread = thread
+                    thread.start()
+            except BaseException as error:  # the next borrow tries again
+                self._thread = None  # one that was started all the same sees this, and ends
+                if not isinstance(error, RuntimeError):
+                    raise
+                self._tell_of_failure(error)
+            finally:
+                del baton
+
+    def _tell_of_failure(self, error: RuntimeError) -> None:
+        if not self._told_of_failure:
+            self._told_of_failure = True
+            logger.warning(
+                "pool %s: leak_threshold has no effect as long as no thread can be started: %s",
+                self._pool.name,
+                error,
+            )
 
     def stop_if_unused(self) -> None:
         """Let the thread end now, if nothing is in use, rather than at its next look."""
@@ -73,15 +92,17 @@ class LeakWatch:
         return [slot for slot in self._pool.slots if slot.holder is not None]
 
     def _run(self) -> None:
-        while True:
+        while self._thread is threading.current_thread():
             self._look_now.wait(self._threshold / LOOKS)
             self._look_now.clear()
             for slot in self._in_use():
                 self._look_at(slot, time.monotonic())
-            with self._lock:  # watch() sees a thread that will look again, or none
-                if not self._in_use():
-                    self._thread = None
+            if not self._in_use():
+                self._thread = None
+                # Who has borrowed in this moment may have seen a thread that looks.
+                if not self._in_use() or self._thread is not None:
                     return
+                self._thread = threading.current_thread()
 
     def _look_at(self, slot: Slot, now: float) -> None:
         holder, held = slot.holder, now - slot.held_since

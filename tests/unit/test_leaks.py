@@ -112,3 +112,21 @@ def test_a_long_shape_is_cut() -> None:
     told = shape("SELECT " + "a, " * 1000)
     assert told.endswith(" …")
     assert len(told) <= SHOWN_SHAPE + 2
+
+
+def test_where_no_thread_can_be_started_a_borrow_goes_on_and_it_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = Pool(pool_size=1, timeout=0, leak_threshold=THRESHOLD)
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "pooldaemon.pool"):
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            give_back(pool.borrow())
+    (told,) = caplog.messages
+    assert "leak_threshold has no effect as long as no thread can be started" in told
+    with pool.borrowed():  # it is tried again
+        wait_until(lambda: len(caplog.records) == 2, DEADLINE, "nobody noticed")
+    pool.close()
