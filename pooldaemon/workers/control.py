@@ -14,7 +14,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -113,8 +113,10 @@ class ControlSocket:
 
         Made in the daemon: going into the background closes what is not known there.
         """
-        selector = selectors.DefaultSelector()
-        selector.register(self._listener, selectors.EVENT_READ)
+        with ExitStack() as on_failure:
+            selector = on_failure.enter_context(selectors.DefaultSelector())
+            selector.register(self._listener, selectors.EVENT_READ)
+            on_failure.pop_all()
         return selector
 
     @property
@@ -127,8 +129,11 @@ class ControlSocket:
         return len(self._clients)
 
     def descriptors(self) -> list[int]:
-        """What to wait for."""
-        return [self._selector.fileno()]  # of epoll, or kqueue
+        """What to wait for; nothing if it can't be made, which :meth:`serve` tells."""
+        try:
+            return [self._selector.fileno()]  # of epoll, or kqueue
+        except OSError:
+            return []
 
     def serve(self, answer: Answer, now: float) -> None:
         """Answer the requests that have come in whole; give up on clients that are slow.
@@ -140,7 +145,10 @@ class ControlSocket:
         self._take_reserve()
         try:
             while self._takes_clients() and (connection := self._accept()) is not None:
-                self._selector.register(connection, selectors.EVENT_READ)
+                with ExitStack() as on_failure:
+                    on_failure.enter_context(connection)
+                    self._selector.register(connection, selectors.EVENT_READ)
+                    on_failure.pop_all()
                 client = self._clients[connection] = _Client(connection, now + CLIENT_TIMEOUT)
                 self._go_on(client, answer, now)
         finally:

@@ -78,8 +78,9 @@ class PidFile:
         try:
             if self._is_current():
                 self.path.unlink()
-        except PermissionError:  # the directory is root's, and we have become somebody else
-            os.ftruncate(self.descriptor, 0)
+        except OSError:  # its directory is root's, say, and we have become somebody else
+            with suppress(OSError):
+                os.ftruncate(self.descriptor, 0)
         self.close_descriptor()
 
     def _is_current(self) -> bool:
