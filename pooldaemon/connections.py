@@ -7,6 +7,7 @@ import functools
 import inspect
 import logging
 import threading
+import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any, TypeVar, overload
@@ -33,13 +34,19 @@ class _Thread(threading.local):
 
     def __init__(self) -> None:
         self.units: set[weakref.ref[Token]] = set()
+        self.since = 0.0
+        """When the outermost of them began (monotonic clock)."""
 
 
 _thread = _Thread()
 
 
-def give_back(*, again: bool = False) -> None:
+def give_back(begun: float = float("inf"), *, again: bool = False) -> None:
     """Give back every connection of this thread that is not inside an ``atomic()``.
+
+    One that was borrowed after *begun* (monotonic clock) is in an ``atomic()`` that nobody around
+    can end, and to go on inside it would lose what is done. So it is closed, which rolls back;
+    until the end of the block its queries raise ``TransactionManagementError``.
 
     Only aliases that this thread has used are looked at. An error of one connection is logged
     and keeps none of the others. Thread-safe: it touches this thread's connections only.
@@ -48,13 +55,23 @@ def give_back(*, again: bool = False) -> None:
     """
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
-            continue
+            if connection.closed_in_transaction or not _is_borrowed_after(connection, begun):
+                continue
+            logger.error(
+                "A unit of work has left an atomic() block of the database %r open: rolled back.",
+                connection.alias,
+            )
         try:
             connection.close()
             if again and (close_remains := getattr(connection, "close_remains", None)) is not None:
                 close_remains()
         except Exception:
             logger.warning("Giving back the connection %r failed.", connection.alias, exc_info=True)
+
+
+def _is_borrowed_after(connection: Any, begun: float) -> bool:
+    since = getattr(connection, "borrowed_since", None)
+    return since is not None and since >= begun
 
 
 class UnitOfWork:
@@ -74,6 +91,8 @@ class UnitOfWork:
 
     def begin(self) -> None:
         units, unit = _thread.units, Token()
+        if not units:
+            _thread.since = time.monotonic()
         try:
             units.add(weakref.ref(unit, units.discard))
             self._begun.append((units, unit))
@@ -94,7 +113,7 @@ class UnitOfWork:
         # Another thread may end it: the garbage collector's, for an abandoned generator. Its own
         # units and connections are no business of ours.
         if self._begun and self._leave() is _thread.units and not _thread.units:
-            give_back(again=again)
+            give_back(_thread.since, again=again)
         del self._begun[-1:]
 
     def _end_async(self) -> None:
@@ -165,7 +184,8 @@ def auto_close_db(function: Any = None) -> Any:
 
     The connections go back when the outermost unit of the thread ends, also if it ends with an
     exception, which passes through. A unit that is a generator ends when it is exhausted or
-    closed. A connection inside an ``atomic()`` of the caller is left alone.
+    closed. A connection inside an ``atomic()`` of the caller is left alone. If the unit itself has
+    left one open, its transaction is rolled back, which is logged as an error.
 
     Async units run their database work in the thread that ``sync_to_async`` uses; those that
     share this thread at the same time count as nested.

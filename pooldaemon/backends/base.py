@@ -410,6 +410,12 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         self.run_commit_hooks_on_set_autocommit_on = False
         self.run_on_commit = []
 
+    @property
+    def borrowed_since(self) -> float | None:
+        """When what it has now was borrowed (monotonic clock); ``None``: nothing, or unknown."""
+        borrowed = self._borrowed if self._turns is None else self._turns.borrowed
+        return None if borrowed is None else handle.borrowed_since(borrowed)
+
     def leave_to_parent(self) -> None:
         """In a forked child: what this wrapper had borrowed is the parent's."""
         borrowed, self._borrowed = self._borrowed, None

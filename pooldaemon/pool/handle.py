@@ -100,6 +100,12 @@ def notes(handle: BorrowedConnection) -> dict[str, Any]:
     return info
 
 
+def borrowed_since(handle: BorrowedConnection) -> float | None:
+    """On the monotonic clock; pools of SQLAlchemy's own do not tell."""
+    since: float | None = getattr(handle._lease, "held_since", None)
+    return since
+
+
 def share(handle: BorrowedConnection) -> None:
     """Several threads use it from now on: it does not come back when its borrower's thread ends."""
     handle._lease.share()

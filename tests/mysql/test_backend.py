@@ -181,6 +181,34 @@ def test_behind_an_atomic_that_nobody_ends_the_next_units_of_the_thread_fail(
     assert fetch(alias, "SELECT COUNT(*) FROM t") == 1
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_unit_that_leaves_its_atomic_open_is_rolled_back_and_told(
+    add_pooled: AddDatabase, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    alias = add_pooled(pool_size=1, timeout=5, mode=mode)
+
+    def insert() -> None:
+        with auto_close_db():
+            run(alias, "INSERT INTO t VALUES (1)")
+
+    def units() -> None:
+        left_open = transaction.atomic(using=alias)
+        with auto_close_db():
+            left_open.__enter__()
+            run(alias, "INSERT INTO t VALUES (1)")
+        assert stats(alias).in_use == 0
+        with pytest.raises(TransactionManagementError):
+            insert()
+        left_open.__exit__(None, None, None)
+        insert()
+
+    Task(units).result()
+    assert fetch(alias, "SELECT COUNT(*) FROM t") == 1
+    assert caplog.messages == [
+        f"A unit of work has left an atomic() block of the database {alias!r} open: rolled back."
+    ]
+
+
 def test_inside_atomic_the_end_of_a_unit_of_work_gives_nothing_back(alias: str) -> None:
     with transaction.atomic(using=alias):
         run(alias, "INSERT INTO t VALUES (1)")
