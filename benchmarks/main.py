@@ -28,6 +28,7 @@ CASES = (
     "hot_cycle",
     "orm_requests",
     "dirty",
+    "hidden_code",
     "tls",
     "slow_work",
     "scaling",

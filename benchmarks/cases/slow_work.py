@@ -51,13 +51,13 @@ def _measure(bench: Bench, result: Result, threads: int, size: int) -> None:
     if threads == 64:  # as many sessions as threads: not for a crowd
         everybody += [c.persistent(bench.target), c.ours(bench.target, size)]
     with c.opened(everybody, result.notes) as running:
-        measure = partial(_work, threads, bench.of(5.0, 1.0))
+        measure = partial(work, threads, bench.of(5.0, 1.0))
         measured = interleave(running, result.rounds, measure)
         for contender, values in zip(running, measured, strict=True):
             result.add(_section(threads, size), contender.label, values)
 
 
-def _work(threads: int, seconds: float, contender: c.Contender) -> dict[str, float]:
+def work(threads: int, seconds: float, contender: c.Contender) -> dict[str, float]:
     end = 0.0
 
     def start() -> None:
@@ -66,7 +66,7 @@ def _work(threads: int, seconds: float, contender: c.Contender) -> dict[str, flo
 
     ready = threading.Barrier(threads, start, c.PATIENCE)
 
-    def work(_index: int) -> int:
+    def run_units(_index: int) -> int:
         contender.borrow()  # the thread's own wrapper, and with Django its connection
         contender.done()
         ready.wait()
@@ -82,7 +82,7 @@ def _work(threads: int, seconds: float, contender: c.Contender) -> dict[str, flo
             contender.leave_thread()
         return units
 
-    units = in_threads(threads, work)
+    units = in_threads(threads, run_units)
     return {
         RATE: sum(units) / seconds,
         FEWEST: min(units),

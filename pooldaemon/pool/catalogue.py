@@ -40,7 +40,8 @@ MAX_OTHERS = 8
 to read them all might take the server long."""
 
 FEW_TABLES = 200
-"""A schema with more is not read before the first unit of work, but beside it."""
+"""A schema with more is not read before the first unit of work, but beside it; nor at all if it is
+not the account's own."""
 
 PART = {True: 600, False: 10_000}
 """Tables whose code is asked for at once, on MariaDB (which opens a file for each) and MySQL:
@@ -103,13 +104,16 @@ def questions(catalogue: Catalogue, *, mariadb: bool) -> Questions:
     rows = yield "SELECT schema_name FROM information_schema.schemata"
     own, others = catalogue.own, [name for (name,) in rows if name not in SYSTEM_SCHEMAS]
     others = [name for name in others if name != own]
-    catalogue.read = [own] if own else []
-    (catalogue.read if len(others) <= MAX_OTHERS else catalogue.unread).extend(others)
-    if not catalogue.read:
+    parts = {own: (yield from _count_parts(own, mariadb))} if own else {}
+    for schema in others:
+        if len(others) <= MAX_OTHERS and (yield from _count_parts(schema, mariadb)) == 1:
+            parts[schema] = 1
+        else:
+            catalogue.unread.append(schema)
+    if not parts:
         return catalogue
-    parts = {}
-    for schema in catalogue.read:
-        parts[schema] = yield from _count_parts(catalogue, schema, mariadb)
+    catalogue.read = [*parts]
+    catalogue.is_big = max(parts.values()) > 1
     yield from _read_functions(catalogue)
     for schema in catalogue.read:
         for part in range(parts[schema]):
@@ -132,7 +136,8 @@ def ask_all(own: str, *, mariadb: bool, ask: Callable[[str], Rows]) -> Catalogue
             return found
 
 
-def _count_parts(catalogue: Catalogue, schema: str, mariadb: bool) -> Generator[str, Rows, int]:
+def _count_parts(schema: str, mariadb: bool) -> Generator[str, Rows, int]:
+    """In how many parts a schema is to be read, for each to take milliseconds."""
     # MySQL tells the rights to each row that it counts.
     most = "" if mariadb else f" LIMIT {FEW_TABLES + 1}"
     ((tables,),) = yield (
@@ -141,7 +146,6 @@ def _count_parts(catalogue: Catalogue, schema: str, mariadb: bool) -> Generator[
     )
     if tables <= FEW_TABLES:
         return 1
-    catalogue.is_big = True
     return 1 + tables // PART[True] if mariadb else 4
 
 
