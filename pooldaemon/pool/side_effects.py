@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from pooldaemon.pool.catalogue import Catalogue, Questions, find_suspects, questions
@@ -178,9 +179,10 @@ class SideEffects:
         )
 
     def read_piece(self, ask: Callable[[str], Any]) -> bool:
-        """:meth:`read` for some milliseconds."""
+        """:meth:`read` for some milliseconds: a question, and others if it took fewer."""
+        moments = chain([0.0], iter(time.monotonic, None))
         until = time.monotonic() + PIECE
-        return self.read(ask, lambda _: time.monotonic() > until)
+        return self.read(ask, lambda _: next(moments) > until)
 
     def read(self, ask: Callable[[str], Any], enough: Callable[[_Reading], bool]) -> bool:
         """Ask until all is known, or *enough* was asked for now. Says whether there is more.
