@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from pooldaemon.pool import forks
+from pooldaemon.pool.baton import Baton
 
 TICK = 0.25
 """Seconds between looks. Bounds are counted in them, not by a clock: after a process was stopped
@@ -49,8 +50,8 @@ class Watchdog:
         """Those under way, with the look at which each is ended."""
         self._looks = 0
         self._was_used = False
-        # The garbage collector may give a connection back in the thread that holds it.
-        self._lock = threading.RLock()
+        self._turn = Baton()
+        """A lock that an exception can't leave locked, and the collector may ask for again."""
         self._thread: threading.Thread | None = None
         self._is_running = False
         self._stop = threading.Event()
@@ -78,8 +79,10 @@ class Watchdog:
             yield
         finally:
             if self._calls.pop(connection, None) is None:
-                with self._lock:  # until the socket has been shut down: it is not to be closed yet
-                    connection.broken = connection.lost = True
+                # Until the socket has been shut down: it is not to be closed yet.
+                turn = self._turn.wait()
+                connection.broken = connection.lost = True
+                del turn
 
     def stop_if_unused(self) -> None:
         """End the thread now, rather than when it has been quiet for a while: a fork may follow."""
@@ -96,8 +99,7 @@ class Watchdog:
     def forget(self, connection: Connection) -> None:
         """Before its socket is closed, whatever an exception has left of a bound."""
         if self._calls.pop(connection, None) is None:
-            with self._lock:  # it may be about to be shut down
-                pass
+            self._turn.wait()  # it may be about to be shut down
 
     def _try_to_start(self, *, needed: bool) -> None:
         try:
@@ -107,7 +109,8 @@ class Watchdog:
                 raise
 
     def _start(self) -> None:
-        with self._lock:
+        turn = self._turn.wait()
+        try:
             if self._is_running:
                 return
             if self._thread is not None:
@@ -120,6 +123,8 @@ class Watchdog:
             except BaseException:
                 self._thread = None  # one that was started all the same sees this, and ends
                 raise
+        finally:
+            del turn
 
     def _run(self) -> None:
         quiet = 0
@@ -137,12 +142,14 @@ class Watchdog:
         self._looks = now = self._looks + 1
         for connection, end in list(self._calls.items()):
             if end <= now:
-                with self._lock:
-                    if self._calls.pop(connection, None) is not None:
-                        shut_down(connection.watch)
+                turn = self._turn.wait()
+                if self._calls.pop(connection, None) is not None:
+                    shut_down(connection.watch)
+                del turn
 
     def _end(self) -> bool:
-        with self._lock:
+        turn = self._turn.wait()
+        try:
             self._stop.clear()
             self._is_running = False
             if self._calls:  # begun before it could be seen that nobody watches
@@ -150,6 +157,8 @@ class Watchdog:
                 return False
             self._thread = None
             return True
+        finally:
+            del turn
 
 
 def shut_down(descriptor: int) -> None:
