@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -36,7 +36,7 @@ from pooldaemon.workers.bounded import bounded
 from pooldaemon.workers.changes import Changes
 from pooldaemon.workers.channel import Links
 from pooldaemon.workers.control import ControlSocket
-from pooldaemon.workers.detach import Outcome, Shell, Surroundings, detach
+from pooldaemon.workers.detach import INTERRUPTIONS, Outcome, Shell, Surroundings, detach
 from pooldaemon.workers.exporter import Exporter
 from pooldaemon.workers.handle import WorkerDeath
 from pooldaemon.workers.inheritance import no_child_returns
@@ -44,8 +44,10 @@ from pooldaemon.workers.invocation import Invocation
 from pooldaemon.workers.ledger import Ledger
 from pooldaemon.workers.owner import Owner
 from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
+from pooldaemon.workers.privileges import opening
 from pooldaemon.workers.publisher import Publisher
 from pooldaemon.workers.reload import Handover
+from pooldaemon.workers.signals import held_back
 from pooldaemon.workers.supervisor import Supervisor
 from pooldaemon.workers.trial import Attempt
 from pooldaemon.workers.vitals import Vitals
@@ -96,6 +98,8 @@ class Launcher:
         self._control: ControlSocket | None = None
         self._exporter: Exporter | None = None
         self._shell: Shell | None = None
+        self._surroundings: Surroundings | None = None
+        """Of a daemon in the background."""
         self._invocation = _invocation()
         self._directory = self._invocation.directory
         """Where the daemon works."""
@@ -106,34 +110,35 @@ class Launcher:
 
         :raises CommandError: it can't be started like this.
         """
+        if detached:
+            self._surroundings = read_surroundings(self._options, self._invocation)
+        else:
+            refuse_surroundings(self._options)
         with ExitStack() as prepared:
             self._prepare(self._options["logfile"], prepared)
-            return self._start(detached=detached)
+            return self._start()
 
-    def _start(self, *, detached: bool) -> int:
+    def _start(self) -> int:
         logfile = self._options["logfile"]
         self._check_health_file(self._options["health_file"])
         with ExitStack() as claims:
             if self._options["pidfile"].value:
-                self._claim(self._options["pidfile"], claims)
+                with held_back(INTERRUPTIONS):  # or what is taken and not yet noted would stay
+                    self._claim(self._options["pidfile"], claims)
             if self._options["metrics_address"].value:
                 self._export(listen(self._options), claims)
-            if not detached:
-                refuse_surroundings(self._options)
+            if self._surroundings is None:
                 return self._run()
-            surroundings = read_surroundings(self._options, self._invocation)
-            self._directory = surroundings.directory
-            self._give_files_to(surroundings)
+            self._directory = self._surroundings.directory
             keep = logfiles.open_descriptors()
             keep += [self._lock.descriptor] if self._lock else []
             if self._control:
                 keep += [self._control.descriptor, *self._control.descriptors()]
             keep += [self._exporter.descriptor] if self._exporter else []
-
-            # From now on they are the daemon's, whatever becomes of this process.
-            held = claims.pop_all()
             try:
-                outcome = detach(self._run_detached, held, logfile.value, keep, surroundings)
+                outcome = detach(
+                    self._run_detached, claims, logfile.value, keep, self._surroundings
+                )
             except OSError as error:
                 raise CommandError(f"it can't go into the background: {error.strerror}") from None
         if outcome.status:
@@ -159,7 +164,8 @@ class Launcher:
         records.add_fields()
         records.note_daemon(name_of(self._command))
         prepared.callback(records.forget)
-        prepared.enter_context(open_log(logfile.value, logfile.origin))
+        with self._opening(logfile.value) if logfile.value else nullcontext():
+            prepared.enter_context(open_log(logfile.value, logfile.origin))
         try:
             faults.arm(os.environ)
         except ValueError as error:
@@ -178,7 +184,8 @@ class Launcher:
         """Take the lock and the control socket, in front of the user."""
         self._lock = PidFile(self._invocation.absolute(pidfile.value))
         try:
-            self._lock.acquire()
+            with self._opening(self._lock.path):
+                self._lock.acquire()
         except AlreadyRunningError as error:
             target = self._command.target_path
             other = target and others_target(self._lock.path, target)
@@ -190,7 +197,8 @@ class Launcher:
         claims.callback(self._lock.release)
         self._control = ControlSocket(socket_of(self._lock.path))
         try:
-            self._control.open()
+            with self._opening(self._control.path):
+                self._control.open()
         except OSError as error:
             path = self._control.path
             raise CommandError(f"the control socket {path}: {error.strerror}") from None
@@ -271,12 +279,11 @@ class Launcher:
         own += [shell.descriptor] if shell else []
         Handover(state, [*handover.descriptors, *own], handover.invocation).execute()
 
-    def _give_files_to(self, owner: Surroundings) -> None:
-        """What was opened in our own name is to be its own."""
-        if os.geteuid() == 0:
-            os.chown(self._options["logfile"].value, owner.uid, owner.gid)
-            if self._control:
-                os.chown(self._control.path, owner.uid, owner.gid)
+    def _opening(self, path: str | Path) -> AbstractContextManager[None]:
+        """A file of the daemon is opened in the name of the user that it will run as."""
+        if (owner := self._surroundings) is None:
+            return nullcontext()
+        return opening(self._invocation.absolute(path), owner.uid, owner.gid)
 
     def _run(self, told: Mapping[str, Any] | None = None) -> int:
         faults.warn()

@@ -15,6 +15,7 @@ from typing import NoReturn
 import daemon
 
 from pooldaemon.workers import logfiles, statuses
+from pooldaemon.workers.privileges import opening
 from pooldaemon.workers.signals import SignalQueue, hangup_is_ignored
 
 UMASK = 0o022
@@ -93,7 +94,7 @@ class Outcome:
 
 def detach(
     body: Body,
-    held: ExitStack,
+    claims: ExitStack,
     logfile: str,
     keep: Iterable[int],
     surroundings: Surroundings,
@@ -103,12 +104,13 @@ def detach(
     A signal of :data:`INTERRUPTIONS` in the meantime ends the daemon, as it would in the
     foreground: there is one that was seen to start, or none.
 
-    :param held: what it has claimed, and releases at its end. Its alone from now on.
+    :param claims: what it has claimed, and releases at its end. Its alone from now on: in this
+        process nothing is left in it.
     :param logfile: where its standard output and error go.
     :param keep: descriptors that stay open in it.
     :param surroundings: what it runs as, and where.
     :returns: only in the launching process: the detached one does not return.
-    :raises OSError: the fork fails; *held* has been released.
+    :raises OSError: the fork fails; what was claimed has been released.
     """
     read_end, write_end = os.pipe()
     sys.stdout.flush()
@@ -116,6 +118,7 @@ def detach(
     # In the child until it has handlers, in the parent until it looks: none may be lost, nor end
     # a process that has something to release.
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
+    held = claims.pop_all()
     try:
         child = os.fork()
         if child == 0:
@@ -198,7 +201,9 @@ def _be_daemon(
 
 
 def _go_into_background(logfile: str, keep: list[int], surroundings: Surroundings) -> None:
-    with Path(logfile).open("ab", buffering=0) as log:
+    with opening(Path(logfile).absolute(), surroundings.uid, surroundings.gid):
+        descriptor = logfiles.open_logfile(logfile)
+    with os.fdopen(descriptor, "ab", buffering=0) as log:
         context = daemon.DaemonContext(
             # A copy: it changes the list that it is given. Descriptors that it does not
             # find there it closes, log files and locks included.

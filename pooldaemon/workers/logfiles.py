@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import logging.handlers
 import os
+import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from pooldaemon.workers.files import refuse_kind
 from pooldaemon.workers.logs import SafeHandler
+from pooldaemon.workers.privileges import is_roots_directory
 
 _OUTPUT_MODE = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+
+
+def open_logfile(path: str, flags: int = _OUTPUT_MODE) -> int:
+    """Open the file *path* for a log; returns the descriptor. Also an *opener* for ``open()``.
+
+    Root follows no link there that somebody else may have laid.
+
+    :raises OSError: it can't be opened, or is what would keep the writer waiting.
+    """
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC
+    if os.geteuid() == 0 and not is_roots_directory(Path(path).absolute().parent):
+        flags |= os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            refuse_kind(Path(path).lstat(), but=stat.S_IFCHR)
+        raise
+    try:
+        refuse_kind(os.fstat(descriptor), but=stat.S_IFCHR)  # /dev/null, a terminal
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 class LogFile(SafeHandler, logging.handlers.WatchedFileHandler):
@@ -21,6 +51,15 @@ class LogFile(SafeHandler, logging.handlers.WatchedFileHandler):
 
     :raises OSError: the file can't be opened to begin with.
     """
+
+    def _open(self) -> Any:
+        return open(
+            self.baseFilename,
+            self.mode,
+            encoding=self.encoding,
+            errors=self.errors,
+            opener=open_logfile,
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         failure = None
@@ -78,7 +117,7 @@ def reopen() -> None:
                 _reopen(handler)
     if _Output.path is not None:
         with suppress(OSError):
-            descriptor = os.open(_Output.path, _OUTPUT_MODE, 0o644)
+            descriptor = open_logfile(str(_Output.path))
             try:
                 os.dup2(descriptor, 1)
                 os.dup2(descriptor, 2)

@@ -97,7 +97,8 @@ def lock_holder(path: Path) -> int | None:
     :raises OSError: the file is there, but can't be read, or is no regular file.
     """
     try:
-        descriptor = open_file(path, os.O_RDONLY)
+        # Root may ask for any user's daemon. What the file says is not believed: see has_open().
+        descriptor = open_file(path, os.O_RDONLY, any_owner=os.geteuid() == 0)
     except FileNotFoundError:
         return None
     import fcntl  # noqa: PLC0415 - not on Windows, where commands are only imported
@@ -112,16 +113,19 @@ def lock_holder(path: Path) -> int | None:
 
 
 def has_open(pid: int, path: Path) -> bool:
-    """Whether the process has the file *path* open. Where there is no ``/proc`` to tell: true.
+    """Whether the process is its owner's, and has the file *path* open. Where there is no ``/proc``
+    to tell: true.
 
-    :raises PermissionError: it is another user's process.
+    :raises PermissionError: it is another user's process than the one who asks.
     """
-    descriptors = Path(f"/proc/{pid}/fd")
+    process = Path(f"/proc/{pid}")
     if not Path("/proc/self/fd").exists():
         return True
     found = path.stat()
     with suppress(FileNotFoundError):
-        for descriptor in descriptors.iterdir():
+        if process.stat().st_uid != found.st_uid:
+            return False
+        for descriptor in (process / "fd").iterdir():
             with suppress(FileNotFoundError):
                 if os.path.samestat(descriptor.stat(), found):
                     return True
