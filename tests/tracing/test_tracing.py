@@ -47,3 +47,4 @@ def test_each_statement_has_the_spans_that_it_has_on_djangos_backend(
         assert told["kept handle is dead"], mode
         assert told["kept cursor is dead"], mode
         assert told["sessions"] == 1, mode
+        assert told["resets"] == 0, mode
