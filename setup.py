@@ -68,6 +68,7 @@ setup(
             "pyyaml>=6",
             "eventlet>=0.36",
             "gevent>=24.10",
+            "opentelemetry-instrumentation-mysqlclient>=0.51b0",
             "grafana-foundation-sdk",  # its versions are numbered by Grafana's, in epochs
             "selenium>=4.25",
             "uvicorn>=0.30",
