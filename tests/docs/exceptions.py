@@ -32,6 +32,13 @@ if find_spec("django_prometheus") is None:
         "django-prometheus is not installed; tests/mysql/test_composition.py has it"
     )
 
+for package, block in {
+    "numpy": ("docs/howto/in-workers.rst", "# shop/seeds.py"),
+    "sentry_sdk": ("docs/howto/in-workers.rst", "# shop/reporting.py"),
+}.items():
+    if find_spec(package) is None:
+        NOT_RUN[block] = f"{package} is not installed"
+
 # Functions that are defined, and not called.
 NOT_CALLED = {
     "database_password": "it reads a secret of a container",
