@@ -153,6 +153,7 @@ def use(defined: Any) -> None:
         command = defined()
         command.worker_init(given["worker"])
         assert complete(command.perform)(given["ctx"]), "perform() found nothing to do"
+        command.worker_exit(given["worker"])  # what it has started would outlive the block
     elif hasattr(defined, "process_exception"):
         middleware = defined(lambda _request: None)
         assert middleware.process_exception(given["request"], PoolError()).status_code == 503
