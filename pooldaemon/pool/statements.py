@@ -198,7 +198,7 @@ class Classifier:
         writes = bool(
             _WRITES_SOMETHING.match(text)
             or (
-                _WRITES_SOMETHING.search(text)
+                any(verb in text for verb in ("insert", "update", "delete", "replace"))
                 and _WRITES_SOMETHING.search(_DATA_AND_NAMES.sub(" ", text))
             )
         )
