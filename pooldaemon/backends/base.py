@@ -209,7 +209,9 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         settings = self.settings_dict
         user, host, port = settings["USER"], settings["HOST"] or "localhost", settings["PORT"]
         server = f"{user}@{host}{f':{port}' if port else ''}/" if user else ""
-        return f"{self.vendor} {server}{settings['NAME'] or ''}"
+        name = f"{self.vendor} {server}{settings['NAME'] or ''}"
+        # It is shown on terminals, which control characters command.
+        return name if name.isprintable() else repr(name)[1:-1]
 
     def _open_session(self, **parameters: Any) -> Any:
         return super().get_new_connection(self.get_connection_params() | parameters)

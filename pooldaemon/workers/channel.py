@@ -53,7 +53,9 @@ class Sender:
         One who does not read for long loses messages of the kinds in :data:`REPEATED`.
         """
         short = {key: _cut(value) for key, value in values.items()}
-        line = json.dumps({"kind": kind, **short}, ensure_ascii=False).encode() + b"\n"
+        text = json.dumps({"kind": kind, **short}, ensure_ascii=False)
+        # A lone surrogate, as os.fsdecode() makes it, may be in any name.
+        line = text.encode(errors="replace") + b"\n"
         if len(line) > LONGEST:
             return False
         self._kept.append(line)

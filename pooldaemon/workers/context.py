@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -76,16 +77,30 @@ class WorkContext:
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how far the unit is; ``status`` shows it. Cheap: call it as often as you like.
 
-        :param done: in whatever unit.
+        :param done: in whatever unit. One that is not finite says nothing, and is passed over.
         :param total: of how much, if that is known.
+        :raises TypeError: one of them is no number.
         """
         now = time.monotonic()
         if self._told_at is None or now - self._told_at >= PROGRESS_INTERVAL:
-            self._told_at = now
-            self._tell(self.name, done, total)
+            number = _finite(done)
+            if number is not None:
+                self._told_at = now
+                self._tell(self.name, number, None if total is None else _finite(total))
 
     def end_unit(self) -> None:
         """The unit is over, and its progress with it. Called by the worker."""
         if self._told_at is not None:
             self._told_at = None
             self._tell(self.name, None, None)
+
+
+def _finite(value: float) -> float | None:
+    """*value* as JSON can have it: numeric libraries have numbers of their own, and 0/0."""
+    try:
+        number = value if type(value) is int and abs(value) < 2**63 else float(value)
+    except OverflowError:
+        return None
+    except (TypeError, ValueError):
+        raise TypeError(f"progress() takes numbers, not {value!r}") from None
+    return number if math.isfinite(number) else None

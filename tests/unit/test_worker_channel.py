@@ -32,6 +32,15 @@ def test_messages_arrive_in_order_with_their_values(pipe: tuple[int, int]) -> No
     assert not receiver.ended
 
 
+def test_a_name_with_a_lone_surrogate_arrives(pipe: tuple[int, int]) -> None:
+    receiver, sender = Receiver(pipe[0]), Sender(pipe[1])
+    name = os.fsdecode(b"caf\xe9")
+    sender.send("pool", pool={"holders": [{"thread": name}]}, thread=name)
+    (message,) = receiver.receive()
+    assert message["pool"] == {"holders": [{"thread": "caf?"}]}
+    assert message["thread"] == "caf?"
+
+
 def test_a_message_that_has_come_half_is_kept_for_its_rest(pipe: tuple[int, int]) -> None:
     receiver = Receiver(pipe[0])
     os.write(pipe[1], b'{"kind": "a"}\n{"ki')

@@ -6,6 +6,8 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -415,3 +417,31 @@ def test_progress_is_shown_as_a_bar_where_the_total_is_known(
 )
 def test_durations_are_shown_in_two_units_at_most(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ((3, 10), (3, 10)),
+        ((Decimal("0.5"), Fraction(3, 2)), (0.5, 1.5)),
+        ((1, float("nan")), (1, None)),
+        ((1, float("inf")), (1, None)),
+        ((2**100, 10**5000), (2.0**100, None)),
+        ((float("nan"), 10), None),
+        ((float("-inf"), None), None),
+    ],
+)
+def test_progress_that_is_told_is_json(
+    given: tuple[Any, Any], told: tuple[float, float | None] | None
+) -> None:
+    seen: list[Any] = []
+    ctx = WorkContext("thread", threading.Event(), lambda *progress: seen.append(progress))
+    ctx.progress(*given)
+    assert seen == ([] if told is None else [("thread", *told)])
+
+
+@pytest.mark.parametrize("given", [("many", 10), (1, "ten"), (None, 10), (1, 1j)])
+def test_progress_that_is_no_number_is_a_mistake(given: tuple[Any, Any]) -> None:
+    ctx = WorkContext("thread", threading.Event())
+    with pytest.raises(TypeError, match=r"progress\(\) takes numbers, not"):
+        ctx.progress(*given)
