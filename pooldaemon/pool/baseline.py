@@ -65,6 +65,8 @@ VOLATILE = frozenset(
     | {"in_transaction", "last_gtid", "gtid_seq_no", "wsrep_gtid_seq_no"}
     # Who has logged in, which no reset changes.
     | {"external_user", "proxy_user"}
+    # The account's limit. A reset shows the server's instead, and the server holds to it as before.
+    | {"max_user_connections"}
 )
 """Variables that nobody set up."""
 

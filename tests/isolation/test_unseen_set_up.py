@@ -255,6 +255,21 @@ def test_an_accounts_own_limit_holds(open_pool: OpenPool, plain: Scratch, mariad
         plain.admin.query(f"GRANT USAGE ON *.* TO {account} WITH MAX_STATEMENT_TIME 0")
 
 
+def test_an_accounts_limit_of_connections_keeps_none_from_being_reset(
+    open_pool: OpenPool, plain: Scratch, caplog: pytest.LogCaptureFixture
+) -> None:
+    account = f"'{plain.account.name}'@'%'"
+    plain.admin.query(f"ALTER USER {account} WITH MAX_USER_CONNECTIONS 9")
+    try:
+        pool = open_pool()
+        for _ in range(3):
+            pool.run("SET @a = 1")
+        assert (pool.stats.connects, pool.stats.resets) == (1, 3)
+        assert not caplog.records
+    finally:
+        plain.admin.query(f"ALTER USER {account} WITH MAX_USER_CONNECTIONS 0")
+
+
 def test_an_accounts_own_role_holds(open_pool: OpenPool, plain: Scratch, mariadb: bool) -> None:
     name = plain.account.name
     word = "FOR" if mariadb else "TO"

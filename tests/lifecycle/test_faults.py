@@ -192,18 +192,18 @@ def test_a_new_start_ends_what_a_daemon_left_that_was_killed(
 
 
 @pytest.mark.parametrize(
-    ("limit", "reason"),
+    ("unit", "limit", "reason"),
     [
-        (("--max-units", "3"), "units done"),
-        (("--max-rss", "1"), "MiB of memory in use"),
-        (("--max-age", "1"), "s old"),
+        ("use_connection", ("--max-units", "3"), "units done"),
+        ("grow", ("--max-rss", "100"), "MiB of memory in use"),
+        ("use_connection", ("--max-age", "1"), "s old"),
     ],
     ids=["units", "memory", "age"],
 )
 def test_a_worker_that_has_lived_long_enough_is_replaced_at_once_and_loses_no_unit(
-    start_work: StartDaemon, database: Database, limit: tuple[str, str], reason: str
+    start_work: StartDaemon, database: Database, unit: str, limit: tuple[str, str], reason: str
 ) -> None:
-    daemon = start_work(database, "use_connection", "--idle-interval", "0.2", *limit)
+    daemon = start_work(database, unit, "--idle-interval", "0.2", *limit)
     first = daemon.wait_for("worker_init")[0]["pid"]
     replacements = count(1)
 

@@ -65,6 +65,15 @@ def use_connection(ctx: WorkContext) -> bool:
     return True
 
 
+_grown: list[bytes] = []
+
+
+def grow(ctx: WorkContext) -> bool:
+    """The same, and need more memory each time."""
+    _grown.append(b"x" * 2**23)
+    return use_connection(ctx)
+
+
 def hold(ctx: WorkContext) -> None:
     """Hold a connection, and finish when the test says so."""
     connection.ensure_connection()
