@@ -281,6 +281,14 @@ def test_a_frozen_server_never_holds_up_those_who_use_another(
     task.join(DEADLINE)
 
 
+@pytest.fixture
+def refusing(scratch: Scratch) -> Iterator[None]:
+    """A table that no test writes to."""
+    scratch.admin.query(f"CREATE TABLE {scratch.account.name}.refusing (n INT)")
+    yield
+    scratch.admin.query(f"DROP TABLE {scratch.account.name}.refusing")
+
+
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 @pytest.mark.parametrize(
     "told",
@@ -293,9 +301,8 @@ def test_a_frozen_server_never_holds_up_those_who_use_another(
     ids=lambda told: " by ".join(*told.items()),
 )
 def test_a_session_that_was_told_to_be_read_only_stays(
-    add_pooled: AddDatabase, scratch: Scratch, mode: str, told: dict[str, str]
+    add_pooled: AddDatabase, refusing: None, mode: str, told: dict[str, str]
 ) -> None:
-    scratch.admin.query(f"CREATE TABLE IF NOT EXISTS {scratch.account.name}.refusing (n INT)")
     options = {name: value for name, value in told.items() if name == "init_command"}
     alias = add_pooled(options, pool_size=1, mode=mode)
     first = session_id(alias)
