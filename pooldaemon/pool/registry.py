@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import is_dataclass, replace
@@ -22,6 +21,7 @@ from pooldaemon.conf import PerDatabase, ProcessConfig, of_database, read_proces
 from pooldaemon.exceptions import PoolError, PoolRetired, PoolTimeout
 from pooldaemon.orders import PoolOrder, StandingOrders
 from pooldaemon.pool import forks
+from pooldaemon.pool.baton import Baton, keeps_nothing
 from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.dialect import DriverDialect
@@ -239,7 +239,10 @@ class _ProxyLease:
 
 
 class PoolRegistry:
-    """Pools by key. Thread-safe; a forked child begins with none, and with the same limits."""
+    """Pools by key. Thread-safe; a forked child begins with none, and with the same limits.
+
+    Whoever changes something holds a turn, which an exception at whatever line gives up.
+    """
 
     def __init__(self) -> None:
         self.session_opened: Callable[[Any, Any], object] = lambda wrapper, connection: None
@@ -254,11 +257,12 @@ class PoolRegistry:
 
     def begin_anew(self) -> None:
         """Forget every pool, as it is: in a forked child they are the parent's."""
-        self._lock = threading.Lock()
+        self._turns = Baton()
         self._pools: dict[Hashable, ManagedPool] = {}
         self._config = None
         self.epoch += 1
 
+    @keeps_nothing
     def get(
         self,
         key: Hashable,
@@ -269,55 +273,66 @@ class PoolRegistry:
 
         :raises ImproperlyConfigured: the settings for all pools are wrong.
         """
-        with self._lock:
-            pool = self._pools.get(key)
-            if pool is not None and not pool.retired:
-                return pool
-            if self._config is None:
-                self._config = read_process_config()
-                self._budget = Budget(self._config.max_process_connections)
-            pool = build(config, self._budget)
-            self._pools[key] = pool
-            surplus = len(self._pools) - self._config.max_pools
+        turn = self._turns.wait()
+        pool = self._pools.get(key)
+        if pool is not None and not pool.retired:
+            return pool
+        if self._config is None:
+            self._config = read_process_config()
+            self._budget = Budget(self._config.max_process_connections)
+        pool = build(config, self._budget)
+        self._pools[key] = pool
+        surplus = len(self._pools) - self._config.max_pools
+        del turn
         if surplus > 0:
             self._retire(surplus, keep=pool)
         return pool
 
+    @keeps_nothing
     def introduce(self, pool: ManagedPool, alias: str) -> None:
         """The database *alias* uses *pool*: with it come the orders that stand for it."""
         if alias in pool.aliases:
             return
-        with self._lock:
-            pool.aliases = tuple(dict.fromkeys((*pool.aliases, alias)))
-            standing = [order for order in self._standing if order.is_for(pool.name, pool.aliases)]
+        turn = self._turns.wait()
+        pool.aliases = tuple(dict.fromkeys((*pool.aliases, alias)))
+        standing = [order for order in self._standing if order.is_for(pool.name, pool.aliases)]
+        del turn
         for order in standing:
             _refusal(pool, order)  # which was told when the order was given
 
+    @keeps_nothing
     def obey(self, order: PoolOrder) -> list[tuple[str, str | None]]:
         """Have pools obey, also those to come, as far as the order stands.
 
         :returns: the names of the pools, and why one of them can't, or ``None``.
         """
-        with self._lock:
-            self._standing.add(order)
-            pools = [p for p in self._pools.values() if order.is_for(p.name, p.aliases)]
+        turn = self._turns.wait()
+        self._standing.add(order)
+        pools = [p for p in self._pools.values() if order.is_for(p.name, p.aliases)]
+        del turn
         return [(pool.name, _refusal(pool, order)) for pool in pools]
 
+    @keeps_nothing
     def _retire(self, surplus: int, keep: ManagedPool) -> None:
         """Close and forget so many of the pools that nobody uses, the longest unused first."""
-        with self._lock:
-            pools = sorted(self._pools.items(), key=lambda item: item[1].last_used)
+        turn = self._turns.wait()
+        pools = sorted(self._pools.items(), key=lambda item: item[1].last_used)
+        del turn
         for key, pool in pools:
             if surplus > 0 and pool is not keep and pool.retire():
                 surplus -= 1
-                with self._lock:
-                    if self._pools.get(key) is pool:
-                        del self._pools[key]
-                    self.epoch += 1
+                turn = self._turns.wait()
+                if self._pools.get(key) is pool:
+                    del self._pools[key]
+                self.epoch += 1
+                del turn
 
+    @keeps_nothing
     def all(self) -> list[ManagedPool]:
-        with self._lock:
-            return list(self._pools.values())
+        turn = self._turns.wait()
+        pools = list(self._pools.values())
+        del turn
+        return pools
 
     def close_all(self) -> None:
         """Close every pool; each is opened anew by its next borrower."""
@@ -329,25 +344,29 @@ class PoolRegistry:
         self.limit(self._limits)
         self._config = None
 
+    @keeps_nothing
     def forget_settings(self) -> None:
         """Let every wrapper read its settings again before its next borrow."""
-        with self._lock:
-            self.epoch += 1
+        turn = self._turns.wait()
+        self.epoch += 1
+        del turn
 
     def limited(self, alias: str, config: PoolConfig) -> PoolConfig:
         """*config*, the settings of this database, within its limit if there is one."""
         limit = of_database(self._limits, alias)
         return config if limit is None else config.limited_to(limit)
 
+    @keeps_nothing
     def limit(self, limits: PerDatabase) -> None:
         """Give the databases' pools hard caps, whatever settings say. Closes those there are."""
         self.close_all()
         for pool in self.all():
             pool.dialect.stop_watching()
-        with self._lock:
-            self._limits = limits
-            self._pools.clear()
-            self.epoch += 1
+        turn = self._turns.wait()
+        self._limits = limits
+        self._pools.clear()
+        self.epoch += 1
+        del turn
 
 
 def _refusal(pool: ManagedPool, order: PoolOrder) -> str | None:

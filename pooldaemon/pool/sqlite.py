@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import weakref
+from contextlib import suppress
 from typing import Any
 
 from pooldaemon.pool.dialect import DriverDialect
@@ -48,6 +49,7 @@ class SQLiteDialect(DriverDialect):
             try:
                 return self._open_session()
             except sqlite3.OperationalError as error:
+                _close_half_open(error)
                 code = error.sqlite_errorcode & 0xFF  # without what extends it
                 over = deadline is None or time.monotonic() + BUSY_PAUSE >= deadline
                 if code != sqlite3.SQLITE_BUSY or over:
@@ -61,3 +63,14 @@ class SQLiteDialect(DriverDialect):
         # Autocommit, in which Django runs SQLite; ``atomic`` left half-way may have changed it.
         connection.isolation_level = None
         return False
+
+
+def _close_half_open(error: sqlite3.OperationalError) -> None:
+    """Close what Django has opened and could not set up: only its frames know of it."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        for value in traceback.tb_frame.f_locals.values():
+            if isinstance(value, PooledConnection):
+                with suppress(sqlite3.ProgrammingError):  # it was not even opened
+                    value.close()
+        traceback = traceback.tb_next

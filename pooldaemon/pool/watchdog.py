@@ -89,7 +89,8 @@ class Watchdog:
         thread = self._thread
         if thread is not None and not self._calls and thread is not threading.current_thread():
             self._stop.set()
-            thread.join(END_WAIT)
+            with suppress(RuntimeError):  # it is about to be started
+                thread.join(END_WAIT)
 
     def go_on(self) -> None:
         """After a fork: a call may have begun while the thread was ending."""
@@ -116,9 +117,10 @@ class Watchdog:
             if self._thread is not None:
                 raise RuntimeError("the watchdog is being started further up this very stack")
             self._stop.clear()
-            self._thread = threading.Thread(target=self._run, name="pool-watchdog", daemon=True)
+            thread = threading.Thread(target=self._run, name="pool-watchdog", daemon=True)
             try:
-                self._thread.start()
+                self._thread = thread
+                thread.start()
                 self._is_running = True
             except BaseException:
                 self._thread = None  # one that was started all the same sees this, and ends
