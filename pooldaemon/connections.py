@@ -86,7 +86,8 @@ class UnitOfWork:
         self._begun: list[tuple[set[weakref.ref[Token]], Token]] = []
 
     def __del__(self) -> None:
-        if self._begun:  # its end was broken off before it had begun
+        # Its end was broken off before it had begun; or its beginning was.
+        if getattr(self, "_begun", None):
             self.end()
 
     def begin(self) -> None:
