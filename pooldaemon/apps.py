@@ -14,7 +14,7 @@ from pooldaemon.checks import (
     check_servers,
     check_settings_together,
 )
-from pooldaemon.workers import records
+from pooldaemon.workers.process import log_context
 
 
 class PooldaemonConfig(AppConfig):
@@ -25,7 +25,7 @@ class PooldaemonConfig(AppConfig):
         super().__init__(app_name, app_module)
         # In every process of the project, for they have one LOGGING with its formats; and not in
         # ready(), since other apps log in theirs.
-        records.add_fields()
+        log_context.add_fields()
 
     def ready(self) -> None:
         for check in (check_pool_settings, check_pooldaemon_settings, check_settings_together):

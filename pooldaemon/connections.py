@@ -18,10 +18,10 @@ from django.db.backends.signals import connection_created
 
 from pooldaemon.conf import PerDatabase
 from pooldaemon.orders import PoolOrder
-from pooldaemon.pool.baton import Token
+from pooldaemon.pool.drivers.mysql.sql.side_effects import Answer, heard
+from pooldaemon.pool.drivers.mysql.sql.suspects import Suspects
 from pooldaemon.pool.registry import registry
-from pooldaemon.pool.side_effects import Answer, heard
-from pooldaemon.pool.suspects import Suspects
+from pooldaemon.pool.tokens import Token
 from pooldaemon.stats import PoolStats
 
 logger = logging.getLogger("pooldaemon.connections")

@@ -10,7 +10,7 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 from django.utils.decorators import sync_and_async_middleware
 
-from pooldaemon.pool.waits import cancellable
+from pooldaemon.pool.queue.cancellation import cancellable
 
 
 @sync_and_async_middleware

@@ -10,7 +10,7 @@ from pooldaemon.advice.case import PoolUse, Processes
 from pooldaemon.conf import ALL, DAEMON_RULES, check_settings, of_database
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.stats import Histogram
-from pooldaemon.workers.budget import RESERVE, Budget
+from pooldaemon.workers.supervisor.budget import RESERVE, Budget
 
 Told = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from django.db import connections
 from django.db.backends.base.base import NO_DB_ALIAS
 
 from pooldaemon.advice.case import Code, Database, Server
-from pooldaemon.pool.catalogue import Rows, ask_all, find_suspects
+from pooldaemon.pool.drivers.mysql.sql.catalogue import Rows, ask_all, find_suspects
 
 PATIENCE = 10
 """Seconds in which a server that has let us in is to answer each question."""

@@ -1,13 +1,14 @@
 """Pooling for one of Django's database backends, as a mixin over its ``DatabaseWrapper``.
 
-Public: it goes over any backend whose driver has a dialect (:mod:`pooldaemon.pool.dialect`). For
-MySQL that is done: combine :class:`pooldaemon.backends.mysql.base.DatabaseWrapper` with a backend
+Public: it goes over any backend whose driver has a dialect
+(:mod:`pooldaemon.pool.drivers.base`). For MySQL that is done: combine
+:class:`pooldaemon.backends.mysql.base.DatabaseWrapper` with a backend
 that adds to Django's, such as GeoDjango's, or with a wrapper that collects metrics.
 
 In session mode a thread keeps what it borrowed until ``close()``, which Django calls at the end
 of every request and :func:`pooldaemon.auto_close_db` at the end of every unit of work. In
 transaction mode Django finds a handle that borrows for itself: see
-:mod:`pooldaemon.pool.transaction`.
+:mod:`pooldaemon.pool.drivers.mysql.transaction`.
 """
 
 from __future__ import annotations
@@ -31,19 +32,20 @@ from pooldaemon.backends.chosen import check_thread, chosen
 from pooldaemon.backends.greenlets import check_patches
 from pooldaemon.backends.interpreter import check_interpreter
 from pooldaemon.exceptions import ImproperlyConfigured, PoolError, PoolRetired
-from pooldaemon.pool import forks, handle
-from pooldaemon.pool.baton import forget_frames
-from pooldaemon.pool.budget import Budget
+from pooldaemon.pool import fork_safety
 from pooldaemon.pool.config import PoolConfig, read_pool_config
-from pooldaemon.pool.credentials import Credentials
-from pooldaemon.pool.dialect import DriverDialect
-from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.pool.drivers.base import DriverDialect
+from pooldaemon.pool.drivers.credentials import Credentials
+from pooldaemon.pool.queue import lease
+from pooldaemon.pool.queue.lease import BorrowedConnection
+from pooldaemon.pool.queue.limiter import Budget
 from pooldaemon.pool.registry import ManagedPool, PoolKey, registry
+from pooldaemon.pool.tokens import forget_frames
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from pooldaemon.pool.transaction import Turns
+    from pooldaemon.pool.drivers.mysql.transaction import Turns
 else:
     BaseDatabaseWrapper = object
 
@@ -58,7 +60,7 @@ def _leave_all_to_parent() -> None:
         wrapper.leave_to_parent()
 
 
-forks.at_start_of_child(_leave_all_to_parent)
+fork_safety.at_start_of_child(_leave_all_to_parent)
 
 
 @receiver(setting_changed)
@@ -242,8 +244,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     # Not @async_unsafe again: every way here is, and the decorator costs as much as the borrow.
     def connect(self) -> None:  # noqa: C901 - a call of another function is felt as well
         try:
-            if not forks.ours[0]:
-                forks.check()
+            if not fork_safety.ours[0]:
+                fork_safety.check()
             if chosen.get():
                 check_thread(self)
             if (pool := self.pool) is None:
@@ -256,7 +258,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
                     self._known_pool = None
                     self.connect()
                     return
-                is_set_up = "is_set_up" in handle.notes(borrowed)
+                is_set_up = "is_set_up" in lease.notes(borrowed)
                 if not is_set_up:
                     self._set_up(borrowed, pool)
                 if pool.config.mode == "transaction":
@@ -295,7 +297,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         try:
             if turns is not None:  # all receivers find one session
                 turns.hold()
-            pool.dialect.repeat_set_up(handle.physical(borrowed), send)
+            pool.dialect.repeat_set_up(lease.physical(borrowed), send)
             if turns is not None:
                 turns.let_go()
         except BaseException:
@@ -310,17 +312,17 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         """Do for a new session what Django does."""
         self._borrowed = borrowed
         try:
-            physical = handle.physical(borrowed)
+            physical = lease.physical(borrowed)
             with pool.dialect.setting_up(physical):
                 super().connect()
                 registry.session_opened(self, physical)
                 pool.dialect.session_is_set_up(physical)
-            handle.notes(borrowed)["is_set_up"] = True
+            lease.notes(borrowed)["is_set_up"] = True
             self._warm_up(pool)
         except BaseException:
             # Half set up, it is of no use to anybody.
             self._borrowed = self.connection = None
-            handle.discard(borrowed)
+            lease.discard(borrowed)
             raise
 
     def _borrow_set_up(self) -> BorrowedConnection:
@@ -333,7 +335,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             self._known_pool = None
             self._find_lender()
             return self._borrow_set_up()
-        if "is_set_up" not in handle.notes(borrowed):
+        if "is_set_up" not in lease.notes(borrowed):
             # By a wrapper of its own: this one may be in the middle of something.
             other = type(self)(self.settings_dict, self.alias)
             other._set_up(borrowed, self._lender)
@@ -373,7 +375,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         if self._turns is not None:
             self._turns.share()
         elif self._borrowed is not None:
-            handle.share(self._borrowed)
+            lease.share(self._borrowed)
 
     def dec_thread_sharing(self) -> None:
         super().dec_thread_sharing()
@@ -416,13 +418,13 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def borrowed_since(self) -> float | None:
         """When what it has now was borrowed (monotonic clock); ``None``: nothing, or unknown."""
         borrowed = self._borrowed if self._turns is None else self._turns.borrowed
-        return None if borrowed is None else handle.borrowed_since(borrowed)
+        return None if borrowed is None else lease.borrowed_since(borrowed)
 
     def leave_to_parent(self) -> None:
         """In a forked child: what this wrapper had borrowed is the parent's."""
         borrowed, self._borrowed = self._borrowed, None
         if borrowed is not None:
-            handle.abandon(borrowed)
+            lease.abandon(borrowed)
         elif self._turns is not None and self._turns.leave_to_parent():
             self._turns = None
         else:
@@ -452,7 +454,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     def _end_borrow(self) -> None:
         if (borrowed := self._borrowed) is not None:
-            handle.give_back(borrowed)
+            lease.give_back(borrowed)
             self._borrowed = None
         elif (turns := self._turns) is not None:
             turns.end()

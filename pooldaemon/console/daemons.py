@@ -14,8 +14,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from pooldaemon.conf import nearest, pooldaemon_settings
-from pooldaemon.workers.control import ask
-from pooldaemon.workers.pidfile import lock_holder
+from pooldaemon.workers.ipc.control import ask
+from pooldaemon.workers.process.pidfile import lock_holder
 
 PIDFILE_VARIABLE = "POOLDAEMON_PIDFILE"
 

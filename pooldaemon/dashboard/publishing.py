@@ -21,8 +21,8 @@ from django.db.models.functions import Now
 from pooldaemon.connections import pool_stats, unpooled_aliases
 from pooldaemon.dashboard.models import COMMANDS, SOURCE_LENGTH, Order, Snapshot
 from pooldaemon.tenants import use_database
-from pooldaemon.workers.control import ask
-from pooldaemon.workers.telling import describe
+from pooldaemon.workers.ipc.control import ask
+from pooldaemon.workers.worker.reporter import describe
 
 logger = logging.getLogger("pooldaemon.dashboard")
 

@@ -17,8 +17,8 @@ from django.core.management.base import CommandError, OutputWrapper
 from pooldaemon.conf import DAEMON_RULES, nearest
 from pooldaemon.management.output import reader_may_be_gone
 from pooldaemon.management.table import daemon_table
-from pooldaemon.workers.control import ask
-from pooldaemon.workers.pidfile import has_open, lock_holder
+from pooldaemon.workers.ipc.control import ask
+from pooldaemon.workers.process.pidfile import has_open, lock_holder
 
 LAUNCHING = ("run", "start", "restart")
 """After which there is a daemon."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from pooldaemon.management.table import align, progress
-from pooldaemon.workers.handle import Progress
+from pooldaemon.workers.supervisor.handle import Progress
 
 INTERVAL = 0.1
 """Seconds between two drawings, at the least."""

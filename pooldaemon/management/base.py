@@ -43,16 +43,16 @@ from pooldaemon.management.options import (
     shown,
 )
 from pooldaemon.management.systemd import unit_file
-from pooldaemon.workers import logfiles, statuses
-from pooldaemon.workers.errors import in_a_line
-from pooldaemon.workers.reload import take_over, takes_over
-from pooldaemon.workers.trial import Attempt, is_trial
+from pooldaemon.workers.process import exit_codes, logfiles
+from pooldaemon.workers.process.errors import in_a_line
+from pooldaemon.workers.supervisor.preflight import Attempt, is_trial
+from pooldaemon.workers.supervisor.reload import take_over, takes_over
 
 if TYPE_CHECKING:
     from pooldaemon.management.launch import Launcher
-    from pooldaemon.workers.context import WorkContext
-    from pooldaemon.workers.handle import WorkerDeath
-    from pooldaemon.workers.worker import WorkerInfo
+    from pooldaemon.workers.supervisor.handle import WorkerDeath
+    from pooldaemon.workers.worker.context import WorkContext
+    from pooldaemon.workers.worker.worker import WorkerInfo
 
 
 class BaseDaemonCommand(BaseCommand):
@@ -191,7 +191,7 @@ class BaseDaemonCommand(BaseCommand):
         config = config_of(found, **{name: options[name] for name in SWITCHES})
         if options["print_systemd"]:
             self.stdout.write(unit_file(name_of(self), self.help, config), ending="")
-            return statuses.OK
+            return exit_codes.OK
         if is_trial():
             self._try_out(Launcher(self, config, found), Attempt())
         if (told := take_over()) is not None:
@@ -204,12 +204,12 @@ class BaseDaemonCommand(BaseCommand):
         return Launcher(self, config, found).launch(detached=detached)
 
     def _try_out(self, launcher: Launcher, attempt: Attempt) -> NoReturn:
-        status = statuses.OK
+        status = exit_codes.OK
         try:
             launcher.try_out(attempt)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is told
             self.stderr.write(f"{traceback.format_exc()}\n{in_a_line(error)}")
-            status = statuses.FAILED
+            status = exit_codes.FAILED
         self.stderr.flush()
         # Threads that worker_init() has started must not keep it.
         os._exit(status)

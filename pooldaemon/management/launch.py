@@ -31,27 +31,27 @@ from pooldaemon.management.metrics import exporter_of, listen
 from pooldaemon.management.options import Option, name_of
 from pooldaemon.management.output import reader_may_be_gone
 from pooldaemon.management.surroundings import read_surroundings, refuse_surroundings
-from pooldaemon.workers import logfiles, records, statuses
-from pooldaemon.workers.bounded import bounded
-from pooldaemon.workers.changes import Changes
-from pooldaemon.workers.channel import Links
-from pooldaemon.workers.control import ControlSocket
-from pooldaemon.workers.detach import INTERRUPTIONS, Outcome, Shell, Surroundings, detach
-from pooldaemon.workers.exporter import Exporter
-from pooldaemon.workers.handle import WorkerDeath
-from pooldaemon.workers.inheritance import no_child_returns
-from pooldaemon.workers.invocation import Invocation
-from pooldaemon.workers.ledger import Ledger
-from pooldaemon.workers.owner import Owner
-from pooldaemon.workers.pidfile import AlreadyRunningError, PidFile
-from pooldaemon.workers.privileges import opening
-from pooldaemon.workers.publisher import Publisher
-from pooldaemon.workers.reload import Handover
-from pooldaemon.workers.signals import held_back
-from pooldaemon.workers.supervisor import Supervisor
-from pooldaemon.workers.trial import Attempt
-from pooldaemon.workers.vitals import Vitals
-from pooldaemon.workers.worker import Job, Worker, WorkerInfo, boot
+from pooldaemon.workers.ipc.channel import Links
+from pooldaemon.workers.ipc.control import ControlSocket
+from pooldaemon.workers.process import exit_codes, log_context, logfiles
+from pooldaemon.workers.process.bounded import bounded
+from pooldaemon.workers.process.detach import INTERRUPTIONS, Outcome, Shell, Surroundings, detach
+from pooldaemon.workers.process.health import Vitals
+from pooldaemon.workers.process.inheritance import no_child_returns
+from pooldaemon.workers.process.invocation import Invocation
+from pooldaemon.workers.process.pidfile import AlreadyRunningError, PidFile
+from pooldaemon.workers.process.privileges import opening
+from pooldaemon.workers.process.signals import held_back
+from pooldaemon.workers.supervisor.autoreload import Changes
+from pooldaemon.workers.supervisor.handle import WorkerDeath
+from pooldaemon.workers.supervisor.metrics_server import Exporter
+from pooldaemon.workers.supervisor.preflight import Attempt
+from pooldaemon.workers.supervisor.publisher import Publisher
+from pooldaemon.workers.supervisor.reload import Handover
+from pooldaemon.workers.supervisor.services import Owner
+from pooldaemon.workers.supervisor.session_file import Ledger
+from pooldaemon.workers.supervisor.supervisor import Supervisor
+from pooldaemon.workers.worker.worker import Job, Worker, WorkerInfo, boot
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -80,7 +80,7 @@ def _invocation() -> Invocation:
 def _end_without(supervisor: int) -> None:
     """In a trial: nobody wants to know any more how it ends."""
     if os.getppid() != supervisor:
-        os._exit(statuses.FAILED)
+        os._exit(exit_codes.FAILED)
 
 
 class Launcher:
@@ -161,9 +161,9 @@ class Launcher:
 
         :param prepared: undoes it. Whoever has called the command by ``call_command()`` goes on.
         """
-        records.add_fields()
-        records.note_daemon(name_of(self._command))
-        prepared.callback(records.forget)
+        log_context.add_fields()
+        log_context.note_daemon(name_of(self._command))
+        prepared.callback(log_context.forget)
         with self._opening(logfile.value) if logfile.value else nullcontext():
             prepared.enter_context(open_log(logfile.value, logfile.origin))
         try:
@@ -222,7 +222,7 @@ class Launcher:
         logfile = self._options["logfile"]
         check_log(logfile.value, logfile.origin)
         info = WorkerInfo("canary", os.getpid())
-        records.note_worker(info.name)
+        log_context.note_worker(info.name)
         supervisor = os.getppid()
         with bounded("setup()", self._config.setup_timeout, partial(_end_without, supervisor)):
             self._call_setup()

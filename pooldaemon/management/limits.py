@@ -12,9 +12,9 @@ from django.db import connections
 
 from pooldaemon.conf import DaemonConfig, PerDatabase, read_process_config
 from pooldaemon.sessions import Room, ask_for_room
-from pooldaemon.workers.budget import RESERVE, Budget
-from pooldaemon.workers.forking import fork
-from pooldaemon.workers.nursery import HELPER_TIMEOUT
+from pooldaemon.workers.supervisor.budget import RESERVE, Budget
+from pooldaemon.workers.supervisor.forking import fork
+from pooldaemon.workers.supervisor.spawner import HELPER_TIMEOUT
 
 
 def excesses(config: DaemonConfig, databases: Sequence[str]) -> list[str]:

@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 
 from django.core.management.base import CommandError
 
-from pooldaemon.workers import records
-from pooldaemon.workers.logfiles import LogFile
-from pooldaemon.workers.logs import StandardError, protect
+from pooldaemon.workers.process import log_context
+from pooldaemon.workers.process.logfiles import LogFile
+from pooldaemon.workers.process.safe_logging import StandardError, protect
 
 FORMAT = (
     "%(asctime)s %(levelname)s [%(process)d %(daemon_worker)s %(daemon_unit)s] "
@@ -41,7 +41,9 @@ def open_log(logfile: str | None, origin: str = "") -> Iterator[None]:
     else:  # of the project's LOGGING
         yield
         return
-    formatter = logging.Formatter(FORMAT, defaults=dict.fromkeys(records.FIELDS, records.NONE))
+    formatter = logging.Formatter(
+        FORMAT, defaults=dict.fromkeys(log_context.FIELDS, log_context.NONE)
+    )
     handler.setFormatter(formatter)
     level = package.level
     logger.addHandler(handler)

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.core.management.base import CommandError
 
 from pooldaemon.management.options import Option
-from pooldaemon.workers.exporter import Exporter
+from pooldaemon.workers.supervisor.metrics_server import Exporter
 
 LOOPBACK = "127.0.0.1"
 

@@ -13,8 +13,8 @@ from django.core.management.base import CommandError
 from pooldaemon import faults
 from pooldaemon.conf import DAEMON_RULES, TEXTS, nearest
 from pooldaemon.management.options import PREFIX
-from pooldaemon.workers.completion import GENERATOR
-from pooldaemon.workers.invocation import OWN
+from pooldaemon.workers.process.invocation import OWN
+from pooldaemon.workers.worker.completion import GENERATOR
 
 VARIABLES = frozenset(PREFIX + name.upper() for name in (*DAEMON_RULES, *TEXTS))
 

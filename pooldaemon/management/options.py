@@ -19,7 +19,7 @@ from pooldaemon.conf import (
     check_value,
     pooldaemon_settings,
 )
-from pooldaemon.workers.budget import RESERVE
+from pooldaemon.workers.supervisor.budget import RESERVE
 
 PLACEHOLDER = "{command}"
 """In a path it stands for the command's name: so one setting serves all commands of a project."""

@@ -11,8 +11,8 @@ from django.core.management.base import CommandError
 
 from pooldaemon.conf import SURROUNDINGS, nearest
 from pooldaemon.management.options import Option, flag
-from pooldaemon.workers.detach import UMASK, Surroundings
-from pooldaemon.workers.invocation import Invocation
+from pooldaemon.workers.process.detach import UMASK, Surroundings
+from pooldaemon.workers.process.invocation import Invocation
 
 
 def read_surroundings(options: Mapping[str, Option], invocation: Invocation) -> Surroundings:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 
 from pooldaemon.conf import DaemonConfig
-from pooldaemon.workers.invocation import Invocation
-from pooldaemon.workers.vitals import STOP_MARGIN
+from pooldaemon.workers.process.health import STOP_MARGIN
+from pooldaemon.workers.process.invocation import Invocation
 
 FLAG = "--print-systemd"
 

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from pooldaemon.metrics.pools import by_name
 from pooldaemon.metrics.prometheus import Row, pool_metrics
 from pooldaemon.stats import Histogram, PoolStats
-from pooldaemon.workers.control import ask
+from pooldaemon.workers.ipc.control import ask
 
 Told = Mapping[str, Any]
 

@@ -14,7 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from pooldaemon.metrics.daemon import DaemonCollector
-from pooldaemon.workers import statuses
+from pooldaemon.workers.process import exit_codes
 
 logger = logging.getLogger("pooldaemon.metrics")
 
@@ -68,5 +68,5 @@ def serve(listener: socket.socket, lifeline: int, control: Path, name: str) -> i
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
         if lifeline in ready:
-            return statuses.OK
+            return exit_codes.OK
         server.handle_request()

@@ -19,9 +19,9 @@ from pooldaemon.conf import (
     nearest,
 )
 from pooldaemon.exceptions import ImproperlyConfigured
-from pooldaemon.pool.fair import FairQueuePool
-from pooldaemon.pool.provider import PasswordProvider
-from pooldaemon.pool.slots import DEFAULT_POOL_SIZE
+from pooldaemon.pool.drivers.provider import PasswordProvider
+from pooldaemon.pool.queue.pool import FairQueuePool
+from pooldaemon.pool.queue.slots import DEFAULT_POOL_SIZE
 
 NAMED_POOLS = {
     "FairQueuePool": FairQueuePool,

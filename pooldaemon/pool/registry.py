@@ -20,13 +20,13 @@ import sqlalchemy.pool
 from pooldaemon.conf import PerDatabase, ProcessConfig, of_database, read_process_config
 from pooldaemon.exceptions import PoolError, PoolRetired, PoolTimeout
 from pooldaemon.orders import PoolOrder, StandingOrders
-from pooldaemon.pool import forks
-from pooldaemon.pool.baton import Baton, keeps_nothing
-from pooldaemon.pool.budget import Budget
+from pooldaemon.pool import fork_safety
 from pooldaemon.pool.config import PoolConfig
-from pooldaemon.pool.dialect import DriverDialect
-from pooldaemon.pool.fair import FairQueuePool
-from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.pool.drivers.base import DriverDialect
+from pooldaemon.pool.queue.lease import BorrowedConnection
+from pooldaemon.pool.queue.limiter import Budget
+from pooldaemon.pool.queue.pool import FairQueuePool
+from pooldaemon.pool.tokens import Baton, keeps_nothing
 from pooldaemon.pool.watchdog import watchdog
 from pooldaemon.stats import PoolStats
 
@@ -207,7 +207,7 @@ class _ProxyLease:
     """A connection that one of SQLAlchemy's own pools has lent."""
 
     # Kept alive here: in a forked child SQLAlchemy's proxies may not die, since they would roll
-    # back the parent's transactions (see pooldaemon.pool.forks).
+    # back the parent's transactions (see pooldaemon.pool.fork_safety).
     lent: set[_ProxyLease] = set()
 
     parking: None = None
@@ -378,12 +378,12 @@ def _refusal(pool: ManagedPool, order: PoolOrder) -> str | None:
 
 
 registry = PoolRegistry()
-forks.at_start_of_child(registry.begin_anew)
+fork_safety.at_start_of_child(registry.begin_anew)
 
 
 def _say_goodbye() -> None:
     """Or the server counts aborted clients. A forked child closes what it has opened itself."""
-    forks.check()
+    fork_safety.check()
     registry.close_all()
 
 

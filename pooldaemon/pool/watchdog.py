@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from pooldaemon.pool import forks
-from pooldaemon.pool.baton import Baton
+from pooldaemon.pool import fork_safety
+from pooldaemon.pool.tokens import Baton
 
 TICK = 0.25
 """Seconds between looks. Bounds are counted in them, not by a clock: after a process was stopped
@@ -175,7 +175,7 @@ def shut_down(descriptor: int) -> None:
 
 
 watchdog = Watchdog()
-forks.at_start_of_child(watchdog.begin_anew)
+fork_safety.at_start_of_child(watchdog.begin_anew)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=watchdog.stop_if_unused, after_in_parent=watchdog.go_on)

@@ -20,8 +20,8 @@ from pooldaemon.conf import nearest
 from pooldaemon.testing import processes
 from pooldaemon.testing.bootstrap import DATABASES
 from pooldaemon.testing.poll import wait_until
-from pooldaemon.workers.control import ask
-from pooldaemon.workers.pidfile import lock_holder
+from pooldaemon.workers.ipc.control import ask
+from pooldaemon.workers.process.pidfile import lock_holder
 
 T = TypeVar("T")
 

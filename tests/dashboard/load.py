@@ -4,7 +4,7 @@ from pathlib import Path
 
 from django.db import connection
 
-from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.worker.context import WorkContext
 
 STEPS = 10
 

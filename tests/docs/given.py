@@ -9,7 +9,7 @@ from django.conf import settings
 from django.test import RequestFactory
 from shop.models import Invoice, Order, Reminder, Transfer
 
-from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.worker.context import WorkContext
 
 _received = [{"type": "http.request", "body": b"", "more_body": False}]
 

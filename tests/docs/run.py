@@ -28,7 +28,7 @@ from django.core.management import call_command
 
 from pooldaemon import BaseDaemonCommand, close_pool
 from pooldaemon.exceptions import PoolError
-from pooldaemon.workers.completion import complete
+from pooldaemon.workers.worker.completion import complete
 from tests.docs.blocks import Block, every_block
 from tests.docs.console import check_commands
 from tests.docs.exceptions import NOT_CALLED, exception

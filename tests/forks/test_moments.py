@@ -17,7 +17,7 @@ from MySQLdb.cursors import SSCursor
 from pytest_django import DjangoDbBlocker
 
 from pooldaemon.connections import pool_stats
-from pooldaemon.pool import forks
+from pooldaemon.pool import fork_safety
 from tests.mysql.scratch import Scratch, scratch_on
 from tests.support.mode import MODES
 from tests.support.poll import wait_until
@@ -200,14 +200,14 @@ def test_of_the_threads_of_such_a_child_one_makes_the_beginning(
             two.wait(0.1)
 
     def use() -> None:
-        threads = [threading.Thread(target=forks.check) for _ in range(2)]
+        threads = [threading.Thread(target=fork_safety.check) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert len(starts) == 1
 
-    monkeypatch.setattr(forks, "_starts", [start])
+    monkeypatch.setattr(fork_safety, "_starts", [start])
     fork(use, ctypes.PyDLL(None).fork)
 
 
@@ -237,16 +237,16 @@ def test_a_child_without_a_free_descriptor_leaves_its_parents_session_alone(
     """Also where a program has closed all descriptors that it does not know."""
     number = fetch(alias, "SELECT CONNECTION_ID()")
     (session,) = [
-        s for s in forks._sessions.values() if getattr(s.connection, "session", 0) == number
+        s for s in fork_safety._sessions.values() if getattr(s.connection, "session", 0) == number
     ]
 
     def close_in_the_drivers_way() -> None:
-        forks.check()
+        fork_safety.check()
         with suppress(Error):
             session.connection.close()  # which says goodbye
 
     if not spare:
-        monkeypatch.setattr(forks._Null, "identity", (-1, -1))
+        monkeypatch.setattr(fork_safety._Null, "identity", (-1, -1))
     with pinned(alias):
         with no_descriptor_left():
             fork(close_in_the_drivers_way, by)
@@ -283,7 +283,7 @@ def test_a_child_forked_inside_atomic_is_told_so_and_the_parent_goes_on(alias: s
 
 
 def a_fork_begins() -> bool:
-    return bool(forks._forking)
+    return bool(fork_safety._forking)
 
 
 def test_a_fork_waits_for_a_session_that_is_being_opened() -> None:
@@ -291,7 +291,7 @@ def test_a_fork_waits_for_a_session_that_is_being_opened() -> None:
     order: list[str] = []
 
     def open_session() -> None:
-        with forks.not_now():
+        with fork_safety.not_now():
             opening.set()
             wait_until(a_fork_begins, DEADLINE, "no fork begins")
             order.append("opened")
@@ -306,11 +306,11 @@ def test_a_fork_waits_for_a_session_that_is_being_opened() -> None:
 
 
 def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forks, "BUSY_WAIT", 0.05)
+    monkeypatch.setattr(fork_safety, "BUSY_WAIT", 0.05)
     opened, stop = threading.Event(), threading.Event()
 
     def open_session() -> None:
-        with forks.not_now():
+        with fork_safety.not_now():
             opened.set()
             stop.wait(DEADLINE)
 
@@ -319,7 +319,7 @@ def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     opened.wait(DEADLINE)
 
     def open_another() -> None:
-        with forks.not_now():
+        with fork_safety.not_now():
             pass
 
     fork(open_another)
@@ -329,7 +329,7 @@ def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_thread_that_opens_a_session_can_fork_in_a_signal_handler() -> None:
-    with forks.not_now():
+    with fork_safety.not_now():
         started = time.monotonic()
         fork(lambda: None)
-    assert time.monotonic() - started < forks.BUSY_WAIT
+    assert time.monotonic() - started < fork_safety.BUSY_WAIT

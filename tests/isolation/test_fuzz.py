@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from MySQLdb import Error as DriverError
 
-from pooldaemon.pool.statements import judge
+from pooldaemon.pool.drivers.mysql.sql.classify import judge
 from tests.isolation.borrowing import Pooled
 from tests.isolation.conftest import OpenPool
 from tests.isolation.grammar import statements

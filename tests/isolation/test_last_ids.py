@@ -8,8 +8,8 @@ import pytest
 from django.db.utils import Error
 
 from pooldaemon.exceptions import EarlierStatementError
-from pooldaemon.pool.answers import OVERWRITE_ALL
-from pooldaemon.pool.connection import PooledConnection
+from pooldaemon.pool.drivers.mysql.connection import PooledConnection
+from pooldaemon.pool.drivers.mysql.sql.last_result import OVERWRITE_ALL
 from tests.isolation.borrowing import last_value
 from tests.isolation.conftest import OpenPool
 from tests.mysql.scratch import Scratch

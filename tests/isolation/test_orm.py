@@ -40,7 +40,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from pooldaemon import auto_close_db
-from pooldaemon.pool.statements import judge
+from pooldaemon.pool.drivers.mysql.sql.classify import judge
 from tests.isolation.conftest import OpenPool, prepared_scratch
 from tests.isolation.models import Author, Book, Tag
 from tests.mysql.scratch import Scratch

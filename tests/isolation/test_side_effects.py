@@ -9,7 +9,7 @@ import pytest
 from django.db import Error as DjangoError
 from MySQLdb import Error as DriverError
 
-from pooldaemon.pool import side_effects
+from pooldaemon.pool.drivers.mysql.sql import side_effects
 from pooldaemon.testing.poll import wait_until
 from tests.isolation.borrowing import Pooled
 from tests.isolation.conftest import OpenPool
@@ -151,8 +151,8 @@ def test_an_answer_that_is_too_old_is_believed_no_more(
 def test_a_large_schema_is_read_beside_the_units_of_work(
     open_pool: OpenPool, hidden: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pooldaemon.pool.catalogue.FEW_TABLES", 1)
-    monkeypatch.setattr("pooldaemon.pool.catalogue.PART", {True: 2, False: 2})
+    monkeypatch.setattr("pooldaemon.pool.drivers.mysql.sql.catalogue.FEW_TABLES", 1)
+    monkeypatch.setattr("pooldaemon.pool.drivers.mysql.sql.catalogue.PART", {True: 2, False: 2})
     monkeypatch.setattr(side_effects, "PIECE", 0.0)  # a question at a time
     pool = open_pool(scratch=hidden)
     pool.run("SELECT a FROM t")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pooldaemon.pool import library
-from pooldaemon.pool.baseline import MAX_FAILURES
-from pooldaemon.pool.connection import PooledConnection
+from pooldaemon.pool.drivers.mysql import client_library
+from pooldaemon.pool.drivers.mysql.baseline import MAX_FAILURES
+from pooldaemon.pool.drivers.mysql.connection import PooledConnection
 from tests.isolation.borrowing import Pooled, last_value
 from tests.isolation.conftest import OpenPool
 from tests.isolation.state import differences, observe
@@ -48,8 +48,8 @@ def option_file(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
 
 
 def library_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As MySQL's own client library."""
-    monkeypatch.setattr(library, "init_commands", lambda connection: None)
+    """As MySQL's own client client_library."""
+    monkeypatch.setattr(client_library, "init_commands", lambda connection: None)
 
 
 def assert_resets_change_nothing(pool: Pooled, *, mariadb: bool) -> None:

@@ -205,7 +205,7 @@ def test_a_detached_daemon_that_was_started_by_nohup_still_reloads_on_hup(
 
 def test_outside_of_daemons_a_fork_is_what_it_was() -> None:
     code = (
-        "import os, signal, pooldaemon.workers.worker\n"
+        "import os, signal, pooldaemon.workers.worker.worker\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "pid = os.fork()\n"
         "if pid == 0: os._exit(signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)\n"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pooldaemon.workers.supervisor import BOOT_ATTEMPTS
+from pooldaemon.workers.supervisor.supervisor import BOOT_ATTEMPTS
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import Daemon
 from tests.lifecycle.databases import Database, SQLiteDatabase

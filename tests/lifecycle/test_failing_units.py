@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from pooldaemon.workers.threads import PAUSES
+from pooldaemon.workers.worker.thread import PAUSES
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.databases import Database, MySQLDatabase, SQLiteDatabase
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pooldaemon.workers.control import ask
+from pooldaemon.workers.ipc.control import ask
 from tests.lifecycle import proc
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT, Daemon

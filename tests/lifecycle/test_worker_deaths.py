@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pooldaemon.testing import processes
-from pooldaemon.workers.crew import RESPAWN_DELAY
+from pooldaemon.workers.supervisor.worker_set import RESPAWN_DELAY
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import Database, SQLiteDatabase

@@ -13,8 +13,8 @@ from django.db.transaction import TransactionManagementError
 from pytest_django import Settings
 
 from pooldaemon import auto_close_db, close_pool
-from pooldaemon.pool.side_effects import RECHECK, Answer, heard
-from pooldaemon.pool.suspects import Suspects
+from pooldaemon.pool.drivers.mysql.sql.side_effects import RECHECK, Answer, heard
+from pooldaemon.pool.drivers.mysql.sql.suspects import Suspects
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, run, session_id, stats
 from tests.support.mode import MODES, session_mode_only

@@ -15,7 +15,7 @@ from MySQLdb.cursors import SSCursor
 
 from pooldaemon import auto_close_db
 from pooldaemon.connections import close_pool
-from pooldaemon.pool import mysql, opening
+from pooldaemon.pool.drivers.mysql import dialect, setup_timeout
 from tests.mysql.scratch import Account, Scratch
 from tests.mysql.use import fetch, give_back, run, stats
 from tests.support.mode import MODES, session_mode_only
@@ -32,8 +32,8 @@ DEADLINE = 10.0
 @pytest.fixture(autouse=True)
 def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PING_TIMEOUT", "RESET_TIMEOUT"):
-        monkeypatch.setattr(mysql, name, BOUND)
-    monkeypatch.setattr(opening, "SETUP_TIMEOUT", BOUND)
+        monkeypatch.setattr(dialect, name, BOUND)
+    monkeypatch.setattr(setup_timeout, "SETUP_TIMEOUT", BOUND)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_wherever_the_opening_of_a_session_is_cut_off_it_ends(
     """Through login, the driver's own statements, Django's and ours; all at the same time."""
     options = {"connect_timeout": 1, "read_timeout": 2}  # for the unit's own statement, at the end
     account = scratch.account
-    monkeypatch.setattr(opening, "SETUP_TIMEOUT", 2.0)  # for 24 at a time on a busy machine
+    monkeypatch.setattr(setup_timeout, "SETUP_TIMEOUT", 2.0)  # for 24 at a time on a busy machine
 
     @auto_close_db
     def borrow(alias: str) -> None:

@@ -15,7 +15,7 @@ from django.db import OperationalError, connections, transaction
 
 from pooldaemon import auto_close_db, close_pool
 from pooldaemon.exceptions import ImproperlyConfigured, PasswordProviderError
-from pooldaemon.pool import credentials
+from pooldaemon.pool.drivers import credentials
 from tests.mysql.conftest import StartServer
 from tests.mysql.scratch import Scratch, scratch_on
 from tests.mysql.use import fetch, give_back, run, session_id, stats

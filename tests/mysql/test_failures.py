@@ -13,9 +13,9 @@ from MySQLdb import _mysql
 from MySQLdb.connections import Connection
 from MySQLdb.cursors import SSCursor
 
-from pooldaemon.pool import handle
-from pooldaemon.pool.connection import PooledConnection
-from pooldaemon.pool.failures import NEVER_SENDS, may_send
+from pooldaemon.pool.drivers.mysql.connection import PooledConnection
+from pooldaemon.pool.drivers.mysql.failures import NEVER_SENDS, may_send
+from pooldaemon.pool.queue import lease
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, session_id
 from tests.support.relay import Relay, relay_to
@@ -96,7 +96,7 @@ def test_a_call_that_fails_with_the_network_discards_the_connection(
 ) -> None:
     alias = _through(relay, scratch, add_pooled, mode="session", **pool)
     lost = session_id(alias)
-    connection = handle.physical(connections[alias].connection)
+    connection = lease.physical(connections[alias].connection)
     PREPARED.get(name, lambda _: None)(connection)
     connection.broken = connection.dirty = False  # as far as the preparation goes
     relay.cut()
@@ -124,7 +124,7 @@ def test_rows_that_do_not_come_discard_the_connection(
     with pytest.raises(MySQLdb.Error):
         cursor.fetchall() if name == "fetch_row" else cursor.close()
     cursor._result = None  # as read to its end, as far as the cursor knows
-    assert handle.physical(connections[alias].connection).lost
+    assert lease.physical(connections[alias].connection).lost
     _assert_never_lent_again(alias, lost)
 
 

@@ -9,7 +9,7 @@ from django.db import connections
 from pytest_django import Settings
 
 from pooldaemon import auto_close_db
-from pooldaemon.pool.parking import ALIVE_BYPASS
+from pooldaemon.pool.queue.affinity import ALIVE_BYPASS
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, run, session_id, stats
 from tests.support.poll import wait_until

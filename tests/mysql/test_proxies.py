@@ -14,7 +14,7 @@ from MySQLdb.connections import Connection
 from MySQLdb.cursors import DictCursor
 
 from pooldaemon.exceptions import ImproperlyConfigured
-from pooldaemon.pool import handle
+from pooldaemon.pool.queue import lease
 from tests.mysql.scratch import Scratch
 from tests.mysql.use import fetch, give_back, run, session_id, stats
 from tests.support.mode import MODES
@@ -207,7 +207,7 @@ def test_a_child_leaves_the_connection_in_a_proxy_to_its_parent(traced: Log, ali
 
 def test_a_closed_connection_and_its_proxy_are_freed_at_once(traced: Log, alias: str) -> None:
     connections[alias].ensure_connection()
-    connection = weakref.ref(handle.physical(connections[alias].connection))
+    connection = weakref.ref(lease.physical(connections[alias].connection))
     gc.disable()
     try:
         give_back(alias)

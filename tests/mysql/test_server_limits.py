@@ -8,7 +8,8 @@ import pytest
 from django.db import OperationalError, connections
 
 from pooldaemon import auto_close_db, close_pool
-from pooldaemon.pool import fair, mysql
+from pooldaemon.pool.drivers.mysql import dialect
+from pooldaemon.pool.queue import pool
 from tests.mysql.conftest import StartServer
 from tests.mysql.scratch import Account, Scratch, scratch_on
 from tests.mysql.use import fetch, give_back, run, session_id, stats
@@ -37,7 +38,7 @@ def own(server: Server) -> Account:
 def test_an_account_limited_to_exactly_the_cap_refuses_nobody(
     add_pooled: AddDatabase, limited: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mysql, "SERVER_FULL", frozenset())  # a refusal is an error, not a retry
+    monkeypatch.setattr(dialect, "SERVER_FULL", frozenset())  # a refusal is an error, not a retry
     alias = add_pooled(to=limited.account, pool_size=CAP, timeout=20, recycle=1)
     stop = threading.Event()
 
@@ -237,11 +238,11 @@ def test_a_session_is_not_used_at_the_edge_of_its_wait_timeout(
     alias = add_pooled(options, pool_size=1, ping_after=ping_after, recycle=-1)
     first = session_id(alias)
     give_back(alias)
-    monkeypatch.setattr(fair, "time", Later(15))
+    monkeypatch.setattr(pool, "time", Later(15))
     assert session_id(alias) == first
     monkeypatch.undo()
     give_back(alias)
-    monkeypatch.setattr(fair, "time", Later(19.5))
+    monkeypatch.setattr(pool, "time", Later(19.5))
     assert session_id(alias) != first, "half a second later the server would end it"
     monkeypatch.undo()
 
@@ -249,7 +250,7 @@ def test_a_session_is_not_used_at_the_edge_of_its_wait_timeout(
 def test_a_frozen_server_does_not_hang_a_borrower_for_ever(
     start_server: StartServer, add_pooled: AddDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mysql, "PING_TIMEOUT", 0.2)
+    monkeypatch.setattr(dialect, "PING_TIMEOUT", 0.2)
     server = start_server()
     alias = add_pooled({"connect_timeout": 1}, to=own(server), pool_size=1, timeout=3, ping_after=0)
     fetch(alias, "SELECT 1")

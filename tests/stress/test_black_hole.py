@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pooldaemon.pool.mysql import PING_TIMEOUT, RESET_TIMEOUT, UNHEARD_LIMIT
+from pooldaemon.pool.drivers.mysql.dialect import PING_TIMEOUT, RESET_TIMEOUT, UNHEARD_LIMIT
 from tests.stress.black_hole import CONNECT_TIMEOUT, READ_TIMEOUT
 from tests.stress.conftest import MakeScratch
 from tests.support.server import Server

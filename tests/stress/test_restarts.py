@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pooldaemon.management.actions import socket_of
-from pooldaemon.workers.control import ask
+from pooldaemon.workers.ipc.control import ask
 from tests.lifecycle.daemon import TIMEOUT
 from tests.stress.deliveries import AttemptReceiver, Deliveries, DeliveryDaemon, noted_attempts
 from tests.support.poll import wait_until

@@ -8,11 +8,11 @@ from typing import Any
 
 from django.db import connections
 
-from pooldaemon.pool import handle
-from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import read_pool_config
-from pooldaemon.pool.dialect import DriverDialect
-from pooldaemon.pool.handle import BorrowedConnection
+from pooldaemon.pool.drivers.base import DriverDialect
+from pooldaemon.pool.queue import lease
+from pooldaemon.pool.queue.lease import BorrowedConnection
+from pooldaemon.pool.queue.limiter import Budget
 from pooldaemon.pool.registry import ManagedPool
 from pooldaemon.stats import PoolStats
 from tests.support.poll import wait_until
@@ -133,7 +133,7 @@ class Pool:
 
 
 def give_back(connection: Any) -> None:
-    handle.give_back(connection)
+    lease.give_back(connection)
 
 
 class Task(threading.Thread):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pooldaemon.pool.credentials import ACCESS_DENIED, Credentials
-from pooldaemon.pool.provider import PasswordProvider
+from pooldaemon.pool.drivers.credentials import ACCESS_DENIED, Credentials
+from pooldaemon.pool.drivers.provider import PasswordProvider
 
 NAME = "mysql shop@db/shop"
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from pooldaemon.exceptions import EarlierStatementError
-from pooldaemon.pool.answers import refuse_result, refuse_unsettled
-from pooldaemon.pool.statements import READS, SAVEPOINT, WRITES
+from pooldaemon.pool.drivers.mysql.sql.classify import READS, SAVEPOINT, WRITES
+from pooldaemon.pool.drivers.mysql.sql.last_result import refuse_result, refuse_unsettled
 
 QUESTIONS = [
     "SELECT LAST_INSERT_ID()",

@@ -5,8 +5,8 @@ from typing import Any, cast
 import MySQLdb
 import pytest
 
-from pooldaemon.pool import baseline
-from pooldaemon.pool.connection import PooledConnection
+from pooldaemon.pool.drivers.mysql import baseline
+from pooldaemon.pool.drivers.mysql.connection import PooledConnection
 
 
 class Session:

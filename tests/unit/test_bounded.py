@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from pooldaemon.workers import bounded as module
-from pooldaemon.workers.bounded import HookTimeoutError, bounded
-from pooldaemon.workers.clock import RunningClock
+from pooldaemon.workers.process import bounded as module
+from pooldaemon.workers.process.bounded import HookTimeoutError, bounded
+from pooldaemon.workers.process.clock import RunningClock
 
 
 @pytest.fixture(autouse=True)

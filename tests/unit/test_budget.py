@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pooldaemon.exceptions import PoolDeadlock, PoolTimeout
-from pooldaemon.pool.budget import Budget
-from pooldaemon.pool.owners import Owner
+from pooldaemon.pool.queue.borrowers import Owner
+from pooldaemon.pool.queue.limiter import Budget
 from tests.support.poll import wait_until
 from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, give_back
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from pooldaemon.exceptions import PoolWaitCancelled
 from pooldaemon.middleware import cancel_waits
-from pooldaemon.pool.waits import Waits, cancellable
+from pooldaemon.pool.queue.cancellation import Waits, cancellable
 from tests.unit.fakes import DEADLINE, Pool, Task, give_back
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pooldaemon.pool.catalogue import Catalogue, Code, ask_all, find_suspects
-from pooldaemon.pool.rights import Rights
-from pooldaemon.pool.statements import DIRTY, Classifier
-from pooldaemon.pool.suspects import Suspects
+from pooldaemon.pool.drivers.mysql.sql.catalogue import Catalogue, Code, ask_all, find_suspects
+from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY, Classifier
+from pooldaemon.pool.drivers.mysql.sql.privileges import Rights
+from pooldaemon.pool.drivers.mysql.sql.suspects import Suspects
 
 ALL = Rights(
     schemas={"shop": frozenset({"ALL PRIVILEGES"}), "other": frozenset({"ALL PRIVILEGES"})}

@@ -11,7 +11,7 @@ import pytest
 from django.apps import apps
 from django.utils.autoreload import autoreload_started
 
-from pooldaemon.workers.changes import INTERVAL, Changes
+from pooldaemon.workers.supervisor.autoreload import INTERVAL, Changes
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from pooldaemon.console import VERBS
 from pooldaemon.console.daemons import choose, find
-from pooldaemon.workers.pidfile import PidFile
+from pooldaemon.workers.process.pidfile import PidFile
 
 AddDaemon = Callable[..., None]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pooldaemon.workers.control import (
+from pooldaemon.workers.ipc.control import (
     CLIENT_TIMEOUT,
     LONGEST_REQUEST,
     MOST_CLIENTS,

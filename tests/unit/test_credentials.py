@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pooldaemon.pool import credentials
-from pooldaemon.pool.credentials import ACCESS_DENIED
+from pooldaemon.pool.drivers import credentials
+from pooldaemon.pool.drivers.credentials import ACCESS_DENIED
 from tests.support.poll import wait_until
 from tests.unit.fakes import DEADLINE, Task
 from tests.unit.logins import NAME, Login, ServerError

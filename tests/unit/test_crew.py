@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from pooldaemon.conf import PerDatabase
-from pooldaemon.workers.budget import Budget
-from pooldaemon.workers.crew import LIVELY, Crew
-from pooldaemon.workers.handle import WorkerHandle, WorkerState
+from pooldaemon.workers.supervisor.budget import Budget
+from pooldaemon.workers.supervisor.handle import WorkerHandle, WorkerState
+from pooldaemon.workers.supervisor.worker_set import LIVELY, Crew
 
 
 def fork(name: str, caps: PerDatabase, now: float) -> WorkerHandle:

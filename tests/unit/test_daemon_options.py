@@ -14,7 +14,7 @@ from pooldaemon.conf import DaemonConfig, pooldaemon_settings
 from pooldaemon.management.base import BaseDaemonCommand
 from pooldaemon.management.options import SWITCHES, config_of, read_options, shown
 from pooldaemon.management.surroundings import read_surroundings
-from pooldaemon.workers.invocation import Invocation
+from pooldaemon.workers.process.invocation import Invocation
 
 
 class Command(BaseDaemonCommand):

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from pooldaemon.console import doctor
 from pooldaemon.console.daemons import Daemon
-from pooldaemon.workers.pidfile import PidFile
+from pooldaemon.workers.process.pidfile import PidFile
 from tests.unit.advice import daemon, pool
 from tests.unit.databases import AddDatabase
 

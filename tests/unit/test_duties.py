@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pooldaemon.workers.duties import DELAYS, Duties
+from pooldaemon.workers.supervisor.duties import DELAYS, Duties
 
 
 class Flaky:

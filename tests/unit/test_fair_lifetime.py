@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pooldaemon.exceptions import PoolTimeout
-from pooldaemon.pool import fair
+from pooldaemon.pool.queue import pool
 from tests.unit.fakes import DEADLINE, ClosedError, Pool, Task, give_back
 
 
@@ -26,7 +26,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(fair, "time", clock)
+    monkeypatch.setattr(pool, "time", clock)
     return clock
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pooldaemon.exceptions import PoolTimeout, TooManyWaiters
-from pooldaemon.pool.baton import Baton, Token
+from pooldaemon.pool.tokens import Baton, Token
 from tests.support.poll import wait_until
 from tests.unit.fakes import DEADLINE, ConnectError, Pool, Task, give_back
 

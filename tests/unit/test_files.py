@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pooldaemon.workers.files import open_file
+from pooldaemon.workers.process.files import open_file
 
 NOBODY = 65534
 WRITE = os.O_WRONLY | os.O_CREAT

@@ -8,9 +8,9 @@ import pytest
 
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.sessions import Session
-from pooldaemon.workers.channel import Receiver, Sender
-from pooldaemon.workers.guard import SUCCESSOR_FIRST, Guard
-from pooldaemon.workers.handle import NEVER, WorkerHandle, WorkerState
+from pooldaemon.workers.ipc.channel import Receiver, Sender
+from pooldaemon.workers.supervisor.handle import NEVER, WorkerHandle, WorkerState
+from pooldaemon.workers.supervisor.reaper import SUCCESSOR_FIRST, Guard
 
 
 class Helpers:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pooldaemon.workers.vitals import Vitals
+from pooldaemon.workers.process.health import Vitals
 
 
 def test_a_health_file_that_cannot_be_touched_is_told_once_until_it_can(

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from pooldaemon.exceptions import PoolError, PoolRetired, PoolTimeout, TooManyWaiters
-from pooldaemon.pool.budget import Budget
-from pooldaemon.pool.handle import discard
+from pooldaemon.pool.queue.lease import discard
+from pooldaemon.pool.queue.limiter import Budget
 from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, give_back
 from tests.unit.interruptions import KIND, Actor, interrupt
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pooldaemon.workers import invocation
-from pooldaemon.workers.invocation import Invocation
+from pooldaemon.workers.process import invocation
+from pooldaemon.workers.process.invocation import Invocation
 from tests.support.poll import wait_until
 
 
@@ -96,7 +96,7 @@ def test_a_name_that_is_not_the_interpreters_is_not_believed(start: pytest.Monke
 CODE = """
 import os
 os.environ["GIVEN"], os.environ["ADDED"] = "changed", "1"
-from pooldaemon.workers.invocation import Invocation
+from pooldaemon.workers.process.invocation import Invocation
 variables = Invocation.of_this_process().variables
 print(variables["GIVEN"], "ADDED" in variables, "POOLDAEMON_HANDOVER" in variables)
 """

@@ -14,8 +14,8 @@ from django.core.management.base import CommandParser
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.management.base import BaseDaemonCommand
 from pooldaemon.management.options import SWITCHES, config_of, read_options
-from pooldaemon.workers.crew import LIVELY, RESPAWN_DELAY
-from pooldaemon.workers.vitals import STOP_MARGIN
+from pooldaemon.workers.process.health import STOP_MARGIN
+from pooldaemon.workers.supervisor.worker_set import LIVELY, RESPAWN_DELAY
 
 MANIFEST = Path(__file__).parents[2] / "docs" / "kubernetes.yaml"
 LOADING = 20.0

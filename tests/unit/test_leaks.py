@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from pooldaemon.exceptions import ImproperlyConfigured
-from pooldaemon.pool import handle
-from pooldaemon.pool.statements import SHOWN_SHAPE, shape
+from pooldaemon.pool.drivers.mysql.sql.classify import SHOWN_SHAPE, shape
+from pooldaemon.pool.queue import lease
 from tests.support.poll import wait_until
 from tests.unit.fakes import DEADLINE, Pool, Task, give_back
 
@@ -24,7 +24,7 @@ def test_who_holds_for_too_long_is_told_once_and_when_it_comes_back(
     pool = Pool(pool_size=2, leak_threshold=THRESHOLD)
     with caplog.at_level(logging.WARNING, "pooldaemon.pool"):
         connection = pool.borrow()
-        handle.physical(connection).last_statement = b"SELECT 'secret' FROM t WHERE id = 42"
+        lease.physical(connection).last_statement = b"SELECT 'secret' FROM t WHERE id = 42"
         wait_until(lambda: bool(caplog.records), DEADLINE, "nobody noticed")
         with pool.borrowed():  # a short one is not told
             pass

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pooldaemon.sessions import Session
-from pooldaemon.workers.ledger import Ledger
+from pooldaemon.workers.supervisor.session_file import Ledger
 
 ONE, OTHER = Session("default", 5, 40000), Session("replica", 6, 0)
 

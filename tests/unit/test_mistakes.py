@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 from pooldaemon import BaseDaemonCommand
 from pooldaemon.management.commands import rundaemon
 from pooldaemon.management.mistakes import check_command, check_environment, check_unit
-from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.worker.context import WorkContext
 
 
 class Right(BaseDaemonCommand):

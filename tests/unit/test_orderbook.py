@@ -9,13 +9,13 @@ import pytest
 
 from pooldaemon.conf import PerDatabase
 from pooldaemon.orders import PoolOrder
-from pooldaemon.workers.budget import Budget
-from pooldaemon.workers.channel import Receiver, Sender
-from pooldaemon.workers.crew import Crew
-from pooldaemon.workers.handle import WorkerHandle
-from pooldaemon.workers.orderbook import OrderBook
-from pooldaemon.workers.report import Report
-from pooldaemon.workers.state import describe_crew
+from pooldaemon.workers.ipc.channel import Receiver, Sender
+from pooldaemon.workers.ipc.report import Report
+from pooldaemon.workers.supervisor.budget import Budget
+from pooldaemon.workers.supervisor.commands import OrderBook
+from pooldaemon.workers.supervisor.handle import WorkerHandle
+from pooldaemon.workers.supervisor.status import describe_crew
+from pooldaemon.workers.supervisor.worker_set import Crew
 
 
 class Floor:

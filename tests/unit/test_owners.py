@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pooldaemon.exceptions import PoolDeadlock, PoolTimeout
-from pooldaemon.pool import handle
+from pooldaemon.pool.queue import lease
 from tests.unit.fakes import DEADLINE, FakeConnection, Pool, Task, give_back
 
 
@@ -30,7 +30,7 @@ def lose(pool: Pool) -> FakeConnection:
     def work() -> FakeConnection:
         cycle: list[Any] = [pool.borrow()]
         cycle.append(cycle)
-        connection: FakeConnection = handle.physical(cycle[0])
+        connection: FakeConnection = lease.physical(cycle[0])
         return connection
 
     connection: FakeConnection = Task(work).result()
@@ -133,7 +133,7 @@ def test_what_threads_share_is_nobodys_to_reclaim() -> None:
 
     def borrow_and_share() -> Any:
         connection = pool.borrow()
-        handle.share(connection)
+        lease.share(connection)
         return connection
 
     shared = Task(borrow_and_share).result()

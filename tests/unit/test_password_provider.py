@@ -10,7 +10,7 @@ import pytest
 
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.config import PoolConfig, read_pool_config
-from pooldaemon.pool.provider import PasswordProvider, read_answer
+from pooldaemon.pool.drivers.provider import PasswordProvider, read_answer
 from pooldaemon.pool.registry import PoolKey
 
 WHERE = "DATABASES['shop']['OPTIONS']['pool']['password_provider']"

@@ -7,7 +7,7 @@ import sqlalchemy.pool
 
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.config import PoolConfig, read_pool_config
-from pooldaemon.pool.fair import FairQueuePool
+from pooldaemon.pool.queue.pool import FairQueuePool
 
 WHERE = "DATABASES['shop']['OPTIONS']['pool']"
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from pooldaemon.conf import ALL
-from pooldaemon.pool.budget import Budget
 from pooldaemon.pool.config import PoolConfig, read_pool_config
+from pooldaemon.pool.queue.limiter import Budget
 from pooldaemon.pool.registry import ManagedPool, PoolKey, PoolRegistry
 from tests.unit.fakes import FakeDialect, FakeDriver
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pooldaemon.workers.files import open_file
-from pooldaemon.workers.logfiles import open_logfile
-from pooldaemon.workers.privileges import is_roots, opening
+from pooldaemon.workers.process.files import open_file
+from pooldaemon.workers.process.logfiles import open_logfile
+from pooldaemon.workers.process.privileges import is_roots, opening
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pooldaemon.pool.programs import (
+from pooldaemon.pool.drivers.mysql.sql.programs import (
     effects_of_expression,
     effects_of_program,
     effects_of_query,

@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError
 
 from pooldaemon.exceptions import PasswordProviderError, PoolError
-from pooldaemon.pool import credentials
+from pooldaemon.pool.drivers import credentials
 from tests.support.poll import wait_until
 from tests.unit.fakes import DEADLINE
 from tests.unit.logins import NAME, FakeVault, Login

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from pooldaemon.workers.publisher import Publisher
+from pooldaemon.workers.supervisor.publisher import Publisher
 
 
 def test_what_the_daemon_tells_is_published_by_a_helper_once_an_interval() -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from pooldaemon.management.logs import open_log
-from pooldaemon.workers import records
-from pooldaemon.workers.activity import Activity
-from pooldaemon.workers.context import WorkContext
-from pooldaemon.workers.threads import WorkerThread
+from pooldaemon.workers.process import log_context
+from pooldaemon.workers.worker.activity import Activity
+from pooldaemon.workers.worker.context import WorkContext
+from pooldaemon.workers.worker.thread import WorkerThread
 
 FIELDS = ("daemon_name", "daemon_worker", "daemon_unit")
 FORMAT = "%(daemon_name)s %(daemon_worker)s %(daemon_unit)s %(message)s"
@@ -27,9 +27,9 @@ logger = logging.getLogger("tests.records")
 @pytest.fixture(autouse=True)
 def process_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     factory = logging.getLogRecordFactory()
-    monkeypatch.setattr(records._Process, "daemon", "reminders")
-    monkeypatch.setattr(records._Process, "worker", "worker-2")
-    records.add_fields()
+    monkeypatch.setattr(log_context._Process, "daemon", "reminders")
+    monkeypatch.setattr(log_context._Process, "worker", "worker-2")
+    log_context.add_fields()
     yield
     logging.setLogRecordFactory(factory)
 
@@ -119,9 +119,9 @@ def test_the_record_factory_that_was_there_before_is_still_asked(
         pass
 
     logging.setLogRecordFactory(OtherRecord)
-    records.add_fields()
+    log_context.add_fields()
     factory = logging.getLogRecordFactory()
-    records.add_fields()
+    log_context.add_fields()
     assert logging.getLogRecordFactory() is factory, "once is enough"
     logger.warning("a line")
     assert isinstance(caplog.records[0], OtherRecord)

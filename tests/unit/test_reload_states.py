@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pooldaemon.workers.invocation import Invocation
-from pooldaemon.workers.reload import MOST_FAILURES, Reload, ReloadState
-from pooldaemon.workers.trial import VARIABLE, Attempt
+from pooldaemon.workers.process.invocation import Invocation
+from pooldaemon.workers.supervisor.preflight import VARIABLE, Attempt
+from pooldaemon.workers.supervisor.reload import MOST_FAILURES, Reload, ReloadState
 from tests.support.poll import wait_until
 
 PASSES = f"import os; os.write(int(os.environ[{VARIABLE!r}].partition(':')[2]), b'passed\\n')"

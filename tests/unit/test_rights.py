@@ -2,7 +2,7 @@
 
 import pytest
 
-from pooldaemon.pool.rights import Rights
+from pooldaemon.pool.drivers.mysql.sql.privileges import Rights
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The clock that stands still while the process does."""
 
-from pooldaemon.workers.clock import LATE, RunningClock
+from pooldaemon.workers.process.clock import LATE, RunningClock
 
 
 class Source:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pooldaemon
-from pooldaemon.workers import logfiles, logs
+from pooldaemon.workers.process import logfiles, safe_logging
 
 LOGGER = logging.getLogger("pooldaemon.supervisor")
 
@@ -50,11 +50,11 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     """The supervisor's logger, with no handlers but the test's."""
     before = LOGGER.handlers, LOGGER.propagate
     LOGGER.handlers, LOGGER.propagate = [], False
-    monkeypatch.setattr(logs, "_troubles", {})
-    logs.protect()
+    monkeypatch.setattr(safe_logging, "_troubles", {})
+    safe_logging.protect()
     yield LOGGER
     LOGGER.handlers, LOGGER.propagate = before
-    for name in logs.LOGGERS:
+    for name in safe_logging.LOGGERS:
         del logging.getLogger(name).callHandlers
 
 
@@ -64,7 +64,7 @@ def test_every_logger_of_the_package_is_protected() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger":
                 found |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
-    assert found - {"pooldaemon"} == set(logs.LOGGERS)
+    assert found - {"pooldaemon"} == set(safe_logging.LOGGERS)
 
 
 def test_a_handler_that_raises_stops_neither_the_caller_nor_the_other_handlers(
@@ -77,18 +77,18 @@ def test_a_handler_that_raises_stops_neither_the_caller_nor_the_other_handlers(
     assert collecting.texts == ["line 0", "line 1", "line 2"]
     told = "pooldaemon: can't log to Broken: FileNotFoundError: [Errno 2] No such file or directory"
     assert capfd.readouterr().err.splitlines() == [told]
-    (trouble,) = logs.describe_troubles()
+    (trouble,) = safe_logging.describe_troubles()
     assert (trouble["what"], trouble["times"]) == ("log to Broken", 3)
     broken.emit = collecting.emit
     log.error("line 3")
-    assert logs.describe_troubles() == []
+    assert safe_logging.describe_troubles() == []
     assert "can log to Broken again" in capfd.readouterr().err
 
 
 def test_a_handler_that_blocks_is_broken_off_and_then_left_alone_for_a_while(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "LONGEST_CALL", 0.1)
+    monkeypatch.setattr(safe_logging, "LONGEST_CALL", 0.1)
     blocking, collecting = Blocking(), Collecting()
     log.handlers = [blocking, collecting]
     began = time.monotonic()
@@ -101,22 +101,22 @@ def test_a_handler_that_blocks_is_broken_off_and_then_left_alone_for_a_while(
 def test_standard_error_that_nobody_reads_costs_lines_and_no_more(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "PATIENCE", 0.1)
+    monkeypatch.setattr(safe_logging, "PATIENCE", 0.1)
     read_end, write_end = os.pipe()
-    handler = logs.StandardError()
+    handler = safe_logging.StandardError()
     with os.fdopen(write_end, "w") as stream:
         handler.stream = stream
         log.handlers = [handler]
         for _ in range(200):
             log.error("x" * 1000)
-        (trouble,) = logs.describe_troubles()
+        (trouble,) = safe_logging.describe_troubles()
         assert trouble["what"] == "log to standard error"
         assert 100 < trouble["times"] < 200
         read = os.read(read_end, 1 << 20)
         assert len(read) >= 32768
         log.error("read again")
         assert os.read(read_end, 1 << 20).endswith(b"read again\n")
-        assert logs.describe_troubles() == []
+        assert safe_logging.describe_troubles() == []
     os.close(read_end)
 
 
@@ -134,11 +134,11 @@ def test_a_log_file_whose_directory_has_gone_is_written_again_when_it_is_back(
     path.parent.rmdir()
     log.error("without")
     other.error("without")
-    (trouble,) = logs.describe_troubles()
+    (trouble,) = safe_logging.describe_troubles()
     assert (trouble["what"], trouble["times"]) == (f"log to {path}", 2)
     path.parent.mkdir()
     log.error("after")
-    assert logs.describe_troubles() == []
+    assert safe_logging.describe_troubles() == []
     assert path.read_text() == "after\n"
     told = capfd.readouterr().err.splitlines()
     assert [f"log to {path}" in line for line in told] == [True, True]
@@ -160,7 +160,7 @@ def test_a_log_file_that_was_rotated_into_one_of_another_user_goes_on_in_the_old
     with monkeypatch.context() as patch:
         patch.setattr(handler, "_open", refuse)
         log.error("meanwhile")
-        assert len(logs.describe_troubles()) == 1
+        assert len(safe_logging.describe_troubles()) == 1
     log.error("after")
     assert rotated.read_text() == "before\nmeanwhile\n"
     assert path.read_text() == "after\n"
@@ -194,5 +194,5 @@ def test_a_full_disk_is_told_once(
     assert "daemon.log: OSError: [Errno 28] No space left on device" in line
     log.error("a line")
     assert "again" in capfd.readouterr().err
-    assert logs.describe_troubles() == []
+    assert safe_logging.describe_troubles() == []
     handler.close()

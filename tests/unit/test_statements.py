@@ -29,8 +29,8 @@ from django.db.models.sql import DeleteQuery, InsertQuery, UpdateQuery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pooldaemon.pool import statements
-from pooldaemon.pool.statements import judge
+from pooldaemon.pool.drivers.mysql.sql import classify
+from pooldaemon.pool.drivers.mysql.sql.classify import judge
 from tests.unit.databases import AddDatabase
 
 pytest.importorskip("MySQLdb")
@@ -291,13 +291,13 @@ def test_a_call_of_what_is_not_known_is_dirty_wherever_it_stands(
     [
         (
             "SELECT a FROM t FOR UPDATE",
-            statements.WRITES,
+            classify.WRITES,
         ),  # which does no harm: see forget_foreign()
-        ("SELECT a FROM t", statements.READS),
-        ("SAVEPOINT `a`", statements.SAVEPOINT),
-        ("INSERT INTO t (a) VALUES (1)", statements.WRITES),
-        ("WITH c AS (SELECT 1) DELETE FROM t WHERE a IN (SELECT * FROM c)", statements.WRITES),
-        ("SET @a = 1", statements.DIRTY),
+        ("SELECT a FROM t", classify.READS),
+        ("SAVEPOINT `a`", classify.SAVEPOINT),
+        ("INSERT INTO t (a) VALUES (1)", classify.WRITES),
+        ("WITH c AS (SELECT 1) DELETE FROM t WHERE a IN (SELECT * FROM c)", classify.WRITES),
+        ("SET @a = 1", classify.DIRTY),
     ],
 )
 def test_reads_are_told_from_writes(statement: str, verdict: int) -> None:

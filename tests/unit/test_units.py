@@ -16,12 +16,12 @@ from django.db import connections
 from django.test import override_settings
 from django.utils import timezone, translation
 
-from pooldaemon.workers import postponement
-from pooldaemon.workers.activity import Activity
-from pooldaemon.workers.completion import complete
-from pooldaemon.workers.context import WorkContext
-from pooldaemon.workers.postponement import DELAYS, MOST, Postponement
-from pooldaemon.workers.threads import WorkerThread
+from pooldaemon.workers.worker import postponement
+from pooldaemon.workers.worker.activity import Activity
+from pooldaemon.workers.worker.completion import complete
+from pooldaemon.workers.worker.context import WorkContext
+from pooldaemon.workers.worker.postponement import DELAYS, MOST, Postponement
+from pooldaemon.workers.worker.thread import WorkerThread
 
 Perform = Callable[[WorkContext], Any]
 

@@ -9,9 +9,9 @@ import pytest
 
 COMMAND = """
 from pooldaemon import BaseDaemonCommand
-from pooldaemon.workers.context import WorkContext
-from pooldaemon.workers.handle import WorkerDeath
-from pooldaemon.workers.worker import WorkerInfo
+from pooldaemon.workers.worker.context import WorkContext
+from pooldaemon.workers.supervisor.handle import WorkerDeath
+from pooldaemon.workers.worker.worker import WorkerInfo
 
 
 class Command(BaseDaemonCommand):

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from pooldaemon.conf import PerDatabase
-from pooldaemon.workers.budget import RESERVE, Budget
-from pooldaemon.workers.crew import Crew
-from pooldaemon.workers.handle import WorkerHandle, WorkerState
+from pooldaemon.workers.supervisor.budget import RESERVE, Budget
+from pooldaemon.workers.supervisor.handle import WorkerHandle, WorkerState
+from pooldaemon.workers.supervisor.worker_set import Crew
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from pooldaemon.workers.channel import Receiver, Sender
+from pooldaemon.workers.ipc.channel import Receiver, Sender
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pooldaemon.workers import memory
-from pooldaemon.workers.channel import Receiver, Sender
-from pooldaemon.workers.handle import TRANSITIONS, WorkerDeath, WorkerHandle, WorkerState
-from pooldaemon.workers.report import Report
+from pooldaemon.workers.ipc.channel import Receiver, Sender
+from pooldaemon.workers.ipc.report import Report
+from pooldaemon.workers.process import memory
+from pooldaemon.workers.supervisor.handle import TRANSITIONS, WorkerDeath, WorkerHandle, WorkerState
 from tests.support.poll import wait_until
 
 DEADLINE = 5.0

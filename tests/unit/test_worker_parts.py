@@ -17,12 +17,12 @@ from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.console.words import duration
 from pooldaemon.management.table import progress
-from pooldaemon.workers.activity import Activity
-from pooldaemon.workers.context import PROGRESS_INTERVAL, WorkContext
-from pooldaemon.workers.crew import GOOD_LIFE, RESPAWN_DELAY, Place
-from pooldaemon.workers.lifespan import Lifespan
-from pooldaemon.workers.retry import with_retries
-from pooldaemon.workers.threads import HOLD, PAUSES, WorkerThread
+from pooldaemon.workers.supervisor.worker_set import GOOD_LIFE, RESPAWN_DELAY, Place
+from pooldaemon.workers.worker.activity import Activity
+from pooldaemon.workers.worker.context import PROGRESS_INTERVAL, WorkContext
+from pooldaemon.workers.worker.recycle import Lifespan
+from pooldaemon.workers.worker.retry import with_retries
+from pooldaemon.workers.worker.thread import HOLD, PAUSES, WorkerThread
 
 # -- delays -----------------------------------------------------------------------------
 

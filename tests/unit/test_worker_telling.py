@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from pooldaemon.stats import Histogram, Holder, PoolStats
-from pooldaemon.workers import obedience, telling
-from pooldaemon.workers.channel import LONGEST, Links, Receiver, Sender
-from pooldaemon.workers.handle import WorkerHandle
-from pooldaemon.workers.obedience import Obedience
-from pooldaemon.workers.telling import LONGEST_PLACE, MOST_HOLDERS, MOST_POOLS, Teller
+from pooldaemon.workers.ipc.channel import LONGEST, Links, Receiver, Sender
+from pooldaemon.workers.supervisor.handle import WorkerHandle
+from pooldaemon.workers.worker import commands, reporter
+from pooldaemon.workers.worker.commands import Obedience
+from pooldaemon.workers.worker.reporter import LONGEST_PLACE, MOST_HOLDERS, MOST_POOLS, Teller
 from tests.support.poll import wait_until
 from tests.unit.fakes import Task
 
@@ -79,7 +79,7 @@ def wire() -> Iterator[Wire]:
 @pytest.fixture
 def pools(monkeypatch: pytest.MonkeyPatch) -> list[PoolStats]:
     found = [POOL]
-    monkeypatch.setattr(telling, "pool_stats", lambda: tuple(found))
+    monkeypatch.setattr(reporter, "pool_stats", lambda: tuple(found))
     return found
 
 
@@ -168,7 +168,7 @@ def test_a_message_that_is_too_long_is_not_sent_at_all(wire: Wire) -> None:
 
 def test_an_order_is_carried_out_and_answered(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = [("first", None), ("second", "a NullPool can't be paused")]
-    monkeypatch.setattr(obedience, "order_pools", lambda order: wire.done.append(order) or outcome)
+    monkeypatch.setattr(commands, "order_pools", lambda order: wire.done.append(order) or outcome)
     assert wire.handle.orders is not None
     wire.handle.orders.send("order", number=3, verb="pause", pool="default", size=None)
     done = wire.done.append
@@ -189,7 +189,7 @@ def test_an_answer_names_as_many_pools_as_go_into_it(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"mysql tenant{number}@host/db" for number in range(1000)]
-    monkeypatch.setattr(obedience, "order_pools", lambda order: [(name, None) for name in names])
+    monkeypatch.setattr(commands, "order_pools", lambda order: [(name, None) for name in names])
     assert wire.handle.orders is not None
     wire.handle.orders.send("order", number=1, verb="reconnect", pool=None, size=None)
     Obedience(wire.links, lambda: None).catch_up()
@@ -209,7 +209,7 @@ def test_an_order_that_fails_is_answered_too(wire: Wire, monkeypatch: pytest.Mon
     def fail(order: object) -> None:
         raise LookupError("the pool's own mistake")
 
-    monkeypatch.setattr(obedience, "order_pools", fail)
+    monkeypatch.setattr(commands, "order_pools", fail)
     assert wire.handle.orders is not None
     wire.handle.orders.send("order", number=1, verb="pause", pool=None, size=None)
     Obedience(wire.links, lambda: None).catch_up()
@@ -233,9 +233,9 @@ def test_orders_are_followed_until_the_supervisor_is_gone(wire: Wire) -> None:
 def test_while_something_is_paused_it_is_closed_again_and_again(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(obedience, "AGAIN", 1)
+    monkeypatch.setattr(commands, "AGAIN", 1)
     monkeypatch.setattr(
-        obedience, "close_paused_pools", lambda: wire.done.append("closed") or len(wire.done) < 3
+        commands, "close_paused_pools", lambda: wire.done.append("closed") or len(wire.done) < 3
     )
     task = Task(Obedience(wire.links, lambda: None).follow)
     wait_until(lambda: len(wire.done) == 3, DEADLINE, "it was not looked at again")

@@ -32,11 +32,11 @@ from pooldaemon.backends.base import PooledDatabaseMixin
 from pooldaemon.backends.mysql.client import DatabaseClient
 from pooldaemon.backends.mysql.creation import DatabaseCreation
 from pooldaemon.backends.mysql.historic import historic_settings
-from pooldaemon.pool import handle
 from pooldaemon.pool.config import PoolConfig
-from pooldaemon.pool.dialect import DriverDialect
-from pooldaemon.pool.mysql import MySQLDialect
-from pooldaemon.pool.opening import bound_opening
+from pooldaemon.pool.drivers.base import DriverDialect
+from pooldaemon.pool.drivers.mysql.dialect import MySQLDialect
+from pooldaemon.pool.drivers.mysql.setup_timeout import bound_opening
+from pooldaemon.pool.queue import lease
 
 CONNECT_TIMEOUT = 10
 """Seconds (``OPTIONS["connect_timeout"]``). The driver's own default is to wait for ever."""
@@ -89,7 +89,7 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
             self.ensure_connection()  # which may ask this very question
         if (data := pool.facts.get("mysql_server_data")) is None:
             setting_up = (
-                nullcontext() if self._turns else handle.physical(self.connection).not_recorded()
+                nullcontext() if self._turns else lease.physical(self.connection).not_recorded()
             )
             with setting_up:
                 data = pool.facts["mysql_server_data"] = super().mysql_server_data

@@ -14,8 +14,8 @@ from django.db.backends.sqlite3 import base
 from pooldaemon.backends.base import PooledDatabaseMixin
 from pooldaemon.backends.sqlite3.creation import DatabaseCreation
 from pooldaemon.pool.config import PoolConfig
-from pooldaemon.pool.dialect import DriverDialect
-from pooldaemon.pool.sqlite import PooledConnection, SQLiteDialect
+from pooldaemon.pool.drivers.base import DriverDialect
+from pooldaemon.pool.drivers.sqlite import PooledConnection, SQLiteDialect
 
 BUSY_TIMEOUT = 30.0
 """Seconds (``OPTIONS["timeout"]``). SQLite gives a lock to whoever asks next, not first."""

@@ -15,7 +15,7 @@ from pooldaemon.console.terminal.controls import Controls
 from pooldaemon.console.terminal.keys import Keyboard
 from pooldaemon.console.terminal.page import Page
 from pooldaemon.console.watch import Watch
-from pooldaemon.workers.signals import SignalQueue
+from pooldaemon.workers.process.signals import SignalQueue
 
 POLL = 0.05
 """Seconds between looks for an answer that is to come."""

@@ -11,7 +11,7 @@ from pooldaemon.conf import nearest, pooldaemon_settings
 from pooldaemon.management.actions import ACTIONS, LAUNCHING, read_action
 from pooldaemon.management.base import BaseDaemonCommand
 from pooldaemon.management.mistakes import check_unit
-from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.worker.context import WorkContext
 
 
 class Command(BaseDaemonCommand):

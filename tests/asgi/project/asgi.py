@@ -6,9 +6,9 @@ from typing import Any
 from django.core.asgi import get_asgi_application
 
 from pooldaemon import PooledThreadPoolExecutor
-from pooldaemon.pool import mysql
+from pooldaemon.pool.drivers.mysql import dialect
 
-mysql.SERVER_FULL = frozenset()  # a session above the limit is an error here, not a retry
+dialect.SERVER_FULL = frozenset()  # a session above the limit is an error here, not a retry
 
 django_application = get_asgi_application()
 executor = PooledThreadPoolExecutor(32)

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from pooldaemon.workers.context import WorkContext
+from pooldaemon.workers.worker.context import WorkContext
 from tests.lifecycle.project import code
 from tests.lifecycle.project.journal import journal
 

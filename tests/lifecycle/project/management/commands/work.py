@@ -6,9 +6,9 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from pooldaemon import BaseDaemonCommand
-from pooldaemon.workers.context import WorkContext
-from pooldaemon.workers.handle import WorkerDeath
-from pooldaemon.workers.worker import WorkerInfo
+from pooldaemon.workers.supervisor.handle import WorkerDeath
+from pooldaemon.workers.worker.context import WorkContext
+from pooldaemon.workers.worker.worker import WorkerInfo
 from tests.lifecycle.project import hooks, units
 from tests.lifecycle.project.journal import journal
 

@@ -1,0 +1,291 @@
+"""What a pool asks of a driver: open and close a session, is it alive, make it clean.
+
+SQLAlchemy's pools know these questions as a *dialect*. The count of open sessions is kept
+here, because here every session begins and ends, whatever class of pool is in front.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from pooldaemon.exceptions import PoolTimeout
+from pooldaemon.pool import fork_safety
+from pooldaemon.pool.drivers.mysql.sql.side_effects import SideEffects
+from pooldaemon.pool.queue.lease import BorrowedConnection
+from pooldaemon.pool.queue.limiter import Budget, Reserve
+from pooldaemon.pool.tokens import Baton, Token
+
+UPKEEP_INTERVAL = 1.0
+"""Seconds between questions whether there is something to be done, in SQLAlchemy's own pools."""
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.queue.entry import SlotRef
+
+DEFAULT_PATIENCE = 30.0
+"""Seconds, as in SQLAlchemy's ``QueuePool``."""
+
+
+class Session:
+    """One on the server, from before it is opened until it has ended there."""
+
+    __slots__ = ("__weakref__", "connection", "permit")
+
+    def __init__(self, permit: Token) -> None:
+        self.permit: Token | None = permit
+        self.connection: Any = None
+
+
+class DriverDialect:
+    """Base of the dialects; one object per pool, used by all its threads.
+
+    :param open_session: called with the pool's slot, returns a new DB-API connection.
+    """
+
+    handle_class: type[BorrowedConnection]
+    """What its borrowers hold."""
+
+    is_async = False
+    has_terminate = False
+
+    def __init__(self, open_session: Callable[[], Any]) -> None:
+        self._opener = open_session
+        self._sessions: set[weakref.ref[Session]] = set()
+        """Those that count. One that an exception lost before it was known is dead, and gone."""
+        self._known: dict[int, Session] = {}
+        """By the id of its connection, or of what stands for it once it is closed."""
+        self._levels: set[int] = {0}
+        self._opening = Baton()
+        self.name = ""
+        """The pool's, for messages."""
+        self.account = 0
+        """A hash of what its sessions are opened with; the same in the processes of one fork."""
+        self.side_effects = SideEffects(proves=False)
+        """What is known of the code behind statements."""
+        self.cap: int | None = None
+        """The most sessions there may be at once; ``None``: the pool has no limit."""
+        self.budget = Budget()
+        """Where every session has its permit from."""
+        self.share: Reserve | None = None
+        """What the pool gives up for others, if its class knows how to."""
+        self.patience = DEFAULT_PATIENCE
+        """Seconds to wait for a permit where the slot has no deadline."""
+        self.opened = 0
+        self._next_upkeep = 0.0
+
+    @property
+    def open_sessions(self) -> int:
+        """Sessions the server may hold for us now, those being opened or closed included."""
+        return len(self._sessions)
+
+    @property
+    def peak_sessions(self) -> int:
+        """The most there have been at once."""
+        return max(self._levels)
+
+    def connect(self, slot: Any) -> Any:
+        """Open a session for *slot* (SQLAlchemy's ``creator``)."""
+        deadline = getattr(slot, "deadline", None)
+        session = self._claim_session(self._claim_permit(slot), deadline)
+        ref: SlotRef | None = getattr(slot, "ref", None)
+        if ref is not None:
+            ref.session = session  # closed if the slot is lost
+        try:
+            connection = session.connection = self._open(deadline)
+            self._known[id(connection)] = session
+            fork_safety.keep(connection, self._descriptors(connection))
+        except BaseException:
+            if ref is not None and session.connection is None:
+                ref.session = None
+            if session.connection is None:
+                self._release(session)
+            else:
+                self.close_session(session)
+            raise
+        return connection
+
+    def _claim_permit(self, slot: Any) -> Token:
+        """Use the slot's permit, or wait for one: it has none if its connection was a dead one."""
+        permit: Token | None = getattr(slot, "permit", None)
+        if permit is not None:
+            slot.permit = None
+            return permit
+        started = time.monotonic()
+        since = getattr(slot, "since", started)
+        deadline = getattr(slot, "deadline", started + self.patience)
+        if (permit := self.budget.wait(since, deadline)) is not None:
+            return permit
+        waited = time.monotonic() - started
+        raise PoolTimeout(
+            f"pool {self.name}: no connection could be opened in {waited:.1f} s: {self.budget}",
+            waited,
+        )
+
+    def _claim_session(self, permit: Token, deadline: float | None) -> Session:
+        """Count one more session, once there is room for it under the cap.
+
+        A slot of the pool is free as soon as its connection is closed here; on the server the
+        session may last a little longer, and it counts until it has ended there.
+        """
+        session, started = Session(permit), time.monotonic()
+        while not self._count(session):
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                self._release(session)
+                raise PoolTimeout(
+                    f"pool {self.name}: all {self.cap} sessions that it may have are still open on "
+                    f"the server, closed ones included, after {now - started:.1f} s",
+                    now - started,
+                )
+            self._await_end()
+        return session
+
+    def _count(self, session: Session) -> bool:
+        """Count it, if there is room."""
+        baton = self._opening.wait()
+        try:
+            if self.cap is not None and len(self._sessions) >= self.cap:
+                return False
+            self._sessions.add(weakref.ref(session, self._sessions.discard))
+            self._levels.add(len(self._sessions))
+            self.opened += 1
+            return True
+        finally:
+            del baton
+
+    def do_close(self, connection: Any) -> None:
+        """Close the session. It counts until the server has let go of it."""
+        if (session := self._known.get(id(connection))) is not None:
+            self.close_session(session)
+
+    do_terminate = do_close
+
+    def close_session(self, session: Session) -> None:
+        """Close it, also for the second time if the first was broken off by an exception."""
+        if (connection := session.connection) is None:  # it never got so far
+            self._release(session)
+            return
+        try:
+            remains = self._close(connection)
+        except Exception:
+            self._forget(connection)
+            raise
+        if remains is None:
+            self._forget(connection)
+        else:
+            self._known[id(remains)] = session
+            self._linger(remains)
+            self._known.pop(id(connection), None)
+        fork_safety.forget(connection)
+
+    def _forget(self, connection: Any) -> None:
+        self._end(connection)
+        fork_safety.forget(connection)
+
+    def _end(self, known_as: object) -> None:
+        """Count a session no more. Does nothing the second time."""
+        if (session := self._known.pop(id(known_as), None)) is not None:
+            self._release(session)
+
+    def _release(self, session: Session) -> None:
+        # Not that of the weak reference's callback, which is for those that an exception has lost.
+        self._sessions.discard(weakref.ref(session))
+        permit, session.permit = session.permit, None
+        if permit is not None:
+            self.budget.release(permit)
+
+    def do_rollback(self, proxy: Any) -> None:
+        """What SQLAlchemy's own pools call at every give-back."""
+        connection = proxy.dbapi_connection
+        self.reset(connection)
+        now = connection.last_used = time.monotonic()
+        if now >= self._next_upkeep:
+            self._next_upkeep = now + UPKEEP_INTERVAL
+            if (work := self.upkeep(connection, now)) is not None:
+                work(connection)
+
+    def do_commit(self, proxy: Any) -> None:
+        proxy.dbapi_connection.commit()
+
+    def get_driver_connection(self, connection: Any) -> Any:
+        return connection
+
+    def _do_ping_w_event(self, connection: Any) -> bool:
+        """What they ask at every borrow (``pre_ping``), a new connection's included."""
+        return self.is_alive(connection, time.monotonic() - connection.last_used)
+
+    def setting_up(self, connection: Any) -> AbstractContextManager[None]:
+        """Around the set-up of a new session, which a server may leave unanswered."""
+        return nullcontext()
+
+    def session_is_set_up(self, connection: Any) -> None:
+        """Django has set up a new session: this is the state that every borrower gets."""
+
+    def repeat_set_up(self, connection: Any, run: Callable[[], object]) -> None:
+        """Run what has run in the set-up of this session, and is not to be done to it again."""
+        run()
+
+    def upkeep(self, connection: Any, now: float) -> Callable[[Any], bool] | None:
+        """Asked now and then, of a clean connection that nobody uses.
+
+        :returns: what is to be done with one, for some milliseconds; called with it, that says
+            whether there is more. ``None``: nothing.
+        """
+        return None
+
+    def begin_turns(
+        self, borrow: Callable[[], BorrowedConnection], first: BorrowedConnection
+    ) -> Any:
+        """For transaction mode, a thread's borrows, one after the other.
+
+        :param borrow: returns a connection that is set up.
+        :param first: one that has been borrowed by now.
+        """
+        raise NotImplementedError("this driver has no transaction mode")
+
+    def forget_ended(self) -> None:
+        """Stop counting the closed sessions that the server has ended meanwhile."""
+
+    def stop_watching(self) -> None:
+        """Count no closed session any more: the pool is given up."""
+
+    def _open_session(self, **login: Any) -> Any:
+        with fork_safety.not_now():
+            return self._opener(**login)
+
+    # -- what a driver answers --------------------------------------------------------
+
+    def _open(self, deadline: float | None) -> Any:
+        """Open a session, trying until *deadline* (monotonic clock) if the server is full."""
+        return self._open_session()
+
+    def _descriptors(self, connection: Any) -> tuple[int, ...]:
+        """Those of the session's socket, if it has one."""
+        return ()
+
+    def _close(self, connection: Any) -> object | None:
+        """Close the session; returns what stands for it if it may still be there."""
+        connection.close()
+        return None
+
+    def _linger(self, remains: Any) -> None:
+        """Keep what stands for a closed session, to be asked whether it has ended."""
+
+    def _await_end(self) -> None:
+        """Wait a little for a closed session to end on the server."""
+        time.sleep(0.01)
+
+    def is_alive(self, connection: Any, idle: float) -> bool:
+        """Whether a *connection* can be handed out that has been idle for so many seconds."""
+        return True
+
+    def reset(self, connection: Any) -> bool:
+        """Take from the session what its borrower left on it; called before it is idle.
+
+        :returns: whether it took a real reset, more than ending a transaction.
+        """
+        connection.rollback()
+        return False

@@ -1,0 +1,1 @@
+"""mysqlclient, for MySQL and MariaDB."""

@@ -1,0 +1,344 @@
+"""MySQL's and MariaDB's sessions, as a pool sees them."""
+
+from __future__ import annotations
+
+import logging
+import random
+import select
+import socket
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from typing import Any
+
+import MySQLdb
+
+from pooldaemon.pool import fork_safety
+from pooldaemon.pool.drivers.base import DriverDialect
+from pooldaemon.pool.drivers.credentials import Credentials
+from pooldaemon.pool.drivers.mysql import reset, setup_timeout
+from pooldaemon.pool.drivers.mysql.baseline import Baselines
+from pooldaemon.pool.drivers.mysql.connection import MySQLHandle, PooledConnection
+from pooldaemon.pool.drivers.mysql.setup_replay import settled, without_repetition
+from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY
+from pooldaemon.pool.drivers.mysql.sql.side_effects import SideEffects
+from pooldaemon.pool.drivers.mysql.transaction import Turns
+from pooldaemon.pool.drivers.provider import PasswordProvider
+from pooldaemon.pool.queue.lease import BorrowedConnection
+from pooldaemon.pool.watchdog import shut_down, watchdog
+
+logger = logging.getLogger("pooldaemon.pool")
+
+SERVER_FULL = frozenset(
+    {
+        1040,  # too many connections
+        1203,  # max_user_connections, the server's setting
+        1226,  # max_user_connections, the account's limit
+    }
+)
+"""The server has no room just now: worth another try within the borrower's timeout."""
+
+FULL_RETRY_DELAY = 0.05
+"""Seconds between such tries, halved to one and a half times at random, so that processes
+refused together do not come back together."""
+
+PING_TIMEOUT = 5.0
+"""Seconds until an unanswered ping is given up. mysqlclient can't bound a ping by itself."""
+
+RESET_TIMEOUT = 5.0
+"""Seconds for all that is sent at a give-back: a rollback, or a reset and what it takes to return
+to the state after set-up. A server that rolls back for longer goes on doing so by itself."""
+
+UPKEEP_TIMEOUT = 30.0
+"""Seconds for one look at the schema, on a connection that nobody uses: MariaDB reads files."""
+
+CLOSE_WAIT = 0.05
+"""Seconds to wait in place for the server to end a session; measured: up to 5 ms on a busy
+machine. One that is in the middle of a statement ends when it notices, seconds later."""
+
+LINGER_POLL = 0.02
+"""Seconds between looks at closed sessions that have not ended."""
+
+LINGER_LIMIT = 60.0
+"""Seconds after which a closed session that the server never ended is no longer counted: behind
+a broken network there is no end to wait for."""
+
+UNHEARD_LIMIT = 2.0
+"""The same, if not even its machine has acknowledged the end: no packet comes through. On a network
+that works this takes a round trip."""
+
+TCP_FIN_WAIT1 = 4
+"""Linux's number for the state of a socket whose end has not been acknowledged."""
+
+IDLE_SHARE = 0.9
+"""A connection that has idled for this share of the server's ``wait_timeout`` is not used: the
+server might end the session while the first statement is under way."""
+
+
+class MySQLDialect(DriverDialect):
+    """
+    :param ping_after: seconds of idleness after which a poll of the socket is not trusted
+        and the server is pinged.
+    :param mode: ``"session"`` or ``"transaction"``.
+    :param reset: ``"dirty"``, ``"always"`` or ``"never"``.
+    :param hidden_code: ``"prove"`` or ``"harmless"``.
+    :param autocommit: the sessions' autocommit.
+    :param init_command: the driver's option of this name, which it runs out of our sight.
+    :param password_provider: with one, *open_session* is called with ``password=…``.
+    """
+
+    handle_class = MySQLHandle
+
+    def __init__(
+        self,
+        open_session: Callable[..., Any],
+        *,
+        ping_after: float,
+        mode: str,
+        reset: str,
+        autocommit: bool,
+        hidden_code: str = "prove",
+        init_command: str = "",
+        password_provider: PasswordProvider | None = None,
+    ) -> None:
+        super().__init__(open_session)
+        self._ping_after = ping_after
+        self._transaction_mode = mode == "transaction"
+        self._reset = reset
+        self._autocommit = autocommit
+        self._credentials = Credentials(password_provider) if password_provider else None
+        self._lingering: deque[tuple[socket.socket, float]] = deque()
+        """Closed, but not ended on the server; and since when."""
+        self._separates = reset != "never"
+        self._baselines = Baselines(init_command, compared=self._separates)
+        self._always_reset = reset == "always"
+        """Also when all statements were clean."""
+        self.side_effects = SideEffects(proves=reset == "dirty" and hidden_code == "prove")
+        self._connections: weakref.WeakSet[PooledConnection] = weakref.WeakSet()
+
+    def setting_up(self, connection: PooledConnection) -> AbstractContextManager[None]:
+        return watchdog.bound(connection, setup_timeout.SETUP_TIMEOUT, needed=False)
+
+    def session_is_set_up(self, connection: PooledConnection) -> None:
+        connection.settled = settled(connection.setup or [])
+        alike = self._baselines.record(connection, self.name)
+        connection.dirty = False
+        self._forget_borrower(connection)  # which was the set-up
+        if reset.reads_quotes_otherwise(connection, alike.charset):
+            self._always_reset = self._separates
+        connection.side_effects = self.side_effects
+        self._connections.add(connection)
+        with suppress(MySQLdb.Error):  # it will be asked again
+            self.side_effects.begin(alike, self.account, connection.rows_of)
+
+    def upkeep(self, connection: PooledConnection, now: float) -> Callable[[Any], bool] | None:
+        if self.side_effects.has_expired(now):
+            # What they have run meanwhile was believed to be clean.
+            for each in self._all_connections():
+                each.dirty = True
+            self.reset(connection)
+        if connection.broken or not self.side_effects.is_due(now):
+            return None
+        return self._read_side_effects
+
+    def _read_side_effects(self, connection: PooledConnection) -> bool:
+        with watchdog.bound(connection, UPKEEP_TIMEOUT, needed=False):
+            return self.side_effects.read_piece(connection.rows_of)
+
+    def _all_connections(self) -> list[PooledConnection]:
+        while True:
+            try:
+                return list(self._connections)
+            except RuntimeError:  # one was added meanwhile
+                continue
+
+    def _open(self, deadline: float | None) -> Any:
+        connect = partial(self._connect, deadline)
+        if self._credentials is None:
+            return connect()
+        return self._credentials.log_in(connect, self.name, deadline)
+
+    def _connect(self, deadline: float | None, **login: Any) -> PooledConnection:
+        while True:
+            try:
+                connection = PooledConnection.adopt(self._open_session(**login))
+            except MySQLdb.OperationalError as error:
+                pause = FULL_RETRY_DELAY * random.uniform(0.5, 1.5)
+                full = error.args[0] in SERVER_FULL
+                if not full or deadline is None or time.monotonic() + pause >= deadline:
+                    raise
+            else:
+                connection.transaction_mode = self._transaction_mode
+                return connection
+            time.sleep(pause)
+
+    def is_alive(self, connection: PooledConnection, idle: float) -> bool:
+        if connection.broken or not connection.open:
+            return False
+        # An idle session's socket is silent; it turns readable when the server ends it.
+        if connection.poll.poll(0):
+            return False
+        if idle >= connection.wait_timeout * IDLE_SHARE:
+            return False
+        return idle < self._ping_after or _ping(connection)
+
+    def reset(self, connection: PooledConnection) -> bool:
+        was_reset = False
+        if (
+            self._always_reset
+            or connection.dirty
+            or connection.broken
+            or connection.unbuffered
+            or not connection.get_autocommit()
+        ):
+            was_reset = self._clean_up(connection)
+        # else the usual case: every statement was clean, no transaction is open
+        self._forget_borrower(connection)
+        return was_reset
+
+    def _forget_borrower(self, connection: PooledConnection) -> None:
+        connection.foreign_results = self._separates or self._transaction_mode
+        connection.ran = DIRTY
+        connection.id_is_own = False
+        if connection.told_ids:
+            connection.told_ids.clear()
+
+    def repeat_set_up(self, connection: PooledConnection, run: Callable[[], object]) -> None:
+        # A session that is never reset may be in another state by now.
+        if self._separates and connection.settled:
+            without_repetition(connection, run)
+        else:
+            run()
+
+    def begin_turns(
+        self, borrow: Callable[[], BorrowedConnection], first: BorrowedConnection
+    ) -> Turns:
+        return Turns(first, borrow, self._can_spare)
+
+    def _can_spare(self, connection: PooledConnection) -> bool:
+        # As reset() does: what needs none, or has been lost with all that was on it.
+        if (
+            self._always_reset
+            or connection.dirty
+            or (connection.broken and not connection.lost)
+            or (connection.unbuffered and connection.has_unread_rows())
+            or not connection.open  # closed by hand, perhaps in a transaction
+            or not connection.get_autocommit()
+        ):
+            return False
+        # The next statement may be another borrower's, or the same one's: alike for both.
+        self._forget_borrower(connection)
+        return True
+
+    def _clean_up(self, connection: PooledConnection) -> bool:
+        connection.foreign_results = False  # nobody asks for them now
+        needed = self._reset != "never" and (self._always_reset or connection.dirty)
+        was_reset = False
+        try:
+            with watchdog.bound(connection, RESET_TIMEOUT):
+                was_reset = reset.clean_up(connection, reset=needed, autocommit=self._autocommit)
+                if was_reset and connection.changed_schema:
+                    connection.changed_schema = False
+                    with suppress(MySQLdb.Error):
+                        self.side_effects.read_little(connection.rows_of)
+        except RuntimeError:  # no thread could be started to watch it
+            connection.broken = True
+        return was_reset and not connection.broken
+
+    def _descriptors(self, connection: PooledConnection) -> tuple[int, ...]:
+        return connection.fileno(), connection.watch
+
+    def _close(self, connection: PooledConnection) -> object | None:
+        # The server lets go of a session a little after the client has closed it. Until then
+        # it counts against the account's limit.
+        if connection.watch < 0:  # for the second time: an exception broke the first one off
+            return None
+        watchdog.forget(connection)
+        if not _takes_goodbye(connection):
+            shut_down(connection.watch)
+        with suppress(MySQLdb.Error), fork_safety.not_now():
+            connection.close()
+        connection.proxy = None  # which refers to it
+        descriptor, connection.watch = connection.watch, -1
+        watch = socket.socket(fileno=descriptor)
+        with suppress(OSError):  # after a lost connection the driver says no goodbye
+            watch.shutdown(socket.SHUT_WR)
+        if _has_ended(watch, CLOSE_WAIT):
+            return None
+        return watch
+
+    def _linger(self, remains: socket.socket) -> None:
+        self.forget_ended()
+        self._lingering.append((remains, time.monotonic()))
+
+    def _await_end(self) -> None:
+        time.sleep(LINGER_POLL)
+        self.forget_ended()
+
+    def stop_watching(self) -> None:
+        while self._lingering:
+            watch, _ = self._lingering.popleft()
+            watch.close()
+            self._end(watch)
+
+    def forget_ended(self) -> None:
+        now = time.monotonic()
+        # Each stays there until it is counted no more. Another thread may look at them, too.
+        for one in self._lingering.copy():
+            watch, since = one
+            limit = UNHEARD_LIMIT if _is_unheard(watch) else LINGER_LIMIT
+            if now - since > limit:
+                logger.warning("A closed session did not end within %g s", limit)
+            elif not _has_ended(watch, 0):
+                continue
+            self._end(watch)
+            watch.close()
+            with suppress(ValueError):
+                self._lingering.remove(one)
+
+
+def _ping(connection: PooledConnection) -> bool:
+    try:
+        with watchdog.bound(connection, PING_TIMEOUT):
+            connection.ping()
+    except (MySQLdb.Error, RuntimeError):  # or no thread could be started to watch it
+        return False
+    return not connection.broken
+
+
+def _takes_goodbye(connection: PooledConnection) -> bool:
+    """Whether it can be sent without waiting: no answer to it is waited for."""
+    poll = select.poll()
+    poll.register(connection.watch, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+def _is_unheard(watch: socket.socket) -> bool:
+    """Whether the server's machine has not acknowledged that this end is closed."""
+    try:
+        return watch.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_FIN_WAIT1
+    except (AttributeError, OSError):  # another system, or no TCP
+        return False
+
+
+def _has_ended(watch: socket.socket, seconds: float) -> bool:
+    """Whether the server closes its end within *seconds*; closes *watch* if so."""
+    deadline = time.monotonic() + seconds
+    poll = select.poll()
+    try:
+        poll.register(watch, select.POLLIN)
+        watch.setblocking(False)
+    except (OSError, ValueError):  # another thread has closed it
+        return True
+    while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        try:
+            rest = watch.recv(4096)  # an unread result or TLS's goodbye may come first
+        except OSError:
+            rest = b""
+        if not rest:
+            watch.close()
+            return True
+    return False

@@ -1,0 +1,245 @@
+"""Transaction mode: a thread's connection that is borrowed only while something needs it.
+
+A borrow begins with a cursor, or a call of the driver's connection. It ends when the last of these
+is over, unless a later statement could miss what is on the session by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from threading import get_ident
+from typing import Any
+
+from MySQLdb.cursors import Cursor
+
+from pooldaemon.pool import fork_safety
+from pooldaemon.pool.drivers.mysql.connection import MySQLHandle, PooledConnection
+from pooldaemon.pool.drivers.mysql.cursors import watched
+from pooldaemon.pool.drivers.mysql.proxies import cursor_through
+from pooldaemon.pool.queue.lease import BorrowedConnection, abandon, give_back, share
+from pooldaemon.pool.tokens import forget_frames
+
+_set = object.__setattr__
+
+
+class Turns:
+    """The borrows of one thread, one after the other, until :meth:`end`.
+
+    :param first: a connection that is set up, for whoever asks first.
+    :param borrow: returns another one.
+    :param can_spare: whether the borrower of a physical connection would miss nothing on another.
+
+    Not thread-safe, but for cursors that die in another thread.
+    """
+
+    __slots__ = ("_borrow", "_can_spare", "_holds", "_parked", "borrowed", "thread")
+
+    def __init__(
+        self,
+        first: BorrowedConnection,
+        borrow: Callable[[], BorrowedConnection],
+        can_spare: Callable[[Any], bool],
+    ) -> None:
+        self._borrow = borrow
+        self._can_spare = can_spare
+        self.thread = get_ident()
+        self._holds = 0
+        """Open cursors, calls under way, and those who want it kept."""
+        self._parked: BorrowedConnection | None = None
+        """What was borrowed last, as long as nobody else needs it."""
+        self.borrowed: BorrowedConnection | None = first
+
+    def hold(self) -> None:
+        """Keep what is borrowed, or will be, until :meth:`let_go`."""
+        self._holds += 1
+
+    def take(self) -> BorrowedConnection:
+        """The connection, borrowed if it is not yet, and held."""
+        # Before all else: the garbage collector may drop another cursor at any line.
+        self._holds += 1
+        if self.borrowed is None:
+            if not fork_safety.ours[0]:
+                fork_safety.check()
+            parked, self._parked = self._parked, None
+            try:
+                if parked is not None and _resume(parked):
+                    self.borrowed = parked
+                else:
+                    self.borrowed = self._borrow()
+            except BaseException as error:
+                self._holds -= 1
+                parked = None
+                forget_frames(error)
+                raise
+        return self.borrowed
+
+    def let_go(self) -> None:
+        """End one :meth:`hold` or :meth:`take`; with the last one the connection may go back."""
+        self._holds -= 1
+        if self._holds or (borrowed := self.borrowed) is None:
+            return
+        connection = borrowed._connection
+        if connection is not None and self._can_spare(connection):
+            lease = borrowed._lease
+            try:
+                self.borrowed = None
+                if lease.parking is None or connection.broken:
+                    give_back(borrowed)
+                else:
+                    self._parked = borrowed
+                    lease.parking.park(borrowed, lease)
+            except BaseException as error:
+                lease = borrowed = None
+                forget_frames(error)
+                raise
+
+    def let_go_unseen(self) -> None:
+        """The same where the garbage collector may have called: nobody is waited for or asked."""
+        self._holds -= 1
+        if self._holds or (borrowed := self.borrowed) is None:
+            return
+        connection = borrowed._connection
+        if connection is None or not self._can_spare(connection):
+            return
+        lease = borrowed._lease
+        self.borrowed = None
+        if lease.parking is None or connection.broken:
+            give_back(borrowed)
+        else:
+            self._parked = borrowed
+            lease.parking.leave(borrowed, lease)
+
+    def share(self) -> None:
+        """Several threads use it from now on: it is borrowed, and held for good."""
+        share(self.take())
+
+    def end(self) -> None:
+        """Give back, and borrow no more: this behaves as a closed connection."""
+        borrowed, self.borrowed = self.borrowed, _GIVEN_BACK
+        parked, self._parked = self._parked, None
+        if borrowed is not None:
+            give_back(borrowed)
+        elif parked is not None:
+            _give_back_parked(parked)
+
+    def leave_to_parent(self) -> bool:
+        """In a forked child: what is borrowed is the parent's. ``False``: nothing is."""
+        self._parked = None
+        if self.borrowed is None:
+            return False
+        abandon(self.borrowed)
+        return True
+
+    def cursor(self, cursorclass: Any = None) -> Any:
+        borrowed = self.take()
+        try:
+            connection = borrowed._connection
+            if connection is not None and connection.proxy is not None:
+                return cursor_through(connection, cursorclass, partial(self._count, borrowed))
+            # Of one that is dead, a cursor whose statements raise, as the driver's own do.
+            cursorclass = cursorclass or getattr(connection, "cursorclass", Cursor)
+            cursor = _counted(cursorclass)(borrowed)
+            cursor._turns = self
+        except BaseException:
+            self.let_go()
+            raise
+        return cursor
+
+    def _count(self, borrowed: BorrowedConnection, cursorclass: Any) -> Any:
+        cursor = _counted(cursorclass)(borrowed)
+        cursor._turns = self
+        return cursor
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        borrowed = self.take()
+        try:
+            return getattr(borrowed, name)(*args, **kwargs)
+        finally:
+            self.let_go()
+
+    @property
+    def handle(self) -> TransactionHandle:
+        """What Django's wrapper has for the driver's connection."""
+        return TransactionHandle(self)
+
+
+def _resume(parked: BorrowedConnection) -> bool:
+    parking = parked._lease.parking  # ``None`` if somebody else has given it back
+    return parking is not None and parking.resume(parked)
+
+
+def _give_back_parked(parked: BorrowedConnection) -> None:
+    if (parking := parked._lease.parking) is not None:
+        parking.give_back(parked)
+
+
+_ENDED: Any = object()
+_GIVEN_BACK = MySQLHandle(None, _ENDED)
+"""The last borrow of turns that have ended."""
+
+
+class TransactionHandle:
+    """What stands for the driver's connection in transaction mode; see :class:`Turns`."""
+
+    __slots__ = ("_turns", "cursor")
+    _turns: Turns
+    cursor: Callable[..., Any]
+
+    def __init__(self, turns: Turns) -> None:
+        _set(self, "_turns", turns)
+        _set(self, "cursor", turns.cursor)
+
+    def __getattr__(self, name: str) -> Any:
+        of_class = getattr(PooledConnection, name, None)
+        if callable(of_class) and not isinstance(of_class, type):
+            return partial(self._turns.call, name)
+        value = self._turns.call("__getattr__", name)
+        # A method of a proxy's, or of a subclass of the driver's connection.
+        return partial(self._turns.call, name) if isinstance(value, partial) else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._turns.call("__setattr__", name, value)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._turns.borrowed or 'nothing borrowed'!r}>"
+
+
+class _Counted:
+    """Mixed into a watched cursor class: it holds the connection until it is closed or dropped."""
+
+    _turns: Turns | None = None
+    connection: Any
+    _result: Any = None
+    _drivers_close: Callable[[], None]
+    drop_rows: Callable[[], None]
+
+    def close(self) -> None:
+        turns, self._turns = self._turns, None
+        if turns is not None and turns.thread == get_ident():
+            try:
+                self._drivers_close()
+            finally:
+                turns.let_go()
+            return
+        # As in cursors._Unbuffered: a child may be ending what its parent's threads began.
+        fork_safety.check()
+        if turns is None:
+            self._drivers_close()
+        else:  # by the garbage collector: the session, which may be in use, is left alone
+            self.connection = None
+
+    def __del__(self) -> None:
+        turns, self._turns = self._turns, None
+        if turns is None and self._result is None:  # closed, as it should be
+            return
+        if not fork_safety.ours[0]:
+            fork_safety.check()
+        if turns is not None and turns.thread == get_ident():
+            self.drop_rows()
+            turns.let_go_unseen()
+
+
+@cache
+def _counted(cursorclass: Any) -> Any:
+    return type(cursorclass.__name__, (_Counted, watched(cursorclass)), {})

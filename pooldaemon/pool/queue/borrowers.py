@@ -1,0 +1,96 @@
+"""Which thread has borrowed what, and whether that thread is still there.
+
+A thread that ends without giving back leaves its connection to a reference cycle of Django's,
+which only the cyclic garbage collector takes apart, sometime. So every thread that borrows carries
+a mark among its thread-locals. The interpreter deletes these in the moment a thread ends, whoever
+started it, and the pools hear of it at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pooldaemon.pool import fork_safety
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.queue.entry import Slot, SlotRef
+
+
+class Owner:
+    """A thread, as those who borrow are known to a pool.
+
+    :param name: the thread's when it first borrowed, for after its end.
+    :ivar ident: the thread's, while it runs.
+    :ivar slots: what it holds, of every pool: references that keep nothing alive, each under
+        itself. Removing one here is how a slot is claimed for its return: that is atomic, and
+        succeeds for one only.
+    """
+
+    __slots__ = ("ident", "name", "slots")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ident = threading.get_ident()
+        self.slots: dict[SlotRef, SlotRef] = {}
+
+    def held(self) -> list[Slot]:
+        """The slots that it holds."""
+        return [slot for ref in self.slots.copy() if (slot := ref()) is not None]
+
+    def forget_lost(self) -> None:
+        """Those that an exception has lost are among the others no more."""
+        for ref in self.slots.copy():
+            if ref() is None:
+                self.slots.pop(ref, None)
+
+
+class _Mark:
+    """Dies with its thread."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+
+    # Bound here: at the end of the interpreter, modules are emptied before threads' locals are.
+    def __del__(
+        self,
+        getpid: Callable[[], int] = os.getpid,
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
+        # In a forked child the parent's other threads "end" too, before any hook runs there.
+        if is_finalizing():
+            return
+        owner: Owner | None = getattr(self, "_owner", None)
+        if owner is None:  # its making was broken off
+            return
+        pid = getpid()
+        for slot in owner.held():
+            if slot.pid == pid and not slot.parked:  # whoever needs it finds that one by itself
+                slot.report_orphan(slot.ref, owner)
+
+
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.owner = Owner(threading.current_thread().name)
+        self._mark = _Mark(self.owner)
+
+
+here = _Thread()
+"""``here.owner`` is the calling thread's."""
+
+SHARED = Owner("several threads")
+"""Owns what threads share on purpose (Django's ``inc_thread_sharing()``), and never ends."""
+
+
+def _forget_all() -> None:
+    SHARED.slots.clear()
+    here.owner.slots.clear()
+
+
+# What the forking thread had borrowed is the parent's.
+fork_safety.at_start_of_child(_forget_all)

@@ -1,0 +1,162 @@
+"""One place under a pool's cap."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.pool import Pool
+from sqlalchemy.pool.base import _ConnectionRecord
+
+from pooldaemon.pool.queue.borrowers import SHARED, Owner
+from pooldaemon.pool.queue.callsite import Place, describe, of_statement
+from pooldaemon.pool.queue.counters import SlotStats
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.drivers.base import Session
+    from pooldaemon.pool.queue.affinity import Parking
+    from pooldaemon.pool.tokens import Token
+
+logger = logging.getLogger("pooldaemon.pool")
+
+
+class SlotRef(weakref.ref["Slot"]):
+    """What a pool and an owner know of a slot, without keeping it alive.
+
+    :ivar stats: outlives the slot.
+    :ivar session: what was opened for it and is not closed; to be closed if the slot is lost.
+    """
+
+    __slots__ = ("session", "stats")
+
+    stats: SlotStats
+    session: Session | None
+
+    # Of itself: the hash of a slot could not be asked for after its death.
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    def __init__(self, slot: Slot, callback: Callable[[Any], object]) -> None:
+        super().__init__(slot, callback)  # type: ignore[call-arg]
+        self.stats = SlotStats()
+        self.session = None
+
+
+class Slot(_ConnectionRecord):
+    """A connection record of SQLAlchemy's, empty or with a connection.
+
+    Whoever took it out of the pool's deques is the only one to touch it, and the only one to refer
+    to it. So one that was lost on its way, by an exception at whatever line, dies at once.
+
+    :param make_clean: undoes what a borrower left on a connection; says whether it had to.
+    :param put_back: returns the slot to its pool.
+    :param report_orphan: tells the pool that the borrower has ended without giving back.
+    :param report_loss: called with :attr:`ref` when the slot has died. In C: see
+        :mod:`pooldaemon.pool.tokens`.
+    :param tell: called then, too, which may fail: those who wait look for themselves in the end.
+    :param parking: where it waits while its borrower does not need it; ``None``: nowhere.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        make_clean: Callable[[Any], bool],
+        put_back: Callable[[Any], None],
+        report_orphan: Callable[[SlotRef, Owner], None],
+        report_loss: Callable[[SlotRef], object],
+        tell: Callable[[object], None],
+        parking: Parking | None,
+    ) -> None:
+        super().__init__(pool, connect=False)
+        self.pid = os.getpid()
+        self._make_clean = make_clean
+        self._put_back = put_back
+        self.report_orphan = report_orphan
+        self.parking = parking
+        self._second_ref = weakref.ref(self, tell)  # which is called after the other's callback
+        self.ref = SlotRef(self, report_loss)
+        self.stats = self.ref.stats
+        self.generation: object = None
+        """The pool's generation in which its connection was made; older ones are closed."""
+        self.expires = 0.0
+        """End of its connection's lifetime (monotonic clock, as all times here)."""
+        self.idle_since = 0.0
+        self.permit: Token | None = None
+        """One of the process's budget, for a connection that is about to be opened."""
+        self.since = 0.0
+        """When the borrower began to wait."""
+        self.deadline = 0.0
+        """Until when it waits for the server to accept it."""
+        self.holder: Owner | None = None
+        """The thread that has borrowed it, and whose ``slots`` it is among until its return."""
+        self.held_since = 0.0
+        self.place: Place | None = None
+        """Where it was borrowed; ``None`` while the ORM runs one statement. See :meth:`where`."""
+        self.parked = False
+        """Its holder does not need it just now."""
+        self.told_of_leak = False
+
+    def where(self) -> str:
+        """The place where it was borrowed, for people."""
+        place, holder = self.place, self.holder
+        if place is None and holder is not None:
+            place = of_statement(holder.ident)
+        return describe(place)
+
+    def connect(self) -> None:
+        """Open a connection; raises what the driver raises."""
+        started = time.monotonic()
+        self.get_connection()
+        self.stats.connect.add(time.monotonic() - started)
+
+    def drop(self, reason: str) -> None:
+        """Close the connection, if there is one, and count why."""
+        if self.dbapi_connection is not None:
+            self.stats.discards[reason] += 1
+            self.close()
+            self.ref.session = None
+
+    def claim_from(self, owner: Owner | None) -> bool:
+        """Take it from its holder. ``False``: somebody else was faster."""
+        try:
+            del owner.slots[self.ref]  # type: ignore[union-attr]  # it has been lent
+        except KeyError:
+            return False
+        return True
+
+    def share(self) -> None:
+        """Several threads use it from now on: the end of one is not the end of the borrow."""
+        if self.claim_from(self.holder):
+            self.holder = SHARED
+            SHARED.slots[self.ref] = self.ref
+
+    def give_back(self) -> None:
+        """The borrower is done with it."""
+        try:
+            del self.holder.slots[self.ref]  # type: ignore[union-attr]  # claim_from(), in place
+        except KeyError:  # the pool has taken it from a thread that had ended
+            return
+        try:
+            if self._make_clean(self.dbapi_connection):
+                self.stats.resets += 1
+        except Exception:
+            logger.debug("Cleaning up a connection failed", exc_info=True)
+            self.drop("reset failed")
+        except BaseException:
+            self.drop("reset failed")
+            raise
+        finally:
+            self._put_back(self)
+
+    def discard(self) -> None:
+        """The borrower is done with it, and nobody should use this connection again."""
+        if not self.claim_from(self.holder):
+            return
+        try:
+            self.drop("set-up failed")
+        finally:
+            self._put_back(self)

@@ -1,0 +1,121 @@
+"""Who has held a connection for longer than ``leak_threshold``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from pooldaemon.pool.drivers.mysql.sql.classify import shape
+from pooldaemon.pool.tokens import Baton
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.queue.entry import Slot
+
+logger = logging.getLogger("pooldaemon.pool")
+
+LOOKS = 4
+"""Looks per threshold: so a connection is told of at most a quarter of it late."""
+
+
+class _Pool(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def slots(self) -> Sequence[Slot]: ...
+
+
+class LeakWatch:
+    """Logs each borrow that lasts longer than *threshold* seconds, and its end.
+
+    A thread of its own looks, since the others may all be stuck. It is there only while
+    connections are in use. Thread-safe.
+    """
+
+    def __init__(self, threshold: float, pool: _Pool) -> None:
+        self._threshold = threshold
+        self._pool = pool
+        self._starting = Baton()
+        self._thread: threading.Thread | None = None
+        self._look_now = threading.Event()
+        self._told_of_failure = False
+
+    def watch(self) -> None:
+        """A connection was borrowed."""
+        if self._thread is None and (baton := self._starting.take()) is not None:
+            thread = threading.Thread(
+                target=self._run, name=f"leak-watch {self._pool.name}", daemon=True
+            )
+            try:
+                if self._thread is None:
+                    self._thread = thread
+                    thread.start()
+            except BaseException as error:  # the next borrow tries again
+                self._thread = None  # one that was started all the same sees this, and ends
+                if not isinstance(error, RuntimeError):
+                    raise
+                self._tell_of_failure(error)
+            finally:
+                del baton
+
+    def _tell_of_failure(self, error: RuntimeError) -> None:
+        if not self._told_of_failure:
+            self._told_of_failure = True
+            logger.warning(
+                "pool %s: leak_threshold has no effect as long as no thread can be started: %s",
+                self._pool.name,
+                error,
+            )
+
+    def stop_if_unused(self) -> None:
+        """Let the thread end now, if nothing is in use, rather than at its next look."""
+        thread = self._thread
+        if thread is not None and not self._in_use():
+            self._look_now.set()
+            thread.join(self._threshold)
+
+    def returned(self, slot: Slot, now: float) -> None:
+        """*slot*, still with its holder, comes back."""
+        if slot.told_of_leak:
+            slot.told_of_leak = False
+            logger.warning(
+                "pool %s: the connection that %s borrowed at %s has come back after %.1f s",
+                self._pool.name,
+                slot.holder and slot.holder.name,
+                slot.where(),
+                now - slot.held_since,
+            )
+
+    def _in_use(self) -> list[Slot]:
+        return [slot for slot in self._pool.slots if slot.holder is not None]
+
+    def _run(self) -> None:
+        while self._thread is threading.current_thread():
+            self._look_now.wait(self._threshold / LOOKS)
+            self._look_now.clear()
+            for slot in self._in_use():
+                self._look_at(slot, time.monotonic())
+            if not self._in_use():
+                self._thread = None
+                # Who has borrowed in this moment may have seen a thread that looks.
+                if not self._in_use() or self._thread is not None:
+                    return
+                self._thread = threading.current_thread()
+
+    def _look_at(self, slot: Slot, now: float) -> None:
+        holder, held = slot.holder, now - slot.held_since
+        if holder is None or slot.told_of_leak or held < self._threshold:
+            return
+        slot.told_of_leak = True
+        logger.warning(
+            "pool %s: %s has held a connection for %.1f s (leak_threshold=%g), borrowed at %s; "
+            "last statement: %s",
+            self._pool.name,
+            holder.name,
+            held,
+            self._threshold,
+            slot.where(),
+            shape(getattr(slot.dbapi_connection, "last_statement", b"")) or "none",
+        )

@@ -1,0 +1,219 @@
+"""One limit for the sessions of all pools of a process.
+
+Every session on the server has a permit, from before it is opened until the server has let go of
+it. A thread that needs one and finds none closes the connection that has been idle for longest, in
+whatever pool; if there is none, it waits. Whoever gives a connection back while a thread elsewhere
+has waited for longer than the first one in its own pool closes it, and so passes the permit on.
+
+Permits lie in a deque, whose ``append`` and ``pop`` are atomic, and nothing here waits for a lock.
+One that was taken and is not referred to any more is free again, wherever an exception lost it; and
+so it is with those who wait for one. Sets are looked at as a ``copy()``, which is atomic, too:
+``tuple()`` may collect garbage with its iterator under way.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections import deque
+from operator import itemgetter
+from typing import Protocol
+
+from pooldaemon.pool.queue.borrowers import Owner
+from pooldaemon.pool.tokens import Baton, Token
+
+LOOK_AGAIN = 0.1
+"""Seconds after which a waiting thread looks again whether a closed session has ended, or an idle
+connection has turned up: nobody wakes it for these."""
+
+CLAIM_POLL = 0.01
+"""The same for one that has its place in a pool, and waits for nothing but the permit."""
+
+
+class Candidate(Protocol):
+    """Waits for a permit: a pool with a queue, or a thread."""
+
+    def waiting_since(self) -> float | None:
+        """Since when (monotonic clock); ``None``: it could not use a permit now."""
+
+    def serve(self) -> None:
+        """Take a permit, if there is one."""
+
+    def owners(self) -> set[Owner]:
+        """The threads that wait, those that may hold something meanwhile."""
+
+
+class Reserve(Protocol):
+    """What a pool can give up: connections that nobody uses."""
+
+    def reclaim(self) -> None:
+        """Close those that threads have left which ended without giving back."""
+
+    def idle_since(self) -> float | None:
+        """Since when the longest idle one is idle (monotonic clock)."""
+
+    def close_idle(self) -> None:
+        """Close that one."""
+
+
+class Sessions(Protocol):
+    """The sessions of one pool."""
+
+    name: str
+    share: Reserve | None
+
+    @property
+    def open_sessions(self) -> int: ...
+
+    def forget_ended(self) -> None: ...
+
+
+class _Claim:
+    """A thread that takes its permit itself."""
+
+    def __init__(self, since: float) -> None:
+        self._since = since
+
+    def waiting_since(self) -> float | None:
+        return self._since
+
+    def serve(self) -> None:
+        """It looks by itself."""
+
+    def owners(self) -> set[Owner]:
+        return set()
+
+
+UNLIMITED = Token()
+"""Every permit where there is no limit."""
+
+
+class Budget:
+    """
+    :param limit: the most sessions at once; ``None``: no limit.
+
+    Thread-safe. A forked child makes its own.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self._free: deque[Token] = deque()
+        self._permits: set[weakref.ref[Token]] = set()
+        """All there are: those in ``_free``, and those that somebody holds."""
+        self._renewal = Baton()
+        self._renew()
+        self.queue: set[weakref.ref[Candidate]] = set()
+        """Who waits for a permit. Looked at by every give-back."""
+        self._counted: set[weakref.ref[Sessions]] = set()
+
+    def count(self, sessions: Sessions) -> None:
+        """Tell of a pool's sessions; they are forgotten when their object is no more."""
+        if self.limit is not None:
+            self._counted.add(weakref.ref(sessions, self._counted.discard))
+
+    def enter(self, candidate: Candidate) -> None:
+        """Let it be among those who wait, until it leaves or dies."""
+        self.queue.add(weakref.ref(candidate, self.queue.discard))
+
+    def leave(self, candidate: Candidate) -> None:
+        self.queue.discard(weakref.ref(candidate))
+
+    def _renew(self) -> bool:
+        """Make permits for those that were lost; says whether there is one."""
+        if len(self._permits) < (self.limit or 0) and (baton := self._renewal.take()) is not None:
+            for _ in range(len(self._permits), self.limit or 0):
+                permit = Token()
+                self._permits.add(weakref.ref(permit, self._permits.discard))
+                self._free.append(permit)
+            del baton
+        return bool(self._free)
+
+    def has_room(self, since: float) -> bool:
+        """Whether there is a permit for somebody who has waited *since*.
+
+        None while another has waited for longer: then it is on its way there.
+        """
+        if self.limit is None:
+            return True
+        return bool(self._free or self._renew()) and not (self.queue and self.first_since() < since)
+
+    def take(self, since: float) -> Token | None:
+        """Take a permit, if there is one. To hold it is to refer to it."""
+        if self.limit is None:
+            return UNLIMITED
+        if not self.has_room(since):
+            return None
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
+
+    def release(self, permit: Token) -> None:
+        """A session has ended on the server, or was not opened after all."""
+        if permit is UNLIMITED:
+            return
+        self._free.append(permit)
+        if self.queue:
+            self.pass_on()
+
+    def first_since(self, apart_from: Candidate | None = None) -> float:
+        """Since when the first has waited; infinity if there is nobody."""
+        found = [one.waiting_since() for one in self._candidates() if one is not apart_from]
+        return min((since for since in found if since is not None), default=float("inf"))
+
+    def pass_on(self) -> None:
+        """Offer the free permits, to those who have waited for longest first."""
+        known = [(one.waiting_since(), one) for one in self._candidates()]
+        waiting = [(since, c) for since, c in known if since is not None]
+        for _, candidate in sorted(waiting, key=itemgetter(0)):
+            if not self._free:
+                return
+            candidate.serve()
+
+    def wait(self, since: float, deadline: float) -> Token | None:
+        """Take a permit, in the order of *since*; ``None`` if there was none until *deadline*."""
+        if (permit := self.take(since)) is not None:
+            return permit
+        claim = _Claim(since)
+        self.enter(claim)
+        try:
+            while (permit := self.take(since)) is None and time.monotonic() < deadline:
+                self.make_room()
+                time.sleep(CLAIM_POLL)
+            return permit
+        finally:
+            self.leave(claim)
+            self.pass_on()  # those behind it were told to wait
+
+    def would_deadlock(self, owner: Owner) -> bool:
+        """Whether those who hold all the sessions would wait for one, *owner* among them."""
+        waiting = {owner}.union(*(candidate.owners() for candidate in self._candidates()))
+        held = sum(not slot.parked for one in waiting for slot in one.held())
+        return self.limit is not None and held >= self.limit
+
+    def make_room(self) -> None:
+        """Look for a session that has ended meanwhile, or else end one that nobody uses."""
+        shares = []
+        for sessions in self._known():
+            sessions.forget_ended()
+            if (share := sessions.share) is not None:
+                share.reclaim()
+                shares.append(share)
+        if self._renew():
+            self.pass_on()
+            return
+        idle = [(since, share) for share in shares if (since := share.idle_since()) is not None]
+        if idle:
+            min(idle, key=itemgetter(0))[1].close_idle()
+
+    def _candidates(self) -> list[Candidate]:
+        return [one for ref in self.queue.copy() if (one := ref()) is not None]
+
+    def _known(self) -> list[Sessions]:
+        return [sessions for ref in self._counted.copy() if (sessions := ref()) is not None]
+
+    def __str__(self) -> str:
+        """The limit and who uses it up, as an error tells it."""
+        used = sorted(((one.open_sessions, one.name) for one in self._known()), reverse=True)
+        told = ", ".join(f"{number} {name}" for number, name in used if number)
+        return f"MAX_PROCESS_CONNECTIONS={self.limit} for all pools of the process ({told})"

@@ -1,0 +1,1 @@
+"""Runs in the parent process: starts workers, watches them, replaces them, reloads."""

@@ -1,0 +1,102 @@
+"""Runs in the parent: what the operator tells the pools of all workers to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from django.db import connections
+
+from pooldaemon.conf import MAX_CONNECTIONS, Number, nearest, of_database
+from pooldaemon.orders import PoolOrder, StandingOrders
+from pooldaemon.workers.supervisor.worker_set import Crew
+
+logger = logging.getLogger("pooldaemon.supervisor")
+
+SIZE = Number(1, MAX_CONNECTIONS, whole=True)
+
+
+class OrderBook:
+    """Passes orders on to workers, and keeps those that stand for workers to come.
+
+    :param taken_over: what :meth:`hand_over` of the last supervisor's told; empty if that knew of
+        no orders.
+    """
+
+    def __init__(self, crew: Crew, taken_over: Mapping[str, Any]) -> None:
+        self._crew = crew
+        self._number: int = taken_over.get("number", 0)
+        standing = taken_over.get("standing", ())
+        self._standing = StandingOrders(PoolOrder(**order) for order in standing)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What the next supervisor has to know, as JSON takes it."""
+        return {"number": self._number, "standing": self.describe()}
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The orders that stand, as JSON takes them."""
+        return [asdict(order) for order in self._standing]
+
+    def standing(self) -> Iterator[PoolOrder]:
+        """What a new worker is told. Its share of the total may have become smaller."""
+        for order in self._standing:
+            if order.size is None:
+                yield order
+            else:
+                yield replace(order, size=min(order.size, self._most(order.pool)))
+
+    def take(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Pass on what is asked for; returns the answer.
+
+        That has the order's number and, by name, the pids of the workers that have been told:
+        each says in ``status`` what it has done. ``deaf`` are those of a version that can't be
+        told.
+        """
+        try:
+            order = self._read(request)
+        except ValueError as error:
+            return {"error": str(error)}
+        self._number += 1
+        self._standing.add(order)
+        size = "" if order.size is None else f" to {order.size}"
+        logger.info("%s%s: %s", order.verb, size, order.pool or "all pools")
+        told, deaf = {}, []
+        for worker in self._crew.workers.values():
+            if worker.orders is None:
+                deaf.append(worker.name)
+            else:
+                worker.orders.send("order", number=self._number, **asdict(order))
+                told[worker.name] = worker.pid
+        return {"number": self._number, "workers": told, "deaf": deaf}
+
+    def _read(self, request: Mapping[str, Any]) -> PoolOrder:
+        """:raises ValueError: it makes no sense."""
+        verb, pool = request["command"], request.get("pool")
+        if pool is not None:
+            self._check_pool(pool)
+        if verb != "resize":
+            return PoolOrder(verb, pool)
+        size: Any = request.get("size")
+        if not SIZE.accepts(size):
+            raise ValueError(f"the size is {size!r}; it must be {SIZE}")
+        if size > (most := self._most(pool)):
+            raise ValueError(
+                f"the size is {size}; total_connections is enough for {most} in each worker"
+            )
+        return PoolOrder(verb, pool, size)
+
+    def _most(self, pool: str | None) -> int:
+        """Connections that a worker's pool may have, so that the daemon's total holds."""
+        bounds = self._crew.bounds
+        if pool is not None and pool in set(connections):
+            return of_database(bounds, pool) or MAX_CONNECTIONS
+        return min(bounds.values(), default=MAX_CONNECTIONS)  # it may be any database's
+
+    def _check_pool(self, pool: Any) -> None:
+        told = (worker.view.pool_names for worker in self._crew.workers.values())
+        names = sorted(set(connections).union(*told))
+        if pool not in names:
+            hint = nearest(str(pool), names)
+            raise ValueError(f"there is no pool {pool!r}.{hint} Valid: {', '.join(names)}")

@@ -1,0 +1,190 @@
+"""Runs in the parent: a rolling reload, from the trial of the new code to the last old worker.
+
+New code needs a new process. So the command is executed afresh twice: once beside the supervisor,
+to try whether it could take over, and then in the supervisor's own place. It keeps its pid, and so
+its children, and what it hands over: the lock, the control socket, the workers' lifeline.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NoReturn
+
+from pooldaemon.workers.process.invocation import Invocation
+from pooldaemon.workers.supervisor.forking import flush_streams
+from pooldaemon.workers.supervisor.preflight import Trial, scratch_file
+
+logger = logging.getLogger("pooldaemon.supervisor")
+
+HANDOVER = "POOLDAEMON_HANDOVER"
+"""Variable that tells a freshly executed process where to read what is handed over to it."""
+
+MOST_FAILURES = 5
+"""Deaths of new workers after which a reload has failed. As many as at a start: whatever the first
+ones met may be over in a moment."""
+
+
+class ReloadState(Enum):
+    NONE = "none"
+    TRYING = "trying"
+    ROLLING = "rolling"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Reload:
+    """The daemon's present reload, or its last one.
+
+    The next one may begin while old workers still drain for this one, which may take as long as
+    their units do. If its trial fails, theirs goes on.
+
+    :param number: how many there have been.
+    """
+
+    def __init__(self, number: int = 0, state: ReloadState = ReloadState.NONE) -> None:
+        self.number = number
+        self.state = state
+        self.reason: str | None = None
+        self.is_rolling = state is ReloadState.ROLLING
+        """Whether old workers are being replaced, for this one or the one before."""
+        self.invocation: Invocation | None = None
+        """What is tried, or was last."""
+        self._trial: Trial | None = None
+        self._failures = 0
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.is_trying or self.is_rolling
+
+    @property
+    def is_trying(self) -> bool:
+        return self._trial is not None
+
+    @property
+    def children(self) -> set[int]:
+        """The trial's process, if one is under way."""
+        return {self._trial.pid} if self._trial else set()
+
+    def begin(self, now: float, timeout: float, invocation: Invocation) -> None:
+        """Start the trial; it gets *timeout* seconds."""
+        self.number += 1
+        self.state = ReloadState.TRYING
+        self.reason = None
+        self.invocation = invocation
+        try:
+            self._trial = Trial(invocation, now + timeout)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            self.fail(f"the trial can't be started: {where}{error.strerror or error}")
+        else:
+            pid, directory = self._trial.pid, invocation.directory
+            logger.info("reload: trying the new code as pid %d, in %s", pid, directory)
+
+    def has_passed(self, now: float) -> bool:
+        """Whether the trial has ended well. One that has not is reported."""
+        if self._trial is None or not self._trial.has_ended(now):
+            return False
+        trial, self._trial = self._trial, None
+        if (reason := trial.end()) is not None:
+            self.fail(reason)
+        return reason is None
+
+    def cancel(self) -> None:
+        """The daemon ends."""
+        if self._trial is not None:
+            trial, self._trial = self._trial, None
+            trial.end()
+        if self.state in (ReloadState.TRYING, ReloadState.ROLLING):
+            self.fail("the daemon ends")
+        self.is_rolling = False
+
+    def note_failure(self, death: object) -> bool:
+        """A new worker has died; whether that is one too many, and the reload has failed."""
+        self._failures += 1
+        if self._failures < MOST_FAILURES:
+            return False
+        self.give_up(str(death))
+        return True
+
+    def give_up(self, reason: str) -> None:
+        """Replace no more old workers: the new ones can't do their work."""
+        self.is_rolling = False
+        if self.state is ReloadState.TRYING:  # of the next one, which may bring better code
+            logger.error("reload: the one before has failed: %s", reason)
+        else:
+            self.fail(reason)
+
+    def finish(self) -> None:
+        self.is_rolling = False
+        if self.state is ReloadState.ROLLING:
+            self.state = ReloadState.DONE
+        logger.info("reload: done, all workers are new")
+
+    def fail(self, reason: str) -> None:
+        self.state = ReloadState.FAILED
+        self.reason = reason
+        logger.error("reload: failed, the old workers stay: %s", reason)
+
+    def describe(self) -> dict[str, Any]:
+        return {"number": self.number, "state": self.state.value, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What the next supervisor gets.
+
+    :ivar state: as JSON takes it. :ivar descriptors: that it inherits.
+    :ivar invocation: what is executed.
+    """
+
+    state: Mapping[str, Any]
+    descriptors: Sequence[int]
+    invocation: Invocation
+
+    def execute(self) -> NoReturn:
+        """Execute the command afresh in the place of this process.
+
+        :raises OSError: that is not possible; nothing has changed.
+        """
+        with scratch_file() as file, ExitStack() as on_failure:
+            state = {**self.state, "descriptors": list(self.descriptors)}
+            file.write(json.dumps(state).encode())
+            file.seek(0)
+            inherited = [*self.descriptors, file.fileno()]
+            here = os.open(".", os.O_RDONLY)
+            on_failure.callback(os.close, here)
+            # Until it has handlers of its own, a signal would end it.
+            previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            on_failure.callback(signal.pthread_sigmask, signal.SIG_SETMASK, previous)
+            for descriptor in inherited:
+                on_failure.callback(os.set_inheritable, descriptor, False)
+                os.set_inheritable(descriptor, True)
+            flush_streams()
+            on_failure.callback(os.fchdir, here)
+            given = self.invocation
+            os.chdir(given.directory)
+            variables = {**given.variables, HANDOVER: str(file.fileno())}
+            os.execve(given.executable, given.command_line, variables)  # noqa: S606
+
+
+def take_over() -> dict[str, Any] | None:
+    """In the process that was executed: what was handed over; ``None`` if it was started anew."""
+    if (number := os.environ.pop(HANDOVER, None)) is None:
+        return None
+    with os.fdopen(int(number), "rb") as file:
+        state: dict[str, Any] = json.load(file)
+    for descriptor in state["descriptors"]:
+        os.set_inheritable(descriptor, False)
+    return state
+
+
+def takes_over() -> bool:
+    """Whether this process was executed in a supervisor's place, and has not begun to go on."""
+    return HANDOVER in os.environ

@@ -1,0 +1,128 @@
+"""Runs in the parent: what a supervisor calls, and does not do itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.dispatch import Signal
+
+from pooldaemon import signals
+from pooldaemon.connections import close_pool
+from pooldaemon.sessions import Session
+from pooldaemon.workers.ipc.control import ControlSocket
+from pooldaemon.workers.process.health import Vitals
+from pooldaemon.workers.process.inheritance import no_child_returns
+from pooldaemon.workers.process.invocation import Invocation
+from pooldaemon.workers.process.send_signal import announce
+from pooldaemon.workers.supervisor.autoreload import Changes
+from pooldaemon.workers.supervisor.handle import Progress, WorkerDeath
+from pooldaemon.workers.supervisor.metrics_server import Exporter
+from pooldaemon.workers.supervisor.phase import Phase
+from pooldaemon.workers.supervisor.publisher import Publisher
+from pooldaemon.workers.supervisor.reload import Handover
+from pooldaemon.workers.supervisor.session_file import Ledger
+from pooldaemon.workers.supervisor.spawner import RunWorker
+from pooldaemon.workers.supervisor.worker_set import Crew
+
+logger = logging.getLogger("pooldaemon.supervisor")
+
+
+def _nothing(*args: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whoever runs a supervisor.
+
+    :ivar run_worker: runs in the child, with the worker's name, its caps of connections and what it
+        has of its supervisor; returns its exit status.
+    :ivar set_up: prepares what workers inherit, before any of them is forked; called again if it
+        has raised.
+    :ivar on_ready: called once, when all workers are ready for the first time.
+    :ivar on_death: told of every worker that died.
+    :ivar release: called in each child after the fork, to close what is the parent's alone.
+    :ivar hand_over: executes the command afresh in this process, and gives it what it is told;
+        raises ``OSError`` if that is not possible. Without it there are no reloads.
+    :ivar control: answered in the main loop; the owner's to open and to release.
+    :ivar changes: looked at for a reason to reload.
+    :ivar ledger: where the workers' sessions are written down.
+    :ivar vitals: given signs of life.
+    :ivar show: given how far the units are that tell: by thread, what is done, and of how much.
+    :ivar exporter: kept alive from the first round to the last; the owner's to release.
+    :ivar publisher: has others told how the daemon is.
+    :ivar invocation: how the command was started; executed again for a reload.
+    :ivar sender: of the signals, the command's class.
+    :ivar about: what ``status`` tells beside the supervisor's own state.
+    """
+
+    run_worker: RunWorker
+    set_up: Callable[[], None] = _nothing
+    on_ready: Callable[[], None] = _nothing
+    on_death: Callable[[WorkerDeath], None] = _nothing
+    release: Callable[[], None] = _nothing
+    hand_over: Callable[[Handover], None] | None = None
+    control: ControlSocket | None = None
+    changes: Changes | None = None
+    ledger: Ledger | None = None
+    exporter: Exporter | None = None
+    vitals: Vitals = field(default_factory=lambda: Vitals({}))
+    show: Callable[[Mapping[str, Progress]], None] = _nothing
+    publisher: Publisher = field(default_factory=Publisher)
+    invocation: Invocation = field(default_factory=Invocation.of_this_process)
+    sender: type = object
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """On which somebody may ask something."""
+        return self.control.descriptors() if self.control else []
+
+    def ready(self) -> None:
+        """All workers are ready, at the start or after a reload."""
+        self.vitals.ready()
+        self._announce(signals.daemon_ready)
+
+    def reloading(self) -> None:
+        self.vitals.reloading()
+        self._announce(signals.daemon_reloading)
+
+    def stopping(self, seconds: float) -> None:
+        """It drains, for so long at the most."""
+        self.vitals.stopping(seconds)
+        self._announce(signals.daemon_stopping)
+
+    def died(self, death: WorkerDeath) -> None:
+        try:
+            with no_child_returns("worker_died()"):
+                self.on_death(death)
+        except (Exception, SystemExit):
+            logger.exception("worker_died failed")
+        self._announce(signals.worker_died, death=death)
+
+    def _announce(self, signal: Signal, **values: Any) -> None:
+        announce(signal, self.sender, **values)
+        close_pool()  # a supervisor has no session
+
+    def has_changed(self, now: float) -> bool:
+        """Whether there is new code."""
+        path = self.changes and self.changes.look(now)
+        if path:
+            logger.info("%s has changed", path)
+        return bool(path)
+
+    def duties(
+        self, crew: Crew, left: set[Session], phase: Phase, now: float
+    ) -> Iterator[tuple[str, Callable[[], None]]]:
+        """What is to be done in every round of the main loop, each with its name in the log.
+
+        :param left: sessions of the dead.
+        """
+        if (ledger := self.ledger) is not None:
+            yield "write down the sessions", lambda: ledger.write(crew.sessions | left)
+        yield "show progress", lambda: self.show(crew.progress)
+        status = f"{phase.value}, {crew.ready} of {crew.size} workers ready"
+        yield "tell that it lives", lambda: self.vitals.beat(status, alive=crew.is_alive(now))

@@ -1,0 +1,79 @@
+"""Runs in the parent: the server sessions of a daemon, in a file that outlives it.
+
+A server notices that its client is gone only at the end of the statement. If the supervisor and
+its workers are killed together nobody is left to end what they ran, until the next start.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pooldaemon.sessions import Session
+from pooldaemon.workers.process.files import open_file
+
+logger = logging.getLogger("pooldaemon.supervisor")
+
+
+class Ledger:
+    """
+    :param path: beside the pidfile, and under its lock; readable by its owner only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written: frozenset[Session] = frozenset()
+
+    def left_over(self) -> tuple[frozenset[Session], float]:
+        """What the last daemon did not clear, and when it wrote that (seconds since 1970)."""
+        nothing: tuple[frozenset[Session], float] = frozenset(), 0.0
+        try:
+            # Not another user's: his would name sessions that he wants to be ended.
+            descriptor = open_file(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            return nothing
+        except OSError as error:
+            logger.warning("The list of sessions %s is not used: %s", self._path, error.strerror)
+            return nothing
+        with os.fdopen(descriptor) as file:
+            try:
+                sessions = frozenset(map(_read_session, json.load(file)))
+            except (ValueError, TypeError, RecursionError):  # cut off by a full disk, perhaps
+                return nothing
+            return sessions, os.fstat(descriptor).st_mtime
+
+    def write(self, sessions: Iterable[Session]) -> None:
+        """Remember the *sessions* that are open now.
+
+        :raises OSError: it is not possible just now; call it again.
+        """
+        now = frozenset(sessions)
+        if now == self._written:
+            return
+        fresh = self._path.with_name(self._path.name + ".new")
+        fresh.unlink(missing_ok=True)
+        # Anew each time: whatever lay there under this name, link or file, is not written to.
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(sorted(now), file)
+        fresh.replace(self._path)
+        self._written = now
+
+    def clear(self) -> None:
+        """The daemon ends in order."""
+        with suppress(OSError):
+            self._path.unlink()
+
+
+def _read_session(entry: Any) -> Session:
+    """:raises TypeError: it is none."""
+    session = Session(*entry)
+    kinds = tuple(map(type, session))
+    if kinds != (str, int, int):
+        raise TypeError(f"not a session: {entry!r}")
+    return session

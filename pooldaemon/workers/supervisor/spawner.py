@@ -1,0 +1,185 @@
+"""Runs in the parent, up to the fork: where workers and helpers are born."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from typing import Any
+
+from pooldaemon.conf import PerDatabase
+from pooldaemon.faults import fault_point
+from pooldaemon.orders import PoolOrder
+from pooldaemon.workers.ipc.channel import Links, Receiver, Sender
+from pooldaemon.workers.process import exit_codes
+from pooldaemon.workers.supervisor.forking import fork
+from pooldaemon.workers.supervisor.handle import WorkerHandle
+from pooldaemon.workers.supervisor.metrics_server import Exporter
+
+logger = logging.getLogger("pooldaemon.supervisor")
+
+HELPER_TIMEOUT = 5
+"""Seconds after which a helper is ended by the kernel: its server may not answer."""
+
+
+RunWorker = Callable[[str, PerDatabase, Links], int]
+
+
+class Nursery:
+    """Forks workers, and helpers: short-lived processes for what a supervisor must not do itself.
+
+    Main thread only.
+
+    :param run_worker: see :class:`pooldaemon.workers.supervisor.services.Owner`.
+    :param release: called in each child after the fork, to close what is the parent's alone.
+    :param taken_over: what :meth:`hand_over` of the last supervisor's told.
+    :param exporter: see :class:`pooldaemon.workers.supervisor.services.Owner`.
+    """
+
+    def __init__(
+        self,
+        run_worker: RunWorker,
+        release: Callable[[], None],
+        taken_over: Mapping[str, Any] | None = None,
+        exporter: Exporter | None = None,
+    ) -> None:
+        self._run_worker = run_worker
+        self._release = release
+        # Workers hold the other end; whatever way this process dies, they see its end.
+        self.lifeline: tuple[int, int] = taken_over["lifeline"] if taken_over else os.pipe()
+        """Its reading end, for the workers, and its writing end, for the supervisor alone."""
+        self._helpers: set[int] = set(taken_over["helpers"] if taken_over else ())
+        self._exporter = exporter
+        if exporter and taken_over and (told := taken_over.get("exporter")):
+            exporter.take_over(told)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What the next supervisor has to know, as JSON takes it. The lifeline goes with it."""
+        return {
+            "lifeline": self.lifeline,
+            "helpers": sorted(self._helpers),
+            "exporter": self._exporter and self._exporter.hand_over(),
+        }
+
+    def close(self) -> None:
+        """Wait for the helpers, and let go of the workers."""
+        for pid in self._helpers:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        if self._exporter:
+            self._exporter.end()
+        for descriptor in self.lifeline:
+            os.close(descriptor)
+
+    def fork(
+        self, name: str, caps: PerDatabase, standing: Iterable[PoolOrder], now: float
+    ) -> WorkerHandle:
+        """
+        :param standing: what it is told to begin with.
+        :raises OSError: there is no process, no descriptor or no memory for it just now.
+        """
+        fault_point("before_fork")
+        with ExitStack() as on_failure:
+            read_end, write_end = _pipe(on_failure)
+            orders, orders_end = _pipe(on_failure)
+            receiver, sender = Receiver(read_end), Sender(orders_end)
+            for order in standing:
+                sender.send("order", number=0, **asdict(order))
+
+            def release() -> None:
+                receiver.close()
+                sender.close()
+                self._leave_to_parent()
+
+            def run() -> int:
+                links = Links(Sender(write_end), Receiver(orders), self.lifeline[0])
+                return self._run_worker(name, caps, links)
+
+            pid = fork(name, run, release)
+            on_failure.pop_all()
+        # From here on there is a worker, whatever else fails.
+        for descriptor in (write_end, orders):
+            with suppress(OSError):
+                os.close(descriptor)
+        logger.info("%s: started as pid %d", name, pid)
+        return WorkerHandle(name, pid, receiver, now, caps, sender)
+
+    def fork_helper(self, work: Callable[[], None]) -> None:
+        """Do *work* in a process of its own, which is not waited for. An error is logged.
+
+        :raises OSError: there is no process just now.
+        """
+
+        def run() -> int:
+            # The kernel's doing, not Python's: a query would keep a handler waiting.
+            signal.alarm(HELPER_TIMEOUT)
+            try:
+                work()
+            except Exception as error:
+                logger.warning("A helper process failed: %s", error, exc_info=True)
+                return exit_codes.FAILED
+            return exit_codes.OK
+
+        self._helpers.add(fork("helper", run, self._leave_to_parent))
+
+    def reap(self, others: Collection[int]) -> None:
+        """Collect the helpers that have ended. Never blocks.
+
+        The first process of a container also inherits whatever has lost its parent, and nobody
+        else would collect that.
+
+        :param others: children that are not ours to collect.
+        """
+        self._reap_helpers()
+        exporter = self._exporter and self._exporter.pid
+        while os.getpid() == 1:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:  # there are none
+                return
+            if ended is None or ended.si_pid in {*others, *self._helpers, exporter}:
+                return
+            os.waitpid(ended.si_pid, 0)
+
+    def keep_exporter(self, now: float) -> None:
+        """Start the exporter if there is to be one and it does not run. Never blocks.
+
+        :raises OSError: there is no process or no descriptor for it just now.
+        """
+        if self._exporter:
+            self._exporter.look(self._fork_exporter, now)
+
+    def _fork_exporter(self, serve: Callable[[int], int]) -> int:
+        """Returns its pid. It has the lifeline to know when the daemon has ended."""
+        lifeline = self.lifeline[0]
+        return fork("exporter", lambda: serve(lifeline), self._leave_to_parent)
+
+    def _reap_helpers(self) -> None:
+        for pid in list(self._helpers):
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else has collected it
+                ended, status = pid, 0
+            if ended:
+                self._helpers.discard(pid)
+                if status == signal.SIGALRM:
+                    logger.warning("A helper process did not end within %d s", HELPER_TIMEOUT)
+
+    def _leave_to_parent(self) -> None:
+        os.close(self.lifeline[1])
+        self._release()
+
+    def leave_to_parent(self) -> None:
+        """In a child that is not of ours: let go of everything."""
+        os.close(self.lifeline[0])
+        self._leave_to_parent()
+
+
+def _pipe(on_failure: ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        on_failure.callback(os.close, end)
+    return ends

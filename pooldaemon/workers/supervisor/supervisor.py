@@ -1,0 +1,552 @@
+"""Runs in the parent: starts workers, watches them, ends them.
+
+One thread, no database connection. What happens is decided in :meth:`Supervisor.tick`, which is
+given the time; :meth:`Supervisor.run` only waits and calls it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from pooldaemon.backoff import Backoff
+from pooldaemon.conf import DAEMON_RULES, DaemonConfig, PerDatabase
+from pooldaemon.orders import ABOUT
+from pooldaemon.workers.process import exit_codes, logfiles, safe_logging
+from pooldaemon.workers.process.clock import RunningClock
+from pooldaemon.workers.process.errors import in_a_line
+from pooldaemon.workers.process.inheritance import release_in_children
+from pooldaemon.workers.process.signals import SignalQueue, blocked, hangup_is_ignored
+from pooldaemon.workers.supervisor.budget import Budget
+from pooldaemon.workers.supervisor.commands import OrderBook
+from pooldaemon.workers.supervisor.duties import Duties
+from pooldaemon.workers.supervisor.handle import NEVER, WorkerDeath, WorkerHandle, WorkerState
+from pooldaemon.workers.supervisor.phase import Phase
+from pooldaemon.workers.supervisor.reaper import Guard
+from pooldaemon.workers.supervisor.reload import Handover, Reload, ReloadState
+from pooldaemon.workers.supervisor.services import Owner
+from pooldaemon.workers.supervisor.setup_hook import Preparation
+from pooldaemon.workers.supervisor.spawner import Nursery
+from pooldaemon.workers.supervisor.status import describe_crew
+from pooldaemon.workers.supervisor.worker_set import AT_ONCE, Crew
+
+logger = logging.getLogger("pooldaemon.supervisor")
+
+HANDLED_SIGNALS = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD),
+)
+
+TICK = 1.0
+"""Seconds between looks when nothing happens. SIGCHLD coalesces, so it can't be relied upon."""
+
+BOOT_ATTEMPTS = 5
+"""Tries of the first worker before the daemon gives up; with the delays below about 6 s."""
+
+BOOT_DELAY = 0.5, 8.0
+"""First and longest delay, in seconds, between those tries."""
+
+AFTER_FAILURE = 0.1
+"""Seconds after a round in which something has failed before the next one at the latest, without a
+look at descriptors: what could not be read is still there, and would end every wait at once."""
+
+START_WORKERS, END_SESSIONS = "start workers", "end the sessions of dead workers"
+ANSWER = "answer on the control socket"
+"""Duties by their names."""
+
+ANSWER_DELAY = 1.0
+"""Longest delay, in seconds, before clients are let in again: they wait no longer than 5."""
+
+HISTORY = 1000
+"""Workers of which the daemon gives an account at its end."""
+
+
+class Supervisor:
+    """Keeps ``config.processes`` workers alive until told to stop.
+
+    :param config: how many of what, and how long.
+    :param owner: what it calls.
+    :param taken_over: what the last supervisor handed over.
+    :param clock: for all times here; by default one that goes on where the last supervisor's was.
+
+    A context manager: inside it signals are noted, and :meth:`run` heeds them, those included that
+    came before it. Main thread only.
+    """
+
+    def __init__(
+        self,
+        config: DaemonConfig,
+        owner: Owner,
+        taken_over: Mapping[str, Any] | None = None,
+        clock: RunningClock | None = None,
+    ) -> None:
+        self._config = config
+        self._owner = owner
+        self._taken_over = taken_over
+        lost = taken_over.get("lost", 0.0) if taken_over else 0.0
+        self._clock = clock or RunningClock(lost=lost)
+        self._phase = Phase.STARTING
+        self._announced = False
+        self._told_to_stop = False
+        self._started = self._clock()
+        self._last_death: str | None = None
+        self._reload = Reload()
+        self._duties = Duties()
+        self._had_terminal = os.isatty(0)
+        self._status = exit_codes.OK
+        self._kill_at = NEVER
+        """When those that drain at the end are killed."""
+        self._boot_backoff = Backoff(*BOOT_DELAY)
+        self.history: deque[str] = deque(maxlen=HISTORY)
+        """A line for each worker that has been ready and is dead, with its last report."""
+
+    def __enter__(self) -> Supervisor:
+        self._signals = SignalQueue(HANDLED_SIGNALS)
+        # Blocked while the daemon was detached, or before this process was executed.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+        if hangup_is_ignored():
+            logger.info("SIGHUP is ignored, as it was at the start (by nohup)")
+        told, exporter = self._taken_over, self._owner.exporter
+        self._nursery = Nursery(
+            self._owner.run_worker, self._leave_to_parent, told and told["nursery"], exporter
+        )
+        release_in_children(self._nursery.leave_to_parent)
+        budget = Budget(self._config.total_connections, self._config.max_connections)
+        self._crew = Crew(self._config.processes, self._fork, budget)
+        self._orders = OrderBook(self._crew, told.get("orders", {}) if told else {})
+        self._guard = Guard(self._config, self._nursery, self._cut_off)
+        self._preparation = Preparation(
+            self._config, self._owner, self._signals, has_workers=told is not None
+        )
+        if told:
+            self._take_over(told, self._clock())
+        elif self._owner.ledger:
+            self._guard.end_left_over(self._owner.ledger)
+        return self
+
+    def _take_over(self, told: Mapping[str, Any], now: float) -> None:
+        """Go on where the last supervisor, in this same process, has stopped."""
+        self._phase = Phase.RUNNING
+        self._announced = told.get("announced", True)  # an older version does not tell
+        self._started = told["started"]
+        self._last_death = told["last_death"]
+        self._reload = Reload(told["reload"], ReloadState.ROLLING)
+        self._signals.put_back(told.get("signals", ()))
+        self.history.extend(told["history"])
+        self._crew.keep_size(told.get("crew", {}))
+        for worker in self._crew.adopt(WorkerHandle.taken_over(w, now) for w in told["workers"]):
+            worker.drain()
+        self._crew.go_on_counting(told.get("crew", {}))
+
+    def __exit__(self, *exc_info: object) -> None:
+        release_in_children()
+        self._reload.cancel()
+        self._owner.vitals.end()
+        self._owner.vitals.release()
+        for worker in self._crew.workers.values():  # only after an error of our own
+            worker.kill("the supervisor failed")
+        self._nursery.close()  # one that could not be killed ends by its lifeline
+        for worker in self._crew.workers.values():
+            with suppress(ChildProcessError):
+                os.waitpid(worker.pid, 0)
+        self._signals.close()
+
+    def run(self) -> int:
+        """Supervise until everything has ended; returns the exit status.
+
+        :raises Exception: at a start: what the owner's set-up raises.
+        """
+        self._prepare()
+        while not self._ended():
+            self.tick(self._clock.look())
+            if not self._ended():
+                self._wait()
+        return self._status
+
+    def _wait(self) -> None:
+        now = self._clock()
+        pause = self._pause(now)
+        channels = self._crew.descriptors
+        if self._duties.failed:
+            pause, channels = min(pause, AFTER_FAILURE), []
+        elif not self._duties.is_put_off(ANSWER, now):
+            channels += self._owner.descriptors
+        self._clock.wait(pause)
+        self._signals.wait(pause, channels)
+
+    def tick(self, now: float) -> None:
+        """Look at everything once and do what is due at *now*.
+
+        The parts do not depend on each other's success. What workers and their units were promised
+        comes first, and is never put off.
+        """
+        self._duties.failed = False
+        signals = self._signals.take()
+        # First what workers told before these were sent: one that is ready can be signalled.
+        self._listen(now)
+        for number in signals:
+            self._always(f"heed {number.name}", partial(self._handle_signal, number, now), now)
+        for worker in list(self._crew.workers.values()):
+            self._always(f"look after {worker.name}", partial(self._look_after, worker, now), now)
+            self._always(f"signal {worker.name}", worker.flush, now)
+        if self._phase is Phase.RUNNING:
+            self._always("look after the daemon", lambda: self._look_at_the_whole(now), now)
+        if self._phase is not Phase.DRAINING:
+            self._start_workers(now)
+        self._serve(now)
+
+    def _serve(self, now: float) -> None:
+        """What may be put off when it fails."""
+        later, owner = self._duties.with_backoff, self._owner
+        living = self._crew.workers.values()
+        later(END_SESSIONS, lambda: self._guard.end_sessions(living, now), now)
+        self._always("reload", lambda: self._look_at_the_reload(now), now)
+        if (control := owner.control) is not None:
+            ask = partial(self._answer, now=now)
+            later(ANSWER, lambda: control.serve(ask, now), now, ANSWER_DELAY)
+        own = {worker.pid for worker in living}
+        later("reap", lambda: self._nursery.reap(own | self._reload.children), now)
+        later("serve metrics", lambda: self._nursery.keep_exporter(now), now)
+        for what, duty in owner.duties(self._crew, self._guard.sessions, self._phase, now):
+            later(what, duty, now)
+        publish = owner.publisher.look
+        fork = self._nursery.fork_helper
+        later("publish", lambda: publish(now, lambda: self._describe(now), fork), now)
+
+    def _always(self, what: str, duty: Callable[[], object], now: float) -> None:
+        self._duties.every_time(what, duty, now)
+
+    def _listen(self, now: float) -> None:
+        for worker in self._crew.workers.values():
+            self._always(f"hear {worker.name}", partial(worker.read_messages, now), now)
+        if self._phase is Phase.STARTING and self._crew.has_been_ready:
+            self._phase = Phase.RUNNING
+
+    def _look_after(self, worker: WorkerHandle, now: float) -> None:
+        if (death := worker.reap(now)) is not None:
+            self._bury(worker, death, now)
+        else:
+            self._guard.judge(worker, now)
+
+    def _prepare(self) -> None:
+        """Before the first fork. After a reload a failure must not end the old workers."""
+        try:
+            self._preparation.run()
+        except (Exception, SystemExit) as error:
+            if self._taken_over is None:
+                raise
+            logger.exception("setup() failed")
+            self._reload.give_up(f"setup() failed: {in_a_line(error)}")
+            self._give_up_reload()
+
+    def _prepare_and_fill(self, now: float) -> None:
+        """A preparation that has failed is tried again when somebody is to be started."""
+        if not self._preparation.is_done and self._crew.next_start() <= now:
+            try:
+                self._preparation.run()
+            except SystemExit as error:
+                raise RuntimeError(f"setup() raised {in_a_line(error)}") from error
+        if self._preparation.is_done:
+            self._crew.fill(now, one_at_a_time=False)
+
+    def _start_workers(self, now: float) -> None:
+        if self._phase is not Phase.STARTING:
+            fill = partial(self._prepare_and_fill, now)
+            if self._duties.with_backoff(START_WORKERS, fill, now):
+                self._crew.postpone(self._duties.retry_at(START_WORKERS))
+            return
+        if not self._preparation.is_done:
+            return  # a signal has ended it, which is heeded now
+        try:
+            # A broken set-up must not fork a storm: until one worker is ready, one tries.
+            self._crew.fill(now, one_at_a_time=True)
+        except OSError as error:
+            self._retry_start(f"there is no process for a worker: {in_a_line(error)}", now)
+
+    def _fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
+        return self._nursery.fork(name, caps, self._orders.standing(), now)
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: let go of what is the supervisor's."""
+        self._signals.leave_to_parent()
+        self._crew.leave_to_parent()
+        self._owner.vitals.release()
+        self._owner.release()
+
+    # -- being asked ------------------------------------------------------------------
+
+    def _answer(self, request: dict[str, Any], now: float) -> dict[str, Any]:
+        """What the control socket asks."""
+        match request:
+            case {"command": "status"}:
+                return self._describe(now)
+            case {"command": "stop"}:
+                self._stop("stop", now, hurry=False)
+                seconds = max(0.0, self._kill_at - now)
+                return {"seconds": seconds + self._config.exit_timeout}
+            case {"command": "reload"}:
+                error = self._begin_reload(now, request.get("environment_of"))
+                return {"error": error} if error else self._reload.describe()
+            case {"command": "scale", "processes": size}:
+                before = self._crew.size
+                error = self.scale(size)
+                return {"error": error} if error else {"before": before, "processes": size}
+            case {"command": str(verb)} if verb in ABOUT:
+                return self._orders.take(request)
+        return {"error": f"not understood: {request}"}
+
+    def _describe(self, now: float) -> dict[str, Any]:
+        return {
+            "state": self._phase.value,
+            "uptime": round(now - self._started, 1),
+            "ready": self._crew.is_complete,
+            "last_death": self._last_death,
+            "reload": self._reload.describe(),
+            "standing": self._orders.describe(),
+            "troubles": [*self._duties.describe(now), *safe_logging.describe_troubles()],
+            "metrics": self._owner.exporter and self._owner.exporter.describe(),
+            **self._owner.about,
+            **describe_crew(self._crew, now),
+        }
+
+    # -- deciding ---------------------------------------------------------------------
+
+    def _ended(self) -> bool:
+        return self._phase is Phase.DRAINING and not self._crew.workers
+
+    def _pause(self, now: float) -> float:
+        due = [now + TICK, max(self._guard.end_at, self._duties.retry_at(END_SESSIONS))]
+        due += [worker.kill_at for worker in self._crew.workers.values()]
+        if not (self._phase is Phase.STARTING and self._crew.workers):
+            due.append(self._crew.next_start())
+        return max(0.0, min(due) - now)
+
+    def _handle_signal(self, number: signal.Signals, now: float) -> None:
+        error = None
+        match number:
+            case signal.SIGCHLD:
+                pass  # its coming has ended the wait
+            case signal.SIGHUP if not self._lost_terminal():
+                error = self._begin_reload(now)
+            case signal.SIGTTIN:
+                error = self.scale(self._crew.size + 1)
+            case signal.SIGTTOU:
+                error = self.scale(max(1, self._crew.size - 1))
+            case signal.SIGUSR1:
+                logfiles.reopen()
+                self._crew.signal(number)
+            case signal.SIGUSR2:
+                logger.warning("SIGUSR2: the workers log their stacks")
+                self._crew.signal(number)
+            case _:
+                hurry = number is signal.SIGQUIT or self._told_to_stop
+                self._stop(number.name, now, hurry=hurry)
+        if error:
+            logger.warning("%s: %s", number.name, error)
+
+    def _stop(self, who: str, now: float, *, hurry: bool) -> None:
+        if hurry:
+            logger.warning("%s: killing the workers", who)
+            self._drain(now)
+        else:
+            seconds = self._config.graceful_timeout
+            logger.info("%s: draining, for up to %g s", who, seconds)
+            self._drain(now, seconds)
+        self._told_to_stop = True
+
+    def scale(self, size: Any) -> str | None:
+        """Have *size* workers from now on; those that are too many drain. Returns why not."""
+        if not (rule := DAEMON_RULES["processes"]).accepts(size):
+            return f"processes is {size!r}; it must be {rule}"
+        if self._phase is Phase.DRAINING:
+            return "the daemon is draining"
+        if size > self._crew.most:
+            return f"its connections are enough for {self._crew.most} workers"
+        logger.info("workers: %d, were %d", size, self._crew.size)
+        for worker in self._crew.resize(size):
+            worker.drain()
+        return None
+
+    def _drain(self, now: float, seconds: float = 0.0) -> None:
+        begins = self._phase is not Phase.DRAINING
+        self._phase = Phase.DRAINING
+        self._kill_at = min(self._kill_at, now + seconds)
+        self._crew.close_vacancies()
+        for worker in self._crew.workers.values():
+            # Who has come to the last hook has a time for it already.
+            if not (seconds and worker.state is WorkerState.EXITING):
+                worker.drain(now + seconds)
+        if begins:
+            self._reload.cancel()
+            self._owner.stopping(seconds + self._config.exit_timeout if seconds else 0.0)
+
+    def _cut_off(self) -> None:
+        """Units of work were lost. If that happens at the end the exit status tells."""
+        if self._phase is Phase.DRAINING and self._status == exit_codes.OK:
+            self._status = exit_codes.KILLED
+
+    def _look_at_the_whole(self, now: float) -> None:
+        # What changes during a reload is seen after it.
+        if not self._reload.is_under_way and self._owner.has_changed(now):
+            self._begin_reload(now)
+        has_proven = not self._reload.is_rolling or self._crew.has_proven(now)
+        if self._crew.is_settled and has_proven:
+            # One at a time, so that there are never more workers than places.
+            for worker in self._crew.outdated()[:1]:
+                worker.drain()
+        if not self._crew.is_complete:
+            return
+        if not self._announced:
+            self._announced = True
+            self._owner.on_ready()
+            self._owner.ready()
+        if self._reload.is_rolling and has_proven and not self._crew.outdated():
+            self._reload.finish()
+            self._owner.ready()
+        if self._config.until_idle and self._all_idle():
+            # A worker tells before it takes work. What one has told while another's channel was
+            # being read is read now.
+            self._listen(now)
+            if self._all_idle():
+                logger.info("no work is left")
+                self._drain(now, self._config.graceful_timeout)
+
+    def _all_idle(self) -> bool:
+        return all(worker.report.idle for worker in self._crew.workers.values())
+
+    # -- reloading --------------------------------------------------------------------
+
+    def _begin_reload(self, now: float, environment_of: Any = None) -> str | None:
+        """Returns why not.
+
+        :param environment_of: the pid of a process whose environment is to be the daemon's.
+        """
+        if self._owner.hand_over is None or self._phase is not Phase.RUNNING:
+            return f"can't reload while {self._phase.value}"
+        if self._reload.is_trying:
+            return "a reload is trying the new code already"
+        invocation = self._owner.invocation
+        if environment_of is not None:
+            try:
+                invocation = invocation.with_environment_of(int(environment_of))
+            except (OSError, ValueError, TypeError) as error:
+                return f"the environment of process {environment_of!r}: {in_a_line(error)}"
+        self._reload.begin(now, self._config.trial_timeout, invocation)
+        return None
+
+    def _look_at_the_reload(self, now: float) -> None:
+        if self._guard.end_at == NEVER and self._reload.has_passed(now):
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """The trial has passed: execute the new code in this process."""
+        if self._owner.hand_over is None or self._phase is not Phase.RUNNING:
+            return
+        self._owner.reloading()
+        # While the new code is loaded, for which the trial had so long as well.
+        self._owner.vitals.expect_silence(self._config.trial_timeout)
+        # What has come so far is handed over, what comes from now on waits in the kernel.
+        with blocked():
+            signals = self._signals.take()
+            try:
+                self._owner.hand_over(self._describe_for_successor(signals))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the daemon goes on without
+                self._signals.put_back(signals)
+                executable = self._owner.invocation.executable
+                self._reload.fail(f"{executable} can't be executed: {in_a_line(error)}")
+                self._owner.vitals.end_silence(0.0)
+                self._owner.ready()
+
+    def _describe_for_successor(self, signals: Iterable[signal.Signals]) -> Handover:
+        workers = self._crew.workers.values()
+        state = {
+            "started": self._started,
+            "lost": self._clock.lost,
+            "announced": self._announced,
+            "last_death": self._last_death,
+            "reload": self._reload.number,
+            "signals": [int(number) for number in signals],
+            "history": list(self.history),
+            "nursery": self._nursery.hand_over(),
+            "crew": self._crew.hand_over(),
+            "orders": self._orders.hand_over(),
+            "workers": [worker.hand_over() for worker in workers],
+        }
+        descriptors = [*self._nursery.lifeline, *(d for w in workers for d in w.descriptors)]
+        return Handover(state, descriptors, self._reload.invocation or self._owner.invocation)
+
+    def _lost_terminal(self) -> bool:
+        """Whether it was started from a terminal that is gone: then HUP is the kernel's."""
+        return self._had_terminal and not os.isatty(0)
+
+    # -- deaths -----------------------------------------------------------------------
+
+    def _bury(self, worker: WorkerHandle, death: WorkerDeath, now: float) -> None:
+        self._crew.bury(worker)
+        if worker.was_ready:
+            self.history.append(str(worker))
+        if death.status != exit_codes.OK:
+            self._last_death = str(death)
+        self._owner.died(death)
+        if death.status != exit_codes.OK:
+            self._guard.note_dead(worker, now)
+        if self._phase is Phase.DRAINING:
+            self._bury_at_end(worker, death)
+        elif self._phase is Phase.STARTING and not worker.was_ready:
+            self._crew.vacate(worker.name, now)
+            self._retry_start(str(death), now)
+        elif worker.name not in self._crew.places:
+            logger.info("%s, and is not replaced", death)
+        else:
+            self._replace(worker, death, now)
+            self._look_at_reload(worker, death)
+
+    def _look_at_reload(self, worker: WorkerHandle, death: WorkerDeath) -> None:
+        """New code may fail only after its trial: then the old workers stay that are left."""
+        failed = death.status != exit_codes.OK and not worker.inherited
+        if failed and self._reload.is_rolling and self._reload.note_failure(death):
+            self._give_up_reload()
+
+    def _give_up_reload(self) -> None:
+        self._crew.spare_outdated()
+        self._owner.ready()  # as it can be: systemd is told that the reload is over
+
+    def _bury_at_end(self, worker: WorkerHandle, death: WorkerDeath) -> None:
+        if worker.was_ready and death.status != exit_codes.OK and not worker.killed_for:
+            logger.error("%s while it finished its work", death)
+            self._cut_off()
+
+    def _retry_start(self, reason: str, now: float) -> None:
+        delay = self._boot_backoff.next_delay()
+        if self._boot_backoff.failures >= BOOT_ATTEMPTS:
+            logger.critical("Giving up after %d attempts to start: %s", BOOT_ATTEMPTS, reason)
+            self._status = exit_codes.BOOT_FAILED
+            self._drain(now)
+            return
+        logger.error("%s; next attempt in %.1f s", reason, delay)
+        self._crew.postpone(now + delay)
+
+    def _replace(self, worker: WorkerHandle, death: WorkerDeath, now: float) -> None:
+        if worker.retired and (death.status == exit_codes.OK or worker.killed_for):
+            self._crew.vacate(worker.name, AT_ONCE)
+            return
+        place = self._crew.places[worker.name]
+        delay = place.delay_after(worker, now)
+        limit = self._config.crash_limit
+        # A daemon whose reload has failed has old workers that do well.
+        if limit is not None and place.crashes >= limit and not self._crew.has_inherited:
+            logger.critical(
+                "Giving up: %s died %d times, never after a good minute; the last one, %s",
+                *(worker.name, place.crashes, death),
+            )
+            self._status = exit_codes.CRASH_LOOP
+            self._drain(now, self._config.graceful_timeout)
+            return
+        logger.error("%s; another one starts %s", death, f"in {delay:.1f} s" if delay else "now")
+        self._crew.vacate(worker.name, now + delay)
