@@ -188,8 +188,8 @@ class DaemonConfig:
         return self.graceful_timeout + self.exit_timeout
 
     @property
-    def trial_timeout(self) -> float:
-        """Seconds that the trial of a reload gets: each hook runs once."""
+    def preflight_timeout(self) -> float:
+        """Seconds that the preflight of a reload gets: each hook runs once."""
         return self.setup_timeout + self.boot_timeout + self.exit_timeout
 
 

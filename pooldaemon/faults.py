@@ -25,7 +25,7 @@ that of another container."""
 
 POINTS = (
     "before_fork",  # the supervisor, about to fork a worker
-    "worker_boot",  # a worker, before worker_init(); also the canary of a reload
+    "worker_boot",  # a worker, before worker_init(); also the preflight of a reload
     "before_unit",  # a worker's thread, before perform()
     "after_unit",  # the same after perform(): what it did is done, and nobody knows
     "worker_exit",  # a worker, after its last unit, before worker_exit()

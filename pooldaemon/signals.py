@@ -12,7 +12,7 @@ daemon_ready = Signal()
 """In the supervisor: all workers are ready, at the start and at the end of every reload."""
 
 daemon_reloading = Signal()
-"""In the supervisor: the new code has passed its trial, and is executed in this place next. The
+"""In the supervisor: the new code has passed its preflight, and is executed in this place next. The
 last thing that the old code does there: receivers of the new code connect anew."""
 
 daemon_stopping = Signal()

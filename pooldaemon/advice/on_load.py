@@ -161,7 +161,7 @@ def a_pool_that_is_too_large(case: Case) -> Iterator[Found]:
 @RULES.rule("D009")
 def forgotten_connections(case: Case) -> Iterator[Found]:
     for use in case.uses:
-        ended, (seconds, holder) = use.discards.get("owner ended", 0), use.oldest
+        ended, (seconds, holder) = use.discards.get("thread ended", 0), use.oldest
         found = [f"{ended} threads ended with a connection."] * bool(ended)
         if seconds > FORGOTTEN:
             found.append(f"A connection has been held for {seconds:.0f} s by {holder}.")

@@ -37,15 +37,15 @@ from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.drivers.base import DriverDialect
 from pooldaemon.pool.drivers.credentials import Credentials
 from pooldaemon.pool.queue import lease
-from pooldaemon.pool.queue.lease import BorrowedConnection
-from pooldaemon.pool.queue.limiter import Budget
+from pooldaemon.pool.queue.lease import Lease
+from pooldaemon.pool.queue.limiter import ConnectionLimiter
 from pooldaemon.pool.registry import ManagedPool, PoolKey, registry
-from pooldaemon.pool.tokens import forget_frames
+from pooldaemon.pool.tokens import clear_frames
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from pooldaemon.pool.drivers.mysql.transaction import Turns
+    from pooldaemon.pool.drivers.mysql.transaction import TransactionLease
 else:
     BaseDatabaseWrapper = object
 
@@ -80,12 +80,12 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     _thread_ident: int
 
     has_transaction_mode = False
-    """Whether the backend's dialect has ``begin_turns()``."""
+    """Whether the backend's dialect has ``begin_transaction_lease()``."""
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
-        self._borrowed: BorrowedConnection | None = None
-        self._turns: Turns | None = None
+        self._borrowed: Lease | None = None
+        self._transaction_lease: TransactionLease | None = None
         """In transaction mode, instead of one borrow."""
         self._lender: ManagedPool
         self._lender_epoch: int
@@ -183,14 +183,16 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         registry.introduce(pool, self.alias)
         return pool
 
-    def _build_pool(self, account: PoolKey, config: PoolConfig, budget: Budget) -> ManagedPool:
+    def _build_pool(
+        self, account: PoolKey, config: PoolConfig, limiter: ConnectionLimiter
+    ) -> ManagedPool:
         # A wrapper of the pool's own opens its sessions: this one belongs to a thread, and its
         # settings may change.
         settings = self.settings_dict
         opener = type(self)({**settings, "OPTIONS": dict(settings["OPTIONS"])}, self.alias)
         dialect = self.make_dialect(config, opener._open_session)
         dialect.account = hash(account)
-        return ManagedPool(self._pool_name(), config, dialect, budget)
+        return ManagedPool(self._pool_name(), config, dialect, limiter)
 
     @contextmanager
     def password_in_settings(self) -> Iterator[None]:
@@ -266,7 +268,11 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
                 else:
                     self._borrowed = borrowed
                 if is_set_up:
-                    self._take_over(borrowed if self._turns is None else self._turns.handle)
+                    self._take_over(
+                        borrowed
+                        if self._transaction_lease is None
+                        else self._transaction_lease.connection
+                    )
                     if connection_created.receivers:
                         self._say_connected(borrowed, pool)
             if self._is_shared:
@@ -279,27 +285,29 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     def _give_up(self, error: BaseException) -> None:
         """Give back what was borrowed, half taken over."""
-        if self._borrowed is not None or self._turns is not None:
+        if self._borrowed is not None or self._transaction_lease is not None:
             self._close()
             self.connection = None
-        forget_frames(error)
+        clear_frames(error)
 
-    def _begin_turns(self, borrowed: BorrowedConnection, pool: ManagedPool) -> None:
+    def _begin_turns(self, borrowed: Lease, pool: ManagedPool) -> None:
         self._lender, self._lender_epoch = pool, registry.epoch
         self._borrowed = None
-        self._turns = pool.dialect.begin_turns(self._borrow_set_up, borrowed)
-        self.connection = self._turns.handle
+        self._transaction_lease = pool.dialect.begin_transaction_lease(
+            self._borrow_set_up, borrowed
+        )
+        self.connection = self._transaction_lease.connection
 
-    def _say_connected(self, borrowed: BorrowedConnection, pool: ManagedPool) -> None:
+    def _say_connected(self, borrowed: Lease, pool: ManagedPool) -> None:
         """Send Django's signal for this wrapper. The session has been through it in its set-up."""
         send = partial(connection_created.send, sender=type(self), connection=self)
-        turns = self._turns
+        transaction_lease = self._transaction_lease
         try:
-            if turns is not None:  # all receivers find one session
-                turns.hold()
+            if transaction_lease is not None:  # all receivers find one session
+                transaction_lease.hold()
             pool.dialect.repeat_set_up(lease.physical(borrowed), send)
-            if turns is not None:
-                turns.let_go()
+            if transaction_lease is not None:
+                transaction_lease.let_go()
         except BaseException:
             try:
                 self._close()
@@ -308,7 +316,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             raise
         self.run_on_commit = []
 
-    def _set_up(self, borrowed: BorrowedConnection, pool: ManagedPool) -> None:
+    def _set_up(self, borrowed: Lease, pool: ManagedPool) -> None:
         """Do for a new session what Django does."""
         self._borrowed = borrowed
         try:
@@ -325,7 +333,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             lease.discard(borrowed)
             raise
 
-    def _borrow_set_up(self) -> BorrowedConnection:
+    def _borrow_set_up(self) -> Lease:
         """For transaction mode."""
         if self._lender_epoch != registry.epoch:
             self._find_lender()
@@ -357,14 +365,14 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         session mode, and without a pool, there is nothing to do.
         """
         self.ensure_connection()
-        if (turns := self._turns) is None:
+        if (transaction_lease := self._transaction_lease) is None:
             yield
             return
-        turns.hold()
+        transaction_lease.hold()
         try:
             yield
         finally:
-            turns.let_go()
+            transaction_lease.let_go()
 
     def inc_thread_sharing(self) -> None:
         super().inc_thread_sharing()
@@ -372,8 +380,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         self._share()
 
     def _share(self) -> None:
-        if self._turns is not None:
-            self._turns.share()
+        if self._transaction_lease is not None:
+            self._transaction_lease.share()
         elif self._borrowed is not None:
             lease.share(self._borrowed)
 
@@ -417,7 +425,9 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     @property
     def borrowed_since(self) -> float | None:
         """When what it has now was borrowed (monotonic clock); ``None``: nothing, or unknown."""
-        borrowed = self._borrowed if self._turns is None else self._turns.borrowed
+        borrowed = (
+            self._borrowed if self._transaction_lease is None else self._transaction_lease.borrowed
+        )
         return None if borrowed is None else lease.borrowed_since(borrowed)
 
     def leave_to_parent(self) -> None:
@@ -425,8 +435,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         borrowed, self._borrowed = self._borrowed, None
         if borrowed is not None:
             lease.abandon(borrowed)
-        elif self._turns is not None and self._turns.leave_to_parent():
-            self._turns = None
+        elif self._transaction_lease is not None and self._transaction_lease.leave_to_parent():
+            self._transaction_lease = None
         else:
             return
         if self.in_atomic_block:
@@ -436,29 +446,29 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             self.connection = None
 
     def close_if_unusable_or_obsolete(self) -> None:
-        if self._borrowed is None and self._turns is None:
+        if self._borrowed is None and self._transaction_lease is None:
             super().close_if_unusable_or_obsolete()
         else:  # whether it is to be kept is for the pool to ask
             self.close()
 
     def _close(self) -> None:
-        if self._borrowed is None and self._turns is None:
+        if self._borrowed is None and self._transaction_lease is None:
             super()._close()  # type: ignore[misc]
             return
         try:
             self._end_borrow()
         except BaseException as error:  # a signal handler's, perhaps: to the end all the same
             self._end_borrow()
-            forget_frames(error)
+            clear_frames(error)
             raise
 
     def _end_borrow(self) -> None:
         if (borrowed := self._borrowed) is not None:
             lease.give_back(borrowed)
             self._borrowed = None
-        elif (turns := self._turns) is not None:
-            turns.end()
-            self._turns = None
+        elif (transaction_lease := self._transaction_lease) is not None:
+            transaction_lease.end()
+            self._transaction_lease = None
 
     def close_remains(self) -> None:
         """Close what Django does not know of, since an exception has ended a ``close()``."""

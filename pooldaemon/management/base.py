@@ -159,8 +159,8 @@ class BaseDaemonCommand(BaseCommand):
         except ImproperlyConfigured as error:  # which Django's system checks tell in many lines
             raise CommandError(str(error)) from None
         if takes_over():
-            # The trial has made Django's checks. They may ask a database, and one that is away just
-            # now would end the daemon.
+            # The preflight has made Django's checks. They may ask a database, and one that is away
+            # just now would end the daemon.
             options["skip_checks"] = True
         return super().execute(*args, **options)
 

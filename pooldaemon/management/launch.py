@@ -36,20 +36,20 @@ from pooldaemon.workers.ipc.control import ControlSocket
 from pooldaemon.workers.process import exit_codes, log_context, logfiles
 from pooldaemon.workers.process.bounded import bounded
 from pooldaemon.workers.process.detach import INTERRUPTIONS, Outcome, Shell, Surroundings, detach
-from pooldaemon.workers.process.health import Vitals
+from pooldaemon.workers.process.health import Health
 from pooldaemon.workers.process.inheritance import no_child_returns
 from pooldaemon.workers.process.invocation import Invocation
 from pooldaemon.workers.process.pidfile import AlreadyRunningError, PidFile
 from pooldaemon.workers.process.privileges import opening
 from pooldaemon.workers.process.signals import held_back
-from pooldaemon.workers.supervisor.autoreload import Changes
+from pooldaemon.workers.supervisor.autoreload import CodeChanges
 from pooldaemon.workers.supervisor.handle import WorkerDeath
-from pooldaemon.workers.supervisor.metrics_server import Exporter
+from pooldaemon.workers.supervisor.metrics_server import MetricsServer
 from pooldaemon.workers.supervisor.preflight import Attempt
 from pooldaemon.workers.supervisor.publisher import Publisher
 from pooldaemon.workers.supervisor.reload import Handover
-from pooldaemon.workers.supervisor.services import Owner
-from pooldaemon.workers.supervisor.session_file import Ledger
+from pooldaemon.workers.supervisor.services import Services
+from pooldaemon.workers.supervisor.session_file import SessionFile
 from pooldaemon.workers.supervisor.supervisor import Supervisor
 from pooldaemon.workers.worker.worker import Job, Worker, WorkerInfo, boot
 
@@ -78,7 +78,7 @@ def _invocation() -> Invocation:
 
 
 def _end_without(supervisor: int) -> None:
-    """In a trial: nobody wants to know any more how it ends."""
+    """In a preflight: nobody wants to know any more how it ends."""
     if os.getppid() != supervisor:
         os._exit(exit_codes.FAILED)
 
@@ -96,7 +96,7 @@ class Launcher:
         self._options = options
         self._lock: PidFile | None = None
         self._control: ControlSocket | None = None
-        self._exporter: Exporter | None = None
+        self._metrics_server: MetricsServer | None = None
         self._shell: Shell | None = None
         self._surroundings: Surroundings | None = None
         """Of a daemon in the background."""
@@ -134,7 +134,7 @@ class Launcher:
             keep += [self._lock.descriptor] if self._lock else []
             if self._control:
                 keep += [self._control.descriptor, *self._control.descriptors()]
-            keep += [self._exporter.descriptor] if self._exporter else []
+            keep += [self._metrics_server.descriptor] if self._metrics_server else []
             try:
                 outcome = detach(
                     self._run_detached, claims, logfile.value, keep, self._surroundings
@@ -208,8 +208,8 @@ class Launcher:
         """For a daemon that has a control socket."""
         if self._lock and self._control:
             name = self._lock.path.name.removesuffix(".pid")
-            self._exporter = exporter_of(listener, self._control.path, name)
-            claims.callback(self._exporter.release)
+            self._metrics_server = exporter_of(listener, self._control.path, name)
+            claims.callback(self._metrics_server.release)
 
     def try_out(self, attempt: Attempt) -> None:
         """Do what a supervisor and its first worker do before the first unit, and undo it.
@@ -221,13 +221,13 @@ class Launcher:
         self._prepare(Option(None, "default"), ExitStack())  # to the end of the process
         logfile = self._options["logfile"]
         check_log(logfile.value, logfile.origin)
-        info = WorkerInfo("canary", os.getpid())
+        info = WorkerInfo("preflight", os.getpid())
         log_context.note_worker(info.name)
         supervisor = os.getppid()
         with bounded("setup()", self._config.setup_timeout, partial(_end_without, supervisor)):
             self._call_setup()
-        # The supervisor ends a trial that takes longer. If it has been killed the kernel does, in
-        # twice the time: its timer goes on while all processes are suspended.
+        # The supervisor ends a preflight that takes longer. If it has been killed the kernel does,
+        # in twice the time: its timer goes on while all processes are suspended.
         signal.alarm(2 * math.ceil(self._config.boot_timeout + self._config.exit_timeout))
         close_pool()
         boot(replace(self._config, max_connections={ALL: 1}), self._command, info)
@@ -258,13 +258,18 @@ class Launcher:
             return self._run(told)
 
     def _hand_over(self, handover: Handover) -> None:
-        lock, control, exporter, shell = self._lock, self._control, self._exporter, self._waiting
+        lock, control, metrics_server, shell = (
+            self._lock,
+            self._control,
+            self._metrics_server,
+            self._waiting,
+        )
         state = {
             **handover.state,
             "pidfile": str(lock.path) if lock else None,
             "lock": lock.descriptor if lock else None,
             "control": control.descriptor if control else None,
-            "metrics": exporter.descriptor if exporter else None,
+            "metrics": metrics_server.descriptor if metrics_server else None,
             "shell": shell.descriptor if shell else None,
             "output": logfiles.output(),
             "directory": self._directory,
@@ -275,7 +280,7 @@ class Launcher:
         faults.fault_point("hand_over")
         own = [lock.descriptor] if lock else []
         own += [control.descriptor] if control else []
-        own += [exporter.descriptor] if exporter else []
+        own += [metrics_server.descriptor] if metrics_server else []
         own += [shell.descriptor] if shell else []
         Handover(state, [*handover.descriptors, *own], handover.invocation).execute()
 
@@ -290,14 +295,14 @@ class Launcher:
         if self._lock:
             self._lock.write_pid()  # detaching has changed it
         path = self._lock and self._lock.path
-        ledger = Ledger(path.with_name(path.name + ".sessions")) if path else None
-        changes = Changes() if self._config.autoreload else None
-        vitals = Vitals(os.environ, self._options["health_file"].value)
+        session_file = SessionFile(path.with_name(path.name + ".sessions")) if path else None
+        changes = CodeChanges() if self._config.autoreload else None
+        health = Health(os.environ, self._options["health_file"].value)
         if told is None:
-            vitals.begin()
+            health.begin()
         elif told.get("announced", True):
-            vitals.go_on()
-        owner = Owner(
+            health.go_on()
+        services = Services(
             run_worker=self._run_worker,
             set_up=partial(self._set_up, changes),
             on_ready=self._tell_shell,
@@ -306,21 +311,21 @@ class Launcher:
             hand_over=self._hand_over,
             control=self._control,
             changes=changes,
-            ledger=ledger,
+            session_file=session_file,
             show=self._bars.draw,
-            exporter=self._exporter,
-            vitals=vitals,
+            metrics_server=self._metrics_server,
+            health=health,
             publisher=self._publisher(),
             invocation=self._invocation,
             sender=type(self._command),
             about=self._describe(),
         )
-        supervisor = Supervisor(self._config, owner, told)
+        supervisor = Supervisor(self._config, services, told)
         with supervisor, self._bars:
             status = supervisor.run()
         gc.unfreeze()
-        if ledger:
-            ledger.clear()
+        if session_file:
+            session_file.clear()
         with reader_may_be_gone():
             for line in sorted(supervisor.history):
                 self._command.stdout.write(line)
@@ -336,7 +341,7 @@ class Launcher:
         if self._shell:
             self._shell.ready()
 
-    def _set_up(self, changes: Changes | None) -> None:
+    def _set_up(self, changes: CodeChanges | None) -> None:
         """Before the first fork."""
         self._call_setup()
         self._close_what_setup_opened()
@@ -377,8 +382,8 @@ class Launcher:
             self._lock.close_descriptor()
         if self._control:
             self._control.close_descriptors()
-        if self._exporter:
-            self._exporter.release()
+        if self._metrics_server:
+            self._metrics_server.release()
 
     def _run_worker(self, name: str, caps: PerDatabase, links: Links) -> int:
         config = replace(self._config, max_connections=caps)

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.core.management.base import CommandError
 
 from pooldaemon.management.options import Option
-from pooldaemon.workers.supervisor.metrics_server import Exporter
+from pooldaemon.workers.supervisor.metrics_server import MetricsServer
 
 LOOPBACK = "127.0.0.1"
 
@@ -59,15 +59,15 @@ def listen(options: Mapping[str, Option]) -> socket.socket:
         raise CommandError(f"{option.origin} {option.value}: {reason}") from None
 
 
-def exporter_of(listener: socket.socket, control: Path, name: str) -> Exporter:
+def exporter_of(listener: socket.socket, control: Path, name: str) -> MetricsServer:
     """
     :param control: the daemon's control socket. :param name: the daemon's.
     """
-    return Exporter(listener, partial(_serve, control, name))
+    return MetricsServer(listener, partial(_serve, control, name))
 
 
-def _serve(control: Path, name: str, listener: socket.socket, lifeline: int) -> int:
+def _serve(control: Path, name: str, listener: socket.socket, parent_death_pipe: int) -> int:
     """In the process itself, which alone needs the package of an extra."""
     from pooldaemon.metrics.endpoint import serve  # noqa: PLC0415
 
-    return serve(listener, lifeline, control, name)
+    return serve(listener, parent_death_pipe, control, name)

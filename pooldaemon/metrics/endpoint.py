@@ -47,8 +47,8 @@ class _Server(ThreadingMixIn, WSGIServer):
         logger.info("Answering %s failed: %r", client_address, sys.exception())
 
 
-def serve(listener: socket.socket, lifeline: int, control: Path, name: str) -> int:
-    """Serve until *lifeline* reaches its end; returns the exit status.
+def serve(listener: socket.socket, parent_death_pipe: int, control: Path, name: str) -> int:
+    """Serve until *parent_death_pipe* reaches its end; returns the exit status.
 
     :param listener: bound and listening. :param control: the daemon's control socket.
     :param name: the daemon's.
@@ -63,10 +63,10 @@ def serve(listener: socket.socket, lifeline: int, control: Path, name: str) -> i
     # The connection that woke us may be gone by the time it is to be taken.
     listener.setblocking(False)
     poll = select.poll()
-    for descriptor in (lifeline, listener.fileno()):
+    for descriptor in (parent_death_pipe, listener.fileno()):
         poll.register(descriptor, select.POLLIN)
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
-        if lifeline in ready:
+        if parent_death_pipe in ready:
             return exit_codes.OK
         server.handle_request()

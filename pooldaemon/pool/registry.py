@@ -23,10 +23,10 @@ from pooldaemon.orders import PoolOrder, StandingOrders
 from pooldaemon.pool import fork_safety
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.drivers.base import DriverDialect
-from pooldaemon.pool.queue.lease import BorrowedConnection
-from pooldaemon.pool.queue.limiter import Budget
+from pooldaemon.pool.queue.lease import Lease
+from pooldaemon.pool.queue.limiter import ConnectionLimiter
 from pooldaemon.pool.queue.pool import FairQueuePool
-from pooldaemon.pool.tokens import Baton, keeps_nothing
+from pooldaemon.pool.tokens import TokenLock, clears_frames
 from pooldaemon.pool.watchdog import watchdog
 from pooldaemon.stats import PoolStats
 
@@ -41,15 +41,19 @@ class ManagedPool:
     """
 
     def __init__(
-        self, name: str, config: PoolConfig, dialect: DriverDialect, budget: Budget | None = None
+        self,
+        name: str,
+        config: PoolConfig,
+        dialect: DriverDialect,
+        limiter: ConnectionLimiter | None = None,
     ) -> None:
         self.name = name
         self.config = config
         self.dialect = dialect
         dialect.name = name
-        if budget is not None:
-            dialect.budget = budget
-            budget.count(dialect)
+        if limiter is not None:
+            dialect.limiter = limiter
+            limiter.count(dialect)
         self.aliases: tuple[str, ...] = ()
         """Of the databases that use it."""
         self.facts: dict[str, Any] = {}
@@ -69,7 +73,7 @@ class ManagedPool:
         )
         dialect.patience = arguments.get("timeout", dialect.patience)
 
-        self.borrow: Callable[[], BorrowedConnection] = self._borrow_proxy
+        self.borrow: Callable[[], Lease] = self._borrow_proxy
         """Take a connection, or raise ``PoolTimeout`` or what the driver raises."""
         self.min_idle = 0
         """Connections to open with the first one."""
@@ -85,7 +89,7 @@ class ManagedPool:
         """Another pool is to be used instead."""
         return self._pool.retired if isinstance(self._pool, FairQueuePool) else self._retired
 
-    def _borrow_proxy(self) -> BorrowedConnection:
+    def _borrow_proxy(self) -> Lease:
         started = self._last_borrow = time.monotonic()
         if self.retired:
             raise PoolRetired(self.name)
@@ -97,7 +101,7 @@ class ManagedPool:
             raise PoolTimeout(f"pool {self.name}: {error.args[0]}", waited) from error
         except AssertionError as error:  # AssertionPool, whose purpose this is
             raise PoolError(f"pool {self.name}: {error}") from error
-        return self.dialect.handle_class(proxy.dbapi_connection, _ProxyLease(self, pool, proxy))
+        return self.dialect.lease_class(proxy.dbapi_connection, _ProxyLender(self, pool, proxy))
 
     @property
     def has_room(self) -> bool:
@@ -132,7 +136,7 @@ class ManagedPool:
         """Close for good, unless a connection is in use or wanted; says whether it did."""
         if isinstance(self._pool, FairQueuePool):
             return self._pool.retire()
-        if not any(lease.pool is self for lease in _ProxyLease.lent.copy()):
+        if not any(lender.pool is self for lender in _ProxyLender.lent.copy()):
             self._retired = True
             self.close()
         return self._retired
@@ -203,14 +207,14 @@ def _close_idle(pool: sqlalchemy.pool.Pool) -> None:
         pool.dispose()
 
 
-class _ProxyLease:
+class _ProxyLender:
     """A connection that one of SQLAlchemy's own pools has lent."""
 
     # Kept alive here: in a forked child SQLAlchemy's proxies may not die, since they would roll
     # back the parent's transactions (see pooldaemon.pool.fork_safety).
-    lent: set[_ProxyLease] = set()
+    lent: set[_ProxyLender] = set()
 
-    parking: None = None
+    affinity: None = None
 
     def __init__(
         self,
@@ -257,17 +261,17 @@ class PoolRegistry:
 
     def begin_anew(self) -> None:
         """Forget every pool, as it is: in a forked child they are the parent's."""
-        self._turns = Baton()
+        self._turns = TokenLock()
         self._pools: dict[Hashable, ManagedPool] = {}
         self._config = None
         self.epoch += 1
 
-    @keeps_nothing
+    @clears_frames
     def get(
         self,
         key: Hashable,
         config: PoolConfig,
-        build: Callable[[PoolConfig, Budget], ManagedPool],
+        build: Callable[[PoolConfig, ConnectionLimiter], ManagedPool],
     ) -> ManagedPool:
         """The pool of *key*, made by *build* if there is none.
 
@@ -279,8 +283,8 @@ class PoolRegistry:
             return pool
         if self._config is None:
             self._config = read_process_config()
-            self._budget = Budget(self._config.max_process_connections)
-        pool = build(config, self._budget)
+            self._limiter = ConnectionLimiter(self._config.max_process_connections)
+        pool = build(config, self._limiter)
         self._pools[key] = pool
         surplus = len(self._pools) - self._config.max_pools
         del turn
@@ -288,7 +292,7 @@ class PoolRegistry:
             self._retire(surplus, keep=pool)
         return pool
 
-    @keeps_nothing
+    @clears_frames
     def introduce(self, pool: ManagedPool, alias: str) -> None:
         """The database *alias* uses *pool*: with it come the orders that stand for it."""
         if alias in pool.aliases:
@@ -300,7 +304,7 @@ class PoolRegistry:
         for order in standing:
             _refusal(pool, order)  # which was told when the order was given
 
-    @keeps_nothing
+    @clears_frames
     def obey(self, order: PoolOrder) -> list[tuple[str, str | None]]:
         """Have pools obey, also those to come, as far as the order stands.
 
@@ -312,7 +316,7 @@ class PoolRegistry:
         del turn
         return [(pool.name, _refusal(pool, order)) for pool in pools]
 
-    @keeps_nothing
+    @clears_frames
     def _retire(self, surplus: int, keep: ManagedPool) -> None:
         """Close and forget so many of the pools that nobody uses, the longest unused first."""
         turn = self._turns.wait()
@@ -327,7 +331,7 @@ class PoolRegistry:
                 self.epoch += 1
                 del turn
 
-    @keeps_nothing
+    @clears_frames
     def all(self) -> list[ManagedPool]:
         turn = self._turns.wait()
         pools = list(self._pools.values())
@@ -344,7 +348,7 @@ class PoolRegistry:
         self.limit(self._limits)
         self._config = None
 
-    @keeps_nothing
+    @clears_frames
     def forget_settings(self) -> None:
         """Let every wrapper read its settings again before its next borrow."""
         turn = self._turns.wait()
@@ -356,7 +360,7 @@ class PoolRegistry:
         limit = of_database(self._limits, alias)
         return config if limit is None else config.limited_to(limit)
 
-    @keeps_nothing
+    @clears_frames
     def limit(self, limits: PerDatabase) -> None:
         """Give the databases' pools hard caps, whatever settings say. Closes those there are."""
         self.close_all()

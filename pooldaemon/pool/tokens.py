@@ -37,10 +37,10 @@ class Token:
 
 
 class _Hold(weakref.ref[Token]):
-    """Of one who holds or held the baton. ``__dict__`` knows who came next: see ``take()``."""
+    """Of one who holds or held the lock. ``__dict__`` knows who came next: see ``take()``."""
 
 
-class Baton:
+class TokenLock:
     """Held by one at a time, for as long as the :class:`Token` lives that :meth:`take` returns.
 
     Thread-safe, also where the garbage collector interrupts one of its methods.
@@ -59,7 +59,7 @@ class Baton:
         token = Token()
         hold = _Hold(token)
         # Who comes after the last one is decided once. An exception at any line from here on drops
-        # the token, and so the baton.
+        # the token, and so the lock.
         if vars(last).setdefault("next", hold) is not hold:
             return None
         self._last = hold
@@ -74,7 +74,7 @@ class Baton:
         raise AssertionError
 
 
-def forget_frames(error: BaseException) -> None:
+def clear_frames(error: BaseException) -> None:
     """Clear the variables of the frames of a pool that *error* has left.
 
     An exception refers to them, and may be kept for long: by a future, by who reports errors.
@@ -96,15 +96,15 @@ def forget_frames(error: BaseException) -> None:
 _POOLS = ("pooldaemon.pool.", "pooldaemon.backends.", "sqlalchemy.pool.", "contextlib")
 
 
-def keeps_nothing(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorates what others call: :func:`forget_frames` of what it raises."""
+def clears_frames(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorates what others call: :func:`clear_frames` of what it raises."""
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            forget_frames(error)
+            clear_frames(error)
             raise
 
     return wrapper

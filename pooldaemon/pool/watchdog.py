@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from pooldaemon.pool import fork_safety
-from pooldaemon.pool.tokens import Baton
+from pooldaemon.pool.tokens import TokenLock
 
 TICK = 0.25
 """Seconds between looks. Bounds are counted in them, not by a clock: after a process was stopped
@@ -50,7 +50,7 @@ class Watchdog:
         """Those under way, with the look at which each is ended."""
         self._looks = 0
         self._was_used = False
-        self._turn = Baton()
+        self._turn = TokenLock()
         """A lock that an exception can't leave locked, and the collector may ask for again."""
         self._thread: threading.Thread | None = None
         self._is_running = False

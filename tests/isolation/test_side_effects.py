@@ -160,7 +160,7 @@ def test_a_large_schema_is_read_beside_the_units_of_work(
     use_until(pool, "SELECT a FROM t", resets=False)
     assert pool.stats.connects == 1
     pool.close()
-    turn = pool.connection.pool._pool._aside._turn  # type: ignore[attr-defined]
+    turn = pool.connection.pool._pool._upkeep._turn  # type: ignore[attr-defined]
     assert turn.take() is not None, "a piece is still being read"
 
 

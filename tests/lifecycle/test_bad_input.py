@@ -350,6 +350,6 @@ def test_a_full_disk_under_the_log_stops_nothing_and_leaves_nobody(
     os.kill(worker, signal.SIGKILL)
     daemon.wait_for("worker_init", 2)
     daemon.signal(signal.SIGHUP)
-    daemon.wait_for("worker_init", 4)  # the canary, and the new worker
+    daemon.wait_for("worker_init", 4)  # the preflight, and the new worker
     daemon.stop()
     assert "No space left on device" in daemon.err

@@ -53,7 +53,7 @@ def test_each_signal_is_sent_in_the_process_that_it_belongs_to(
         (exiting,) = daemon.journal.events("worker_exiting", pid=pid)
         times = [event["time"] for event in (init, worker, *units, exiting, left)]
         assert times == sorted(times)
-    # The canary is no worker.
+    # The preflight is no worker.
     assert len(daemon.journal.events("worker_ready")) == 2
 
 

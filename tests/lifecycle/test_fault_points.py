@@ -106,7 +106,7 @@ def test_a_supervisor_that_dies_in_a_reload_takes_its_workers_along(
     daemon.assert_nothing_left()
 
 
-def test_a_canary_that_fails_keeps_the_old_workers(
+def test_a_preflight_that_fails_keeps_the_old_workers(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle")

@@ -132,7 +132,7 @@ def test_a_virtual_environment_that_was_replaced_is_used_and_one_that_is_missing
     site.deploy(2)
     told = reload(daemon, "failed")
     python = environment / "bin" / "python"
-    assert told["reason"] == f"the trial can't be started: {python}: No such file or directory"
+    assert told["reason"] == f"the preflight can't be started: {python}: No such file or directory"
     assert daemon.workers == workers
     make_interpreter(environment)
     reload(daemon)
@@ -150,7 +150,7 @@ def test_a_reload_in_a_directory_that_was_removed_is_refused_and_the_old_workers
     told = reload(daemon, "failed")
     assert (
         told["reason"]
-        == f"the trial can't be started: {site.release(1)}: No such file or directory"
+        == f"the preflight can't be started: {site.release(1)}: No such file or directory"
     )
     assert daemon.workers == workers
     daemon.stop()
@@ -164,7 +164,7 @@ def test_a_release_that_ends_without_having_tried_anything_is_refused(
     workers = daemon.workers
     site.deploy(2, manage="")
     told = reload(daemon, "failed")
-    assert told["reason"] == "the trial ended without having tried the new code"
+    assert told["reason"] == "the preflight ended without having tried the new code"
     assert daemon.workers == workers
     daemon.stop()
 
@@ -225,7 +225,7 @@ def test_an_operator_may_bring_another_environment(
     daemon.stop()
 
 
-def test_a_log_file_that_the_new_settings_name_is_opened_in_the_trial(
+def test_a_log_file_that_the_new_settings_name_is_opened_in_the_preflight(
     site: Site, start: Start
 ) -> None:
     daemon = start([PYTHON, "manage.py"], cwd=site.current)

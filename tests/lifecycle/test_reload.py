@@ -68,7 +68,7 @@ def test_a_reload_brings_new_code_one_worker_at_a_time_and_cuts_no_unit_off(
     assert (daemon.directory / "pid").read_text() == f"{daemon.process.pid}\n"
     deaths = daemon.journal.events("worker_died")
     assert [death["status"] for death in deaths] == [0, 0]
-    births = [e for e in daemon.journal.events("worker_init") if e["worker"] != "canary"][2:]
+    births = [e for e in daemon.journal.events("worker_init") if e["worker"] != "preflight"][2:]
     assert [e["worker"] for e in births] == [e["worker"] for e in deaths]
     for death, birth in zip(deaths, births, strict=True):
         assert birth["time"] > death["time"]
@@ -77,16 +77,16 @@ def test_a_reload_brings_new_code_one_worker_at_a_time_and_cuts_no_unit_off(
     assert len(daemon.journal.events("began")) == len(daemon.journal.events("ended"))
 
 
-def test_the_canary_is_a_process_of_its_own_and_clears_up(
+def test_the_preflight_is_a_process_of_its_own_and_clears_up(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle")
     daemon.wait_for("unit")
     daemon.signal(signal.SIGHUP)
     daemon.wait_for_log("reload: done")
-    (canary,) = daemon.journal.events("worker_init", worker="canary")
-    assert canary["pid"] != daemon.process.pid
-    assert daemon.journal.events("worker_exit", told_pid=canary["pid"])
+    (preflight,) = daemon.journal.events("worker_init", worker="preflight")
+    assert preflight["pid"] != daemon.process.pid
+    assert daemon.journal.events("worker_exit", told_pid=preflight["pid"])
     assert len(daemon.journal.events("setup", pid=daemon.process.pid)) == 2
     daemon.stop()
 
@@ -243,7 +243,7 @@ def test_workers_are_gone_when_the_supervisor_is_killed_after_a_reload(
     daemon.assert_nothing_left()
 
 
-def test_a_trial_that_hangs_ends_although_its_supervisor_was_killed(
+def test_a_preflight_that_hangs_ends_although_its_supervisor_was_killed(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     options = ("--in-worker_exit", "wait_for_gate", "--boot-timeout", "3", "--exit-timeout=1")
@@ -254,7 +254,9 @@ def test_a_trial_that_hangs_ends_although_its_supervisor_was_killed(
     daemon.process.kill()
     daemon.process.wait()
     notes = daemon.journal
-    wait_until(lambda: notes.events("worker_exit", worker="canary"), TIMEOUT, "the trial's end")
+    wait_until(
+        lambda: notes.events("worker_exit", worker="preflight"), TIMEOUT, "the preflight's end"
+    )
     daemon.assert_nothing_left(TIMEOUT)
 
 

@@ -1,4 +1,4 @@
-"""Reloads that fail after a good trial, that meet each other, and that meet signals."""
+"""Reloads that fail after a good preflight, that meet each other, and that meet signals."""
 
 import json
 import signal
@@ -65,7 +65,7 @@ def old_workers(daemon: Daemon) -> set[int]:
     [(NO_LICENCE, "could not start: RuntimeError: no licence"), (DIES_AT_WORK, "exited with")],
     ids=["boot", "work"],
 )
-def test_new_workers_that_fail_after_the_trial_end_the_reload_and_the_old_ones_that_are_left_stay(
+def test_new_workers_that_fail_after_the_preflight_end_the_reload_and_the_old_ones_stay(
     start_work: StartDaemon,
     start_command: StartDaemon,
     sqlite: SQLiteDatabase,
@@ -103,7 +103,7 @@ def test_a_setup_that_fails_after_the_hand_over_leaves_the_old_workers_and_is_tr
     wait_for_version(daemon, "first", 2)
     workers = daemon.workers
     write_code(daemon, SETUP_FAILS)
-    # The trial sets up, too, and may do so.
+    # The preflight sets up, too, and may do so.
     daemon.signal(signal.SIGHUP)
     told = wait_for_reload(daemon, "failed")
     assert told["reason"] == "setup() failed: RuntimeError: no licence"
@@ -137,7 +137,7 @@ def test_the_next_reload_does_not_wait_for_the_units_of_old_workers(
     daemon.stop()
 
 
-def test_a_trial_that_fails_meanwhile_does_not_keep_old_workers(
+def test_a_preflight_that_fails_meanwhile_does_not_keep_old_workers(
     start_work: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path
 ) -> None:
     daemon = start_work(sqlite, "hold", f"--pidfile={pidfile}")

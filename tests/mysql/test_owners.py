@@ -78,7 +78,7 @@ def test_the_transaction_of_a_thread_that_ended_is_rolled_back(
     assert fetch(alias, "SELECT n FROM t") == 11
     assert "the thread careless has ended without giving back" in caplog.text
     assert "test_owners.py" in caplog.text
-    assert stats(alias).discards["owner ended"] == 1
+    assert stats(alias).discards["thread ended"] == 1
     assert len(scratch.sessions()) == 1
 
 

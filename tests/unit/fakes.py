@@ -11,8 +11,8 @@ from django.db import connections
 from pooldaemon.pool.config import read_pool_config
 from pooldaemon.pool.drivers.base import DriverDialect
 from pooldaemon.pool.queue import lease
-from pooldaemon.pool.queue.lease import BorrowedConnection
-from pooldaemon.pool.queue.limiter import Budget
+from pooldaemon.pool.queue.lease import Lease
+from pooldaemon.pool.queue.limiter import ConnectionLimiter
 from pooldaemon.pool.registry import ManagedPool
 from pooldaemon.stats import PoolStats
 from tests.support.poll import wait_until
@@ -72,13 +72,13 @@ class FakeDriver:
             self._open.discard(connection)
 
 
-class FakeHandle(BorrowedConnection):
+class FakeHandle(Lease):
     __slots__ = ()
     _error_class = ClosedError
 
 
 class FakeDialect(DriverDialect):
-    handle_class = FakeHandle
+    lease_class = FakeHandle
 
     def __init__(self, driver: FakeDriver) -> None:
         super().__init__(driver.connect)
@@ -103,13 +103,13 @@ class Pool:
         name: str = "fake app@host/db",
         *,
         driver: FakeDriver | None = None,
-        budget: Budget | None = None,
+        limiter: ConnectionLimiter | None = None,
         **options: Any,
     ) -> None:
         self.driver = driver or FakeDriver()
         config = read_pool_config("default", options)
         assert config is not None
-        self.managed = ManagedPool(name, config, FakeDialect(self.driver), budget)
+        self.managed = ManagedPool(name, config, FakeDialect(self.driver), limiter)
 
     def borrow(self) -> Any:
         return self.managed.borrow()

@@ -234,7 +234,7 @@ LOAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         {"max_connections": 40},
         "No worker has had more than 3 connections at once, of 40",
     ),
-    ("D009", {"discards": {"owner ended": 2}}, {}, "2 threads ended with a connection."),
+    ("D009", {"discards": {"thread ended": 2}}, {}, "2 threads ended with a connection."),
     (
         "D009",
         {"holders": [{"thread": "t", "seconds": 301.0, "place": "a.py:3 in b"}]},

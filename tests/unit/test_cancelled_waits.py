@@ -10,11 +10,11 @@ from django.http import HttpRequest, HttpResponse
 
 from pooldaemon.exceptions import PoolWaitCancelled
 from pooldaemon.middleware import cancel_waits
-from pooldaemon.pool.queue.cancellation import Waits, cancellable
+from pooldaemon.pool.queue.cancellation import Cancellation, cancellable
 from tests.unit.fakes import DEADLINE, Pool, Task, give_back
 
 
-def borrow_in(pool: Pool) -> tuple[Waits, Task]:
+def borrow_in(pool: Pool) -> tuple[Cancellation, Task]:
     """A thread that borrows, and what cancels its wait."""
     with cancellable() as waits:
         context = copy_context()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pooldaemon.exceptions import PoolTimeout, TooManyWaiters
-from pooldaemon.pool.tokens import Baton, Token
+from pooldaemon.pool.tokens import Token, TokenLock
 from tests.support.poll import wait_until
 from tests.unit.fakes import DEADLINE, ConnectError, Pool, Task, give_back
 
@@ -95,11 +95,11 @@ def test_a_newcomer_does_not_take_what_is_on_its_way_to_a_waiter() -> None:
     connection = pool.borrow()
     (waiting,) = enqueue(pool, lambda: work("waiter"))
     fair: Any = pool.managed._pool
-    baton = fair._serving.take()  # nobody can hand over now
+    lock = fair._serving.take()  # nobody can hand over now
     give_back(connection)
     newcomer = Task(work, "newcomer")
     newcomer.join(0.05)  # time enough to pass, if it could
-    del baton
+    del lock
     fair._hand_over()
     newcomer.result()
     waiting.result()
@@ -275,7 +275,7 @@ def test_a_timeout_of_zero_does_not_wait_and_still_borrows_what_is_free() -> Non
         pass
 
 
-class MeddledBaton(Baton):
+class MeddledBaton(TokenLock):
     """The pool's. While it is held for the n-th time, something happens elsewhere."""
 
     def __init__(self, number: int, meddle: Callable[[], None]) -> None:
@@ -303,14 +303,14 @@ def test_a_connection_that_comes_back_meanwhile_reaches_its_waiter(
     connection.broken = True  # so that its slot comes back empty
     (task,) = enqueue(pool, lambda: give_back(pool.borrow()))
     fair: Any = pool.managed._pool
-    baton = fair._serving = MeddledBaton(moment, lambda: give_back(connection))
+    lock = fair._serving = MeddledBaton(moment, lambda: give_back(connection))
     fair._timeout = 0
     if operation == "closed":
         pool.close()
     else:
         with contextlib.suppress(PoolTimeout, TooManyWaiters):
             give_back(pool.borrow())
-    if not baton.meddled:
+    if not lock.meddled:
         give_back(connection)  # it was not held that often
     task.result()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pooldaemon.workers.process.health import Vitals
+from pooldaemon.workers.process.health import Health
 
 
 def test_a_health_file_that_cannot_be_touched_is_told_once_until_it_can(
@@ -17,11 +17,11 @@ def test_a_health_file_that_cannot_be_touched_is_told_once_until_it_can(
 ) -> None:
     directory = tmp_path / "run"
     health = directory / "health"
-    vitals = Vitals({}, str(health))
+    signs = Health({}, str(health))
 
     def beat() -> list[str]:
         caplog.clear()
-        vitals.beat("running", alive=True)
+        signs.beat("running", alive=True)
         return [record.getMessage() for record in caplog.records]
 
     told = [f"The health file {health}: No such file or directory"]
@@ -39,7 +39,7 @@ def test_a_link_in_its_place_is_not_followed(
 ) -> None:
     health, target = tmp_path / "health", tmp_path / "target"
     health.symlink_to(target)
-    Vitals({}, str(health)).beat("running", alive=True)
+    Health({}, str(health)).beat("running", alive=True)
     assert f"The health file {health}: it is a symbolic link" in caplog.text
     assert not target.exists()
 
@@ -47,9 +47,9 @@ def test_a_link_in_its_place_is_not_followed(
 def test_one_that_is_left_is_removed_at_a_start(tmp_path: Path) -> None:
     health = tmp_path / "health"
     health.touch()
-    Vitals({}, str(health)).begin()
+    Health({}, str(health)).begin()
     assert not health.exists()
-    Vitals({}, str(health)).begin()
+    Health({}, str(health)).begin()
 
 
 class Systemd:
@@ -75,12 +75,12 @@ class Systemd:
 def test_a_hook_that_holds_up_the_main_loop_is_announced(tmp_path: Path, *, watchdog: bool) -> None:
     systemd = Systemd(tmp_path / "notify")
     variables = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
-    vitals = Vitals(variables | ({"WATCHDOG_USEC": "5000000"} if watchdog else {}))
-    vitals.expect_silence(60.0)
-    vitals.end_silence(20.0)
+    signs = Health(variables | ({"WATCHDOG_USEC": "5000000"} if watchdog else {}))
+    signs.expect_silence(60.0)
+    signs.end_silence(20.0)
     told = systemd.messages()
     systemd.close()
-    vitals.release()
+    signs.release()
     expected = [
         "WATCHDOG_USEC=75000000", "EXTEND_TIMEOUT_USEC=75000000",
         "WATCHDOG_USEC=5000000", "EXTEND_TIMEOUT_USEC=35000000",
@@ -90,14 +90,14 @@ def test_a_hook_that_holds_up_the_main_loop_is_announced(tmp_path: Path, *, watc
 
 def test_a_start_is_prolonged_while_it_makes_progress(tmp_path: Path) -> None:
     systemd = Systemd(tmp_path / "notify")
-    vitals = Vitals({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "5000000"})
-    vitals.beat("starting", alive=False)
-    vitals.beat("starting", alive=True)
-    vitals.ready()
-    vitals.beat("starting", alive=True)
+    signs = Health({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "5000000"})
+    signs.beat("starting", alive=False)
+    signs.beat("starting", alive=True)
+    signs.ready()
+    signs.beat("starting", alive=True)
     told = systemd.messages()
     systemd.close()
-    vitals.release()
+    signs.release()
     assert told == [
         "STATUS=starting", "EXTEND_TIMEOUT_USEC=10000000", "WATCHDOG=1", "READY=1", "WATCHDOG=1",
     ]  # fmt: skip
@@ -120,26 +120,26 @@ def test_without_a_free_descriptor_the_signs_of_life_go_on(tmp_path: Path) -> No
     health, address = tmp_path / "health", tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(address))
-        vitals = Vitals({"NOTIFY_SOCKET": str(address)}, str(health))
-        vitals.go_on()
-        vitals.beat("running", alive=True)
+        signs = Health({"NOTIFY_SOCKET": str(address)}, str(health))
+        signs.go_on()
+        signs.beat("running", alive=True)
         assert systemd.recv(100) == b"STATUS=running"
         assert systemd.recv(100) == b"WATCHDOG=1"
         os.utime(health, (0, 0))
         with no_descriptor():
-            vitals.beat("running", alive=True)
+            signs.beat("running", alive=True)
         assert systemd.recv(100) == b"WATCHDOG=1"
         assert health.stat().st_mtime > 0
-        vitals.release()
+        signs.release()
 
 
 def test_what_systemd_could_not_take_it_is_told_later_in_the_order(tmp_path: Path) -> None:
     address = tmp_path / "notify"
-    vitals = Vitals({"NOTIFY_SOCKET": str(address)})
-    vitals.beat("starting", alive=False)
-    vitals.ready()
+    signs = Health({"NOTIFY_SOCKET": str(address)})
+    signs.beat("starting", alive=False)
+    signs.ready()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(address))
-        vitals.beat("starting", alive=False)
+        signs.beat("starting", alive=False)
         assert [systemd.recv(100) for _ in range(2)] == [b"STATUS=starting", b"READY=1"]
-        vitals.release()
+        signs.release()

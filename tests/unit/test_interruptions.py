@@ -16,7 +16,7 @@ import pytest
 
 from pooldaemon.exceptions import PoolError, PoolRetired, PoolTimeout, TooManyWaiters
 from pooldaemon.pool.queue.lease import discard
-from pooldaemon.pool.queue.limiter import Budget
+from pooldaemon.pool.queue.limiter import ConnectionLimiter
 from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, give_back
 from tests.unit.interruptions import KIND, Actor, interrupt
 
@@ -24,7 +24,7 @@ CAP = 2
 
 
 class Trial:
-    """A pool and its process's budget; what is done with it, and what must hold afterwards."""
+    """A pool and its process's limiter; what is done with it, and what must hold afterwards."""
 
     cap = CAP
     """Of the pool afterwards."""
@@ -42,7 +42,7 @@ class Trial:
             self.cap += extra
         if self.limit is not None:
             self.limit += extra
-        self.budget = Budget(self.limit)
+        self.limiter = ConnectionLimiter(self.limit)
         self.pool = self.make_pool()
         self.out: list[Any] = []
         self.helpers: list[Task] = []
@@ -52,7 +52,7 @@ class Trial:
     def make_pool(self) -> Pool:
         options = {"pool_size": CAP, "timeout": 5} | self.options
         options["pool_size"] += self.extra
-        return Pool(driver=self.driver, budget=self.budget, **options)
+        return Pool(driver=self.driver, limiter=self.limiter, **options)
 
     def prepare(self) -> None:
         """Before it."""
@@ -96,8 +96,8 @@ class Trial:
         assert (stats.in_use, stats.waiting) == (0, 0)
         assert managed.dialect.open_sessions == len(self.driver.open)
         if self.limit is not None:
-            assert len(self.budget._free) == self.limit - len(self.driver.open)
-            assert not self.budget.queue
+            assert len(self.limiter._free) == self.limit - len(self.driver.open)
+            assert not self.limiter.queue
         self.pool.close()
         assert not self.driver.open
         assert managed.dialect.open_sessions == 0
@@ -309,10 +309,10 @@ class ParkAndResume(Trial):
         self.slot = None
 
     def act(self) -> None:
-        slot = self.handle._lease
-        slot.parking.park(self.handle, slot)
+        slot = self.handle._lender
+        slot.affinity.park(self.handle, slot)
         del slot
-        self.handle._lease.parking.resume(self.handle)
+        self.handle._lender.affinity.resume(self.handle)
 
     def go_on(self) -> None:
         give_back(self.handle)
@@ -327,8 +327,8 @@ class CallIn(ParkAndResume):
         self.fill()
         super().prepare()
         self.out = [self.pool.borrow()]
-        lease = self.handle._lease
-        lease.parking.park(self.handle, lease)
+        lender = self.handle._lender
+        lender.affinity.park(self.handle, lender)
 
     def act(self) -> None:
         self.use()

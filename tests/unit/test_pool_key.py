@@ -6,7 +6,7 @@ import pytest
 
 from pooldaemon.conf import ALL
 from pooldaemon.pool.config import PoolConfig, read_pool_config
-from pooldaemon.pool.queue.limiter import Budget
+from pooldaemon.pool.queue.limiter import ConnectionLimiter
 from pooldaemon.pool.registry import ManagedPool, PoolKey, PoolRegistry
 from tests.unit.fakes import FakeDialect, FakeDriver
 
@@ -19,8 +19,8 @@ def config(**options: Any) -> PoolConfig:
     return read
 
 
-def build(config: PoolConfig, budget: Budget) -> ManagedPool:
-    return ManagedPool("fake", config, FakeDialect(FakeDriver()), budget)
+def build(config: PoolConfig, limiter: ConnectionLimiter) -> ManagedPool:
+    return ManagedPool("fake", config, FakeDialect(FakeDriver()), limiter)
 
 
 def test_equal_parameters_are_one_key_in_whatever_order_they_stand() -> None:

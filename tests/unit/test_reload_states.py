@@ -1,4 +1,4 @@
-"""A reload, from its trial to its end, with trials that take no time."""
+"""A reload, from its preflight to its end, with preflights that take no time."""
 
 import sys
 import time
@@ -19,15 +19,15 @@ def invocation(code: str, directory: str = ".") -> Invocation:
 
 
 def tried(code: str, reload: Reload | None = None) -> Reload:
-    """One whose trial runs this, and has ended."""
+    """One whose preflight runs this, and has ended."""
     reload = reload or Reload()
     reload.begin(0.0, 60.0, invocation(code))
     assert reload.state is ReloadState.TRYING
-    wait_until(lambda: reload.has_passed(0.0) or not reload.is_trying, 10, "the trial's end")
+    wait_until(lambda: reload.has_passed(0.0) or not reload.is_trying, 10, "the preflight's end")
     return reload
 
 
-def test_a_trial_that_says_so_and_ends_well_has_passed() -> None:
+def test_a_preflight_that_says_so_and_ends_well_has_passed() -> None:
     reload = Reload()
     reload.begin(0.0, 60.0, invocation(PASSES))
     wait_until(lambda: reload.has_passed(0.0), 10, "it passes")
@@ -38,34 +38,34 @@ def test_a_trial_that_says_so_and_ends_well_has_passed() -> None:
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("", "the trial ended without having tried the new code"),
-        ("print('all is well')", "the trial ended without having tried the new code"),
-        (f"{PASSES}; raise SystemExit(3)", "the trial exited with status 3"),
-        (f"{PASSES}; os.kill(os.getpid(), 9)", "the trial exited with status -9"),
+        ("", "the preflight ended without having tried the new code"),
+        ("print('all is well')", "the preflight ended without having tried the new code"),
+        (f"{PASSES}; raise SystemExit(3)", "the preflight exited with status 3"),
+        (f"{PASSES}; os.kill(os.getpid(), 9)", "the preflight exited with status -9"),
         ("print('first'); raise SystemExit('the reason')", "the reason"),
     ],
     ids=["empty", "other program", "status", "signal", "error"],
 )
-def test_a_trial_without_both_has_not(code: str, reason: str) -> None:
+def test_a_preflight_without_both_has_not(code: str, reason: str) -> None:
     reload = tried(code)
     assert reload.describe() == {"number": 1, "state": "failed", "reason": reason}
 
 
-def test_a_trial_that_is_late_is_ended() -> None:
+def test_a_preflight_that_is_late_is_ended() -> None:
     reload = Reload()
     reload.begin(0.0, 60.0, invocation("import signal; signal.pause()"))
     assert not reload.has_passed(59.9)
     assert reload.is_trying
     (pid,) = reload.children
     assert not reload.has_passed(60.0)
-    assert reload.reason == "the trial did not end in time"
+    assert reload.reason == "the preflight did not end in time"
     assert not Path(f"/proc/{pid}").exists()
 
 
 def test_what_is_missing_is_named() -> None:
     reload = Reload()
     reload.begin(0.0, 60.0, invocation("", directory="/no/such/directory"))
-    reason = "the trial can't be started: /no/such/directory: No such file or directory"
+    reason = "the preflight can't be started: /no/such/directory: No such file or directory"
     assert reload.describe() == {"number": 1, "state": "failed", "reason": reason}
 
 
@@ -80,7 +80,7 @@ def test_new_workers_that_die_end_the_rolling_and_the_next_reload_may_begin() ->
     assert not tried(PASSES, reload).is_rolling
 
 
-def test_a_trial_that_fails_while_old_workers_drain_leaves_them_draining() -> None:
+def test_a_preflight_that_fails_while_old_workers_drain_leaves_them_draining() -> None:
     reload = tried("raise SystemExit('broken')", Reload(1, ReloadState.ROLLING))
     assert reload.is_rolling
     reload.finish()
@@ -114,7 +114,7 @@ def test_a_reload_that_is_over_is_not_changed_by_the_daemons_end() -> None:
     assert reload.state is ReloadState.DONE
 
 
-def test_a_trial_of_an_older_version_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preflight_of_an_older_version_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "1")
     Attempt().has_passed()  # descriptor 1 is not its own
     assert time.monotonic() > 0

@@ -8,7 +8,7 @@ import pytest
 from pooldaemon.conf import PerDatabase
 from pooldaemon.workers.supervisor.budget import RESERVE, Budget
 from pooldaemon.workers.supervisor.handle import WorkerHandle, WorkerState
-from pooldaemon.workers.supervisor.worker_set import Crew
+from pooldaemon.workers.supervisor.worker_set import WorkerSet
 
 
 @pytest.mark.parametrize(
@@ -63,27 +63,27 @@ def fork(name: str, caps: PerDatabase, now: float) -> WorkerHandle:
 
 
 class Life:
-    """What the supervisor's loop does with a crew, one step at a time."""
+    """What the supervisor's loop does with a worker set, one step at a time."""
 
     def __init__(self, size: int, total: int) -> None:
         self.total = total
-        self.crew = Crew(size, fork, Budget(total=total))
+        self.worker_set = WorkerSet(size, fork, Budget(total=total))
 
     def step(self) -> None:
-        self.crew.fill(0.0, one_at_a_time=False)
-        caps = [worker.caps["*"] for worker in self.crew.workers.values()]
+        self.worker_set.fill(0.0, one_at_a_time=False)
+        caps = [worker.caps["*"] for worker in self.worker_set.workers.values()]
         assert sum(caps) <= self.total - RESERVE
-        if self.crew.is_settled:
-            for worker in self.crew.outdated()[:1]:
+        if self.worker_set.is_settled:
+            for worker in self.worker_set.outdated()[:1]:
                 self.die(worker)
 
     def die(self, worker: WorkerHandle) -> None:
-        del self.crew.workers[worker.name]
-        if worker.name in self.crew.places:
-            self.crew.vacate(worker.name, 0.0)
+        del self.worker_set.workers[worker.name]
+        if worker.name in self.worker_set.slots:
+            self.worker_set.vacate(worker.name, 0.0)
 
     def resize(self, size: int) -> None:
-        for worker in self.crew.resize(size):
+        for worker in self.worker_set.resize(size):
             self.die(worker)
 
 
@@ -99,7 +99,7 @@ def test_the_budget_holds_at_every_step_and_all_get_their_share_in_the_end(seed:
             life.step()
     for _ in range(2 * total):
         life.step()
-    assert life.crew.is_complete
-    assert {worker.caps["*"] for worker in life.crew.workers.values()} == {
+    assert life.worker_set.is_complete
+    assert {worker.caps["*"] for worker in life.worker_set.workers.values()} == {
         (total - RESERVE) // size
     }

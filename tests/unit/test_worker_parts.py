@@ -17,10 +17,10 @@ from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.console.words import duration
 from pooldaemon.management.table import progress
-from pooldaemon.workers.supervisor.worker_set import GOOD_LIFE, RESPAWN_DELAY, Place
+from pooldaemon.workers.supervisor.worker_set import GOOD_LIFE, RESPAWN_DELAY, WorkerSlot
 from pooldaemon.workers.worker.activity import Activity
 from pooldaemon.workers.worker.context import PROGRESS_INTERVAL, WorkContext
-from pooldaemon.workers.worker.recycle import Lifespan
+from pooldaemon.workers.worker.recycle import RecycleLimits
 from pooldaemon.workers.worker.retry import with_retries
 from pooldaemon.workers.worker.thread import HOLD, PAUSES, WorkerThread
 
@@ -256,20 +256,20 @@ def test_a_life_is_over_at_its_limit_or_up_to_a_tenth_before(
     config: DaemonConfig, used: tuple[int, int, float], reason: str
 ) -> None:
     for _ in range(20):
-        assert Lifespan(config, started=0.0).is_over(*used) == reason
+        assert RecycleLimits(config, started=0.0).is_over(*used) == reason
         early = [amount * 0.89 for amount in used]
-        assert Lifespan(config, started=0.0).is_over(*early) is None
+        assert RecycleLimits(config, started=0.0).is_over(*early) is None
 
 
 def test_workers_that_started_together_do_not_leave_together() -> None:
     config = DaemonConfig(max_units=1000)
-    over = [Lifespan(config, started=0.0).is_over(950, 0, 0.0) for _ in range(100)]
+    over = [RecycleLimits(config, started=0.0).is_over(950, 0, 0.0) for _ in range(100)]
     assert None in over
     assert "950 units done" in over
 
 
 def test_without_limits_a_life_is_never_over() -> None:
-    assert Lifespan(DaemonConfig(), started=0.0).is_over(10**9, 2**50, 1e9) is None
+    assert RecycleLimits(DaemonConfig(), started=0.0).is_over(10**9, 2**50, 1e9) is None
 
 
 class Dead:
@@ -281,7 +281,7 @@ class Dead:
 
 
 def test_only_deaths_at_work_count_as_crashes_and_a_good_minute_forgives_them() -> None:
-    place: Any = Place()
+    place: Any = WorkerSlot()
     for _ in range(3):
         place.delay_after(Dead(was_ready=True), now=1.0)
     place.delay_after(Dead(was_ready=False), now=1.0)
@@ -291,7 +291,7 @@ def test_only_deaths_at_work_count_as_crashes_and_a_good_minute_forgives_them() 
 
 
 def test_the_first_death_at_work_is_replaced_at_once_and_later_ones_after_growing_delays() -> None:
-    place: Any = Place()
+    place: Any = WorkerSlot()
     first, longest = RESPAWN_DELAY
     assert place.delay_after(Dead(was_ready=True), now=1.0) == 0
     for number in range(7):
@@ -301,11 +301,11 @@ def test_the_first_death_at_work_is_replaced_at_once_and_later_ones_after_growin
 
 
 def test_a_worker_that_cannot_boot_is_never_replaced_at_once() -> None:
-    place: Any = Place()
+    place: Any = WorkerSlot()
     place.delay_after(Dead(was_ready=True), now=1.0)
     delays = [place.delay_after(Dead(was_ready=False), now=1.0) for _ in range(3)]
     assert all(delay >= RESPAWN_DELAY[0] / 2 for delay in delays)
-    unlucky: Any = Place()
+    unlucky: Any = WorkerSlot()
     assert unlucky.delay_after(Dead(was_ready=False), now=1.0) > 0
     assert unlucky.delay_after(Dead(was_ready=True), now=1.0) > 0
 

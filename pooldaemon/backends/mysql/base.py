@@ -89,7 +89,9 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
             self.ensure_connection()  # which may ask this very question
         if (data := pool.facts.get("mysql_server_data")) is None:
             setting_up = (
-                nullcontext() if self._turns else lease.physical(self.connection).not_recorded()
+                nullcontext()
+                if self._transaction_lease
+                else lease.physical(self.connection).not_recorded()
             )
             with setting_up:
                 data = pool.facts["mysql_server_data"] = super().mysql_server_data

@@ -38,7 +38,7 @@ def _scale(daemon: Daemon, by: int) -> str:
 
 def _reload(daemon: Daemon) -> str:
     ask(daemon, "reload")
-    return "reloads, if a trial shows that the new code works"
+    return "reloads, if a preflight shows that the new code works"
 
 
 def _dump_stacks(daemon: Daemon) -> str:

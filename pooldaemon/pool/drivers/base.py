@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool import fork_safety
 from pooldaemon.pool.drivers.mysql.sql.side_effects import SideEffects
-from pooldaemon.pool.queue.lease import BorrowedConnection
-from pooldaemon.pool.queue.limiter import Budget, Reserve
-from pooldaemon.pool.tokens import Baton, Token
+from pooldaemon.pool.queue.lease import Lease
+from pooldaemon.pool.queue.limiter import ConnectionLimiter, Reserve
+from pooldaemon.pool.tokens import Token, TokenLock
 
 UPKEEP_INTERVAL = 1.0
 """Seconds between questions whether there is something to be done, in SQLAlchemy's own pools."""
 
 if TYPE_CHECKING:
-    from pooldaemon.pool.queue.entry import SlotRef
+    from pooldaemon.pool.queue.entry import EntryRef
 
 DEFAULT_PATIENCE = 30.0
 """Seconds, as in SQLAlchemy's ``QueuePool``."""
@@ -42,10 +42,10 @@ class Session:
 class DriverDialect:
     """Base of the dialects; one object per pool, used by all its threads.
 
-    :param open_session: called with the pool's slot, returns a new DB-API connection.
+    :param open_session: called with the pool's entry, returns a new DB-API connection.
     """
 
-    handle_class: type[BorrowedConnection]
+    lease_class: type[Lease]
     """What its borrowers hold."""
 
     is_async = False
@@ -58,7 +58,7 @@ class DriverDialect:
         self._known: dict[int, Session] = {}
         """By the id of its connection, or of what stands for it once it is closed."""
         self._levels: set[int] = {0}
-        self._opening = Baton()
+        self._opening = TokenLock()
         self.name = ""
         """The pool's, for messages."""
         self.account = 0
@@ -67,12 +67,12 @@ class DriverDialect:
         """What is known of the code behind statements."""
         self.cap: int | None = None
         """The most sessions there may be at once; ``None``: the pool has no limit."""
-        self.budget = Budget()
+        self.limiter = ConnectionLimiter()
         """Where every session has its permit from."""
-        self.share: Reserve | None = None
+        self.reserve: Reserve | None = None
         """What the pool gives up for others, if its class knows how to."""
         self.patience = DEFAULT_PATIENCE
-        """Seconds to wait for a permit where the slot has no deadline."""
+        """Seconds to wait for a permit where the entry has no deadline."""
         self.opened = 0
         self._next_upkeep = 0.0
 
@@ -86,13 +86,13 @@ class DriverDialect:
         """The most there have been at once."""
         return max(self._levels)
 
-    def connect(self, slot: Any) -> Any:
-        """Open a session for *slot* (SQLAlchemy's ``creator``)."""
-        deadline = getattr(slot, "deadline", None)
-        session = self._claim_session(self._claim_permit(slot), deadline)
-        ref: SlotRef | None = getattr(slot, "ref", None)
+    def connect(self, entry: Any) -> Any:
+        """Open a session for *entry* (SQLAlchemy's ``creator``)."""
+        deadline = getattr(entry, "deadline", None)
+        session = self._claim_session(self._claim_permit(entry), deadline)
+        ref: EntryRef | None = getattr(entry, "ref", None)
         if ref is not None:
-            ref.session = session  # closed if the slot is lost
+            ref.session = session  # closed if the entry is lost
         try:
             connection = session.connection = self._open(deadline)
             self._known[id(connection)] = session
@@ -107,27 +107,27 @@ class DriverDialect:
             raise
         return connection
 
-    def _claim_permit(self, slot: Any) -> Token:
-        """Use the slot's permit, or wait for one: it has none if its connection was a dead one."""
-        permit: Token | None = getattr(slot, "permit", None)
+    def _claim_permit(self, entry: Any) -> Token:
+        """Use the entry's permit, or wait for one: it has none if its connection was a dead one."""
+        permit: Token | None = getattr(entry, "permit", None)
         if permit is not None:
-            slot.permit = None
+            entry.permit = None
             return permit
         started = time.monotonic()
-        since = getattr(slot, "since", started)
-        deadline = getattr(slot, "deadline", started + self.patience)
-        if (permit := self.budget.wait(since, deadline)) is not None:
+        since = getattr(entry, "since", started)
+        deadline = getattr(entry, "deadline", started + self.patience)
+        if (permit := self.limiter.wait(since, deadline)) is not None:
             return permit
         waited = time.monotonic() - started
         raise PoolTimeout(
-            f"pool {self.name}: no connection could be opened in {waited:.1f} s: {self.budget}",
+            f"pool {self.name}: no connection could be opened in {waited:.1f} s: {self.limiter}",
             waited,
         )
 
     def _claim_session(self, permit: Token, deadline: float | None) -> Session:
         """Count one more session, once there is room for it under the cap.
 
-        A slot of the pool is free as soon as its connection is closed here; on the server the
+        An entry of the pool is free as soon as its connection is closed here; on the server the
         session may last a little longer, and it counts until it has ended there.
         """
         session, started = Session(permit), time.monotonic()
@@ -145,7 +145,7 @@ class DriverDialect:
 
     def _count(self, session: Session) -> bool:
         """Count it, if there is room."""
-        baton = self._opening.wait()
+        token = self._opening.wait()
         try:
             if self.cap is not None and len(self._sessions) >= self.cap:
                 return False
@@ -154,7 +154,7 @@ class DriverDialect:
             self.opened += 1
             return True
         finally:
-            del baton
+            del token
 
     def do_close(self, connection: Any) -> None:
         """Close the session. It counts until the server has let go of it."""
@@ -195,7 +195,7 @@ class DriverDialect:
         self._sessions.discard(weakref.ref(session))
         permit, session.permit = session.permit, None
         if permit is not None:
-            self.budget.release(permit)
+            self.limiter.release(permit)
 
     def do_rollback(self, proxy: Any) -> None:
         """What SQLAlchemy's own pools call at every give-back."""
@@ -236,9 +236,7 @@ class DriverDialect:
         """
         return None
 
-    def begin_turns(
-        self, borrow: Callable[[], BorrowedConnection], first: BorrowedConnection
-    ) -> Any:
+    def begin_transaction_lease(self, borrow: Callable[[], Lease], first: Lease) -> Any:
         """For transaction mode, a thread's borrows, one after the other.
 
         :param borrow: returns a connection that is set up.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from pooldaemon.pool.drivers.base import DriverDialect
-from pooldaemon.pool.queue.lease import BorrowedConnection
+from pooldaemon.pool.queue.lease import Lease
 
 BUSY_PAUSE = 0.02
 """Seconds between attempts to open a file that is busy."""
@@ -34,13 +34,13 @@ class PooledConnection(sqlite3.Connection):
         self._cursors.clear()
 
 
-class SQLiteHandle(BorrowedConnection):
+class SQLiteHandle(Lease):
     __slots__ = ()
     _error_class = sqlite3.InterfaceError
 
 
 class SQLiteDialect(DriverDialect):
-    handle_class = SQLiteHandle
+    lease_class = SQLiteHandle
 
     def _open(self, deadline: float | None) -> Any:
         # Several that switch a new file to write-ahead logging at once: SQLite tells some of them

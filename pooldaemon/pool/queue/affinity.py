@@ -7,7 +7,7 @@ back in the borrower's name. (HikariCP's threads find their last connections in 
 other threads steal them.)
 
 A dict's ``pop`` and ``popitem`` are atomic: who takes one out is the only one to touch it, and the
-only one to refer to its handle, so that it is not lost if an exception is raised in between.
+only one to refer to its lease, so that it is not lost if an exception is raised in between.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from collections.abc import Callable, Sized
 from typing import Any
 
 from pooldaemon.pool.queue.callsite import caller_unless_statement
-from pooldaemon.pool.queue.entry import Slot
-from pooldaemon.pool.queue.lease import BorrowedConnection, give_back
+from pooldaemon.pool.queue.entry import PoolEntry
+from pooldaemon.pool.queue.lease import Lease, give_back
 from pooldaemon.pool.queue.share import Queue
 
 CURSOR_DEPTH = 8
-"""Frames from the one that asks Django's wrapper for a cursor to :meth:`Parking.resume`. Where a
-wrapper adds one, places are just found the long way."""
+"""Frames from the one that asks Django's wrapper for a cursor to :meth:`AffinityCache.resume`.
+Where a wrapper adds one, places are just found the long way."""
 
 ALIVE_BYPASS = 0.5
 """Seconds for which a parked connection is believed to live: until then its borrower goes on as on
 a connection that it kept. To look takes a system call. (HikariCP bypasses its test for as long.)"""
 
 
-class Parking:
+class AffinityCache:
     """The parked connections of one pool. Thread-safe.
 
     :param is_alive: whether a connection can be used that has been idle for so many seconds.
@@ -44,63 +44,63 @@ class Parking:
         self._waiters = queue.refs
         self._claims = claims
         self._is_open = True
-        # The slot itself may not refer to its handle: the two would keep each other alive.
-        self._parked: dict[BorrowedConnection, Slot] = {}
+        # The entry itself may not refer to its lease: the two would keep each other alive.
+        self._parked: dict[Lease, PoolEntry] = {}
 
     def __len__(self) -> int:
         return len(self._parked)
 
-    def park(self, handle: BorrowedConnection, slot: Slot) -> None:
+    def park(self, lease: Lease, entry: PoolEntry) -> None:
         """End a borrow; it may go on until somebody else needs the connection."""
-        now = slot.idle_since = time.monotonic()
-        slot.stats.use.add(now - slot.held_since)
-        slot.parked = True
-        self._parked[handle] = slot
+        now = entry.idle_since = time.monotonic()
+        entry.stats.use.add(now - entry.held_since)
+        entry.parked = True
+        self._parked[lease] = entry
         # Who comes to wait looks here once it can be seen to wait: one of the two finds the other.
         if self._waiters or self._claims or not self._is_open:
             self.call_in()
 
-    def leave(self, handle: BorrowedConnection, slot: Slot) -> None:
+    def leave(self, lease: Lease, entry: PoolEntry) -> None:
         """The same, but those who wait are only woken, and see to it themselves."""
-        now = slot.idle_since = time.monotonic()
-        slot.stats.use.add(now - slot.held_since)
-        slot.parked = True
-        self._parked[handle] = slot
+        now = entry.idle_since = time.monotonic()
+        entry.stats.use.add(now - entry.held_since)
+        entry.parked = True
+        self._parked[lease] = entry
         if (waiter := self._queue.first()) is not None:
             waiter.wake()
 
-    def resume(self, handle: BorrowedConnection) -> bool:
+    def resume(self, lease: Lease) -> bool:
         """Begin the borrow anew. ``False``: the connection has been given back."""
-        slot = self._parked.pop(handle, None)
-        if slot is None:
+        entry = self._parked.pop(lease, None)
+        if entry is None:
             return False
         now = time.monotonic()
-        slot.parked = False
-        slot.held_since, slot.place = now, caller_unless_statement(3, CURSOR_DEPTH)
-        idle = now - slot.idle_since
+        entry.parked = False
+        entry.held_since, entry.call_site = now, caller_unless_statement(3, CURSOR_DEPTH)
+        idle = now - entry.idle_since
         if (
-            now < slot.expires
+            now < entry.expires
             and self._is_open
-            and (idle < ALIVE_BYPASS or self._is_alive(slot.dbapi_connection, idle))
+            and (idle < ALIVE_BYPASS or self._is_alive(entry.dbapi_connection, idle))
         ):
             return True
-        give_back(handle)
+        give_back(lease)
         return False
 
-    def give_back(self, handle: BorrowedConnection) -> bool:
-        """Give the connection of *handle* back. ``False``: it is not here, or no more."""
-        if self._parked.pop(handle, None) is None:
+    def give_back(self, lease: Lease) -> bool:
+        """Give the connection of *lease* back. ``False``: it is not here, or no more."""
+        if self._parked.pop(lease, None) is None:
             return False
-        give_back(handle)
+        give_back(lease)
         return True
 
     def call_in_one(self) -> bool:
         """Have one given back; ``False``: there is none."""
         try:
-            handle, _ = self._parked.popitem()
+            lease, _ = self._parked.popitem()
         except KeyError:
             return False
-        give_back(handle)
+        give_back(lease)
         return True
 
     def call_in(self) -> None:

@@ -17,44 +17,44 @@ from typing import TYPE_CHECKING
 from pooldaemon.pool import fork_safety
 
 if TYPE_CHECKING:
-    from pooldaemon.pool.queue.entry import Slot, SlotRef
+    from pooldaemon.pool.queue.entry import EntryRef, PoolEntry
 
 
-class Owner:
+class Borrower:
     """A thread, as those who borrow are known to a pool.
 
     :param name: the thread's when it first borrowed, for after its end.
     :ivar ident: the thread's, while it runs.
-    :ivar slots: what it holds, of every pool: references that keep nothing alive, each under
-        itself. Removing one here is how a slot is claimed for its return: that is atomic, and
+    :ivar entries: what it holds, of every pool: references that keep nothing alive, each under
+        itself. Removing one here is how an entry is claimed for its return: that is atomic, and
         succeeds for one only.
     """
 
-    __slots__ = ("ident", "name", "slots")
+    __slots__ = ("entries", "ident", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.ident = threading.get_ident()
-        self.slots: dict[SlotRef, SlotRef] = {}
+        self.entries: dict[EntryRef, EntryRef] = {}
 
-    def held(self) -> list[Slot]:
-        """The slots that it holds."""
-        return [slot for ref in self.slots.copy() if (slot := ref()) is not None]
+    def held(self) -> list[PoolEntry]:
+        """The entries that it holds."""
+        return [entry for ref in self.entries.copy() if (entry := ref()) is not None]
 
     def forget_lost(self) -> None:
         """Those that an exception has lost are among the others no more."""
-        for ref in self.slots.copy():
+        for ref in self.entries.copy():
             if ref() is None:
-                self.slots.pop(ref, None)
+                self.entries.pop(ref, None)
 
 
 class _Mark:
     """Dies with its thread."""
 
-    __slots__ = ("_owner",)
+    __slots__ = ("_borrower",)
 
-    def __init__(self, owner: Owner) -> None:
-        self._owner = owner
+    def __init__(self, borrower: Borrower) -> None:
+        self._borrower = borrower
 
     # Bound here: at the end of the interpreter, modules are emptied before threads' locals are.
     def __del__(
@@ -65,31 +65,31 @@ class _Mark:
         # In a forked child the parent's other threads "end" too, before any hook runs there.
         if is_finalizing():
             return
-        owner: Owner | None = getattr(self, "_owner", None)
-        if owner is None:  # its making was broken off
+        borrower: Borrower | None = getattr(self, "_borrower", None)
+        if borrower is None:  # its making was broken off
             return
         pid = getpid()
-        for slot in owner.held():
-            if slot.pid == pid and not slot.parked:  # whoever needs it finds that one by itself
-                slot.report_orphan(slot.ref, owner)
+        for entry in borrower.held():
+            if entry.pid == pid and not entry.parked:  # whoever needs it finds that one by itself
+                entry.report_orphan(entry.ref, borrower)
 
 
 class _Thread(threading.local):
     def __init__(self) -> None:
-        self.owner = Owner(threading.current_thread().name)
-        self._mark = _Mark(self.owner)
+        self.borrower = Borrower(threading.current_thread().name)
+        self._mark = _Mark(self.borrower)
 
 
 here = _Thread()
-"""``here.owner`` is the calling thread's."""
+"""``here.borrower`` is the calling thread's."""
 
-SHARED = Owner("several threads")
+SHARED = Borrower("several threads")
 """Owns what threads share on purpose (Django's ``inc_thread_sharing()``), and never ends."""
 
 
 def _forget_all() -> None:
-    SHARED.slots.clear()
-    here.owner.slots.clear()
+    SHARED.entries.clear()
+    here.borrower.entries.clear()
 
 
 # What the forking thread had borrowed is the parent's.

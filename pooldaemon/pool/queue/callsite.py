@@ -11,13 +11,13 @@ INTERNAL = frozenset({"asgiref", "contextlib", "django", "functools", "pooldaemo
 STATEMENT = "execute_sql"
 """The function of Django's ORM that opens a cursor, runs a statement and closes it."""
 
-Place = tuple[CodeType, int]
+CallSite = tuple[CodeType, int]
 """A code object and the index of an instruction: no reference to the frame and its variables."""
 
 _internal_files: dict[str, bool] = {}
 
 
-def caller(skip: int) -> Place:
+def caller(skip: int) -> CallSite:
     """The innermost frame outside the packages that lead here, or else the outermost.
 
     :param skip: so many frames above this one are known not to be it. To look at a frame costs
@@ -26,10 +26,12 @@ def caller(skip: int) -> Place:
     return _outside(sys._getframe(skip + 1))
 
 
-def caller_unless_statement(skip: int, depth: int) -> Place | None:
-    """The same, but ``None`` for a statement of the ORM's: :func:`of_statement` finds its place.
+def caller_unless_statement(skip: int, depth: int) -> CallSite | None:
+    """The same, but ``None`` for a statement of the ORM's: :func:`of_statement` finds its
+    call_site.
 
-    A dozen frames lie between the ORM's user and the pool, and few of these places are ever read.
+    A dozen frames lie between the ORM's user and the pool, and few of these call sites are ever
+    read.
 
     :param depth: so many frames above this one the ORM asks for a cursor.
     """
@@ -41,7 +43,7 @@ def caller_unless_statement(skip: int, depth: int) -> Place | None:
     return caller(skip + 1)
 
 
-def of_statement(thread: int) -> Place | None:
+def of_statement(thread: int) -> CallSite | None:
     """Where a *thread*, by its identifier, had the ORM run the statement that it is in now."""
     frame = sys._current_frames().get(thread)
     while frame is not None and frame.f_code.co_name != STATEMENT:
@@ -49,7 +51,7 @@ def of_statement(thread: int) -> Place | None:
     return frame and _outside(frame)
 
 
-def _outside(frame: FrameType) -> Place:
+def _outside(frame: FrameType) -> CallSite:
     while frame.f_back is not None:
         internal = _internal_files.get(frame.f_code.co_filename)
         if internal is None:
@@ -66,11 +68,11 @@ def _learn(frame: FrameType) -> bool:
     return internal
 
 
-def describe(place: Place | None) -> str:
+def describe(call_site: CallSite | None) -> str:
     """``"shop/views.py:31 in checkout"``; the line is looked up only here."""
-    if place is None:
+    if call_site is None:
         return "an unknown place"
-    code, instruction = place
+    code, instruction = call_site
     line = next(
         (number for start, end, number in code.co_lines() if start <= instruction < end and number),
         code.co_firstlineno,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 
-class Waits:
+class Cancellation:
     """The waits of one piece of work, in whichever threads.
 
     Thread-safe, without a lock: ``cancel()`` says so before it looks who waits, and who begins to
@@ -37,28 +37,28 @@ class Waits:
         self._cancels.discard(cancel)
 
 
-_waits: ContextVar[Waits | None] = ContextVar("pooldaemon_waits", default=None)
+_cancellation: ContextVar[Cancellation | None] = ContextVar("pooldaemon_waits", default=None)
 
 
 @contextmanager
-def cancellable() -> Iterator[Waits]:
+def cancellable() -> Iterator[Cancellation]:
     """What begins to wait for a connection in this block can be cancelled."""
-    waits = Waits()
-    token = _waits.set(waits)
+    cancellation = Cancellation()
+    token = _cancellation.set(cancellation)
     try:
-        yield waits
+        yield cancellation
     finally:
-        _waits.reset(token)
+        _cancellation.reset(token)
 
 
 @contextmanager
 def waiting(cancel: Callable[[], None]) -> Iterator[None]:
     """In this block a thread waits, which *cancel* ends from another one."""
-    if (waits := _waits.get()) is None:
+    if (cancellation := _cancellation.get()) is None:
         yield
         return
-    waits.begin(cancel)
+    cancellation.begin(cancel)
     try:
         yield
     finally:
-        waits.end(cancel)
+        cancellation.end(cancel)

@@ -1,4 +1,4 @@
-"""What a pool has done: counted per slot, where one thread writes, and summed when asked for."""
+"""What a pool has done: counted per entry, where one thread writes, and summed when asked for."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Times:
         self.total += seconds
 
 
-class SlotStats:
-    """What has happened to one slot. Written by its holder alone, so without a lock."""
+class EntryStats:
+    """What has happened to one entry. Written by its holder alone, so without a lock."""
 
     __slots__ = ("connect", "discards", "resets", "use", "wait")
 

@@ -12,53 +12,53 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
-from pooldaemon.pool.queue.borrowers import SHARED, Owner
-from pooldaemon.pool.queue.callsite import Place, describe, of_statement
-from pooldaemon.pool.queue.counters import SlotStats
+from pooldaemon.pool.queue.borrowers import SHARED, Borrower
+from pooldaemon.pool.queue.callsite import CallSite, describe, of_statement
+from pooldaemon.pool.queue.counters import EntryStats
 
 if TYPE_CHECKING:
     from pooldaemon.pool.drivers.base import Session
-    from pooldaemon.pool.queue.affinity import Parking
+    from pooldaemon.pool.queue.affinity import AffinityCache
     from pooldaemon.pool.tokens import Token
 
 logger = logging.getLogger("pooldaemon.pool")
 
 
-class SlotRef(weakref.ref["Slot"]):
-    """What a pool and an owner know of a slot, without keeping it alive.
+class EntryRef(weakref.ref["PoolEntry"]):
+    """What a pool and an borrower know of an entry, without keeping it alive.
 
-    :ivar stats: outlives the slot.
-    :ivar session: what was opened for it and is not closed; to be closed if the slot is lost.
+    :ivar stats: outlives the entry.
+    :ivar session: what was opened for it and is not closed; to be closed if the entry is lost.
     """
 
     __slots__ = ("session", "stats")
 
-    stats: SlotStats
+    stats: EntryStats
     session: Session | None
 
-    # Of itself: the hash of a slot could not be asked for after its death.
+    # Of itself: the hash of an entry could not be asked for after its death.
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
-    def __init__(self, slot: Slot, callback: Callable[[Any], object]) -> None:
-        super().__init__(slot, callback)  # type: ignore[call-arg]
-        self.stats = SlotStats()
+    def __init__(self, entry: PoolEntry, callback: Callable[[Any], object]) -> None:
+        super().__init__(entry, callback)  # type: ignore[call-arg]
+        self.stats = EntryStats()
         self.session = None
 
 
-class Slot(_ConnectionRecord):
+class PoolEntry(_ConnectionRecord):
     """A connection record of SQLAlchemy's, empty or with a connection.
 
     Whoever took it out of the pool's deques is the only one to touch it, and the only one to refer
     to it. So one that was lost on its way, by an exception at whatever line, dies at once.
 
     :param make_clean: undoes what a borrower left on a connection; says whether it had to.
-    :param put_back: returns the slot to its pool.
+    :param put_back: returns the entry to its pool.
     :param report_orphan: tells the pool that the borrower has ended without giving back.
-    :param report_loss: called with :attr:`ref` when the slot has died. In C: see
+    :param report_loss: called with :attr:`ref` when the entry has died. In C: see
         :mod:`pooldaemon.pool.tokens`.
     :param tell: called then, too, which may fail: those who wait look for themselves in the end.
-    :param parking: where it waits while its borrower does not need it; ``None``: nowhere.
+    :param affinity: where it waits while its borrower does not need it; ``None``: nowhere.
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class Slot(_ConnectionRecord):
         pool: Pool,
         make_clean: Callable[[Any], bool],
         put_back: Callable[[Any], None],
-        report_orphan: Callable[[SlotRef, Owner], None],
-        report_loss: Callable[[SlotRef], object],
+        report_orphan: Callable[[EntryRef, Borrower], None],
+        report_loss: Callable[[EntryRef], object],
         tell: Callable[[object], None],
-        parking: Parking | None,
+        affinity: AffinityCache | None,
     ) -> None:
         super().__init__(pool, connect=False)
         self.pid = os.getpid()
         self._make_clean = make_clean
         self._put_back = put_back
         self.report_orphan = report_orphan
-        self.parking = parking
+        self.affinity = affinity
         self._second_ref = weakref.ref(self, tell)  # which is called after the other's callback
-        self.ref = SlotRef(self, report_loss)
+        self.ref = EntryRef(self, report_loss)
         self.stats = self.ref.stats
         self.generation: object = None
         """The pool's generation in which its connection was made; older ones are closed."""
@@ -86,15 +86,15 @@ class Slot(_ConnectionRecord):
         """End of its connection's lifetime (monotonic clock, as all times here)."""
         self.idle_since = 0.0
         self.permit: Token | None = None
-        """One of the process's budget, for a connection that is about to be opened."""
+        """One of the process's limiter, for a connection that is about to be opened."""
         self.since = 0.0
         """When the borrower began to wait."""
         self.deadline = 0.0
         """Until when it waits for the server to accept it."""
-        self.holder: Owner | None = None
-        """The thread that has borrowed it, and whose ``slots`` it is among until its return."""
+        self.holder: Borrower | None = None
+        """The thread that has borrowed it, and whose ``entries`` it is among until its return."""
         self.held_since = 0.0
-        self.place: Place | None = None
+        self.call_site: CallSite | None = None
         """Where it was borrowed; ``None`` while the ORM runs one statement. See :meth:`where`."""
         self.parked = False
         """Its holder does not need it just now."""
@@ -102,7 +102,7 @@ class Slot(_ConnectionRecord):
 
     def where(self) -> str:
         """The place where it was borrowed, for people."""
-        place, holder = self.place, self.holder
+        place, holder = self.call_site, self.holder
         if place is None and holder is not None:
             place = of_statement(holder.ident)
         return describe(place)
@@ -120,10 +120,10 @@ class Slot(_ConnectionRecord):
             self.close()
             self.ref.session = None
 
-    def claim_from(self, owner: Owner | None) -> bool:
+    def claim_from(self, borrower: Borrower | None) -> bool:
         """Take it from its holder. ``False``: somebody else was faster."""
         try:
-            del owner.slots[self.ref]  # type: ignore[union-attr]  # it has been lent
+            del borrower.entries[self.ref]  # type: ignore[union-attr]  # it has been lent
         except KeyError:
             return False
         return True
@@ -132,12 +132,12 @@ class Slot(_ConnectionRecord):
         """Several threads use it from now on: the end of one is not the end of the borrow."""
         if self.claim_from(self.holder):
             self.holder = SHARED
-            SHARED.slots[self.ref] = self.ref
+            SHARED.entries[self.ref] = self.ref
 
     def give_back(self) -> None:
         """The borrower is done with it."""
         try:
-            del self.holder.slots[self.ref]  # type: ignore[union-attr]  # claim_from(), in place
+            del self.holder.entries[self.ref]  # type: ignore[union-attr]  # claim_from(), in place
         except KeyError:  # the pool has taken it from a thread that had ended
             return
         try:

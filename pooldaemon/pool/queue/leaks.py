@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from pooldaemon.pool.drivers.mysql.sql.classify import shape
-from pooldaemon.pool.tokens import Baton
+from pooldaemon.pool.tokens import TokenLock
 
 if TYPE_CHECKING:
-    from pooldaemon.pool.queue.entry import Slot
+    from pooldaemon.pool.queue.entry import PoolEntry
 
 logger = logging.getLogger("pooldaemon.pool")
 
@@ -24,7 +24,7 @@ class _Pool(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def slots(self) -> Sequence[Slot]: ...
+    def entries(self) -> Sequence[PoolEntry]: ...
 
 
 class LeakWatch:
@@ -37,14 +37,14 @@ class LeakWatch:
     def __init__(self, threshold: float, pool: _Pool) -> None:
         self._threshold = threshold
         self._pool = pool
-        self._starting = Baton()
+        self._starting = TokenLock()
         self._thread: threading.Thread | None = None
         self._look_now = threading.Event()
         self._told_of_failure = False
 
     def watch(self) -> None:
         """A connection was borrowed."""
-        if self._thread is None and (baton := self._starting.take()) is not None:
+        if self._thread is None and (token := self._starting.take()) is not None:
             thread = threading.Thread(
                 target=self._run, name=f"leak-watch {self._pool.name}", daemon=True
             )
@@ -58,7 +58,7 @@ class LeakWatch:
                     raise
                 self._tell_of_failure(error)
             finally:
-                del baton
+                del token
 
     def _tell_of_failure(self, error: RuntimeError) -> None:
         if not self._told_of_failure:
@@ -76,27 +76,27 @@ class LeakWatch:
             self._look_now.set()
             thread.join(self._threshold)
 
-    def returned(self, slot: Slot, now: float) -> None:
-        """*slot*, still with its holder, comes back."""
-        if slot.told_of_leak:
-            slot.told_of_leak = False
+    def returned(self, entry: PoolEntry, now: float) -> None:
+        """*entry*, still with its holder, comes back."""
+        if entry.told_of_leak:
+            entry.told_of_leak = False
             logger.warning(
                 "pool %s: the connection that %s borrowed at %s has come back after %.1f s",
                 self._pool.name,
-                slot.holder and slot.holder.name,
-                slot.where(),
-                now - slot.held_since,
+                entry.holder and entry.holder.name,
+                entry.where(),
+                now - entry.held_since,
             )
 
-    def _in_use(self) -> list[Slot]:
-        return [slot for slot in self._pool.slots if slot.holder is not None]
+    def _in_use(self) -> list[PoolEntry]:
+        return [entry for entry in self._pool.entries if entry.holder is not None]
 
     def _run(self) -> None:
         while self._thread is threading.current_thread():
             self._look_now.wait(self._threshold / LOOKS)
             self._look_now.clear()
-            for slot in self._in_use():
-                self._look_at(slot, time.monotonic())
+            for entry in self._in_use():
+                self._look_at(entry, time.monotonic())
             if not self._in_use():
                 self._thread = None
                 # Who has borrowed in this moment may have seen a thread that looks.
@@ -104,11 +104,11 @@ class LeakWatch:
                     return
                 self._thread = threading.current_thread()
 
-    def _look_at(self, slot: Slot, now: float) -> None:
-        holder, held = slot.holder, now - slot.held_since
-        if holder is None or slot.told_of_leak or held < self._threshold:
+    def _look_at(self, entry: PoolEntry, now: float) -> None:
+        holder, held = entry.holder, now - entry.held_since
+        if holder is None or entry.told_of_leak or held < self._threshold:
             return
-        slot.told_of_leak = True
+        entry.told_of_leak = True
         logger.warning(
             "pool %s: %s has held a connection for %.1f s (leak_threshold=%g), borrowed at %s; "
             "last statement: %s",
@@ -116,6 +116,6 @@ class LeakWatch:
             holder.name,
             held,
             self._threshold,
-            slot.where(),
-            shape(getattr(slot.dbapi_connection, "last_statement", b"")) or "none",
+            entry.where(),
+            shape(getattr(entry.dbapi_connection, "last_statement", b"")) or "none",
         )

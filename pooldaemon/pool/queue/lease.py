@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pooldaemon.pool import fork_safety
-from pooldaemon.pool.tokens import forget_frames
+from pooldaemon.pool.tokens import clear_frames
 
 if TYPE_CHECKING:
-    from pooldaemon.pool.queue.affinity import Parking
+    from pooldaemon.pool.queue.affinity import AffinityCache
 
 GIVEN_BACK = "this connection has been given back to the pool"
 INHERITED = (
@@ -23,7 +23,7 @@ OF_THE_PARENT = (
 )
 
 
-class Lease(Protocol):
+class Lender(Protocol):
     """Whoever lent the connection, and takes it back."""
 
     pid: int
@@ -32,7 +32,7 @@ class Lease(Protocol):
     @property
     def info(self) -> dict[str, Any]: ...
     @property
-    def parking(self) -> Parking | None:
+    def affinity(self) -> AffinityCache | None:
         """Where the connection may wait while its borrower does not need it."""
 
     def share(self) -> None: ...
@@ -40,30 +40,30 @@ class Lease(Protocol):
     def discard(self) -> None: ...
 
 
-class BorrowedConnection:
+class Lease:
     """Stands for a physical connection during one borrow, and is dead afterwards.
 
     A reference kept after the give-back must not be a door into the next borrower's session:
-    it behaves like a closed DB-API connection. If it is lost, so is its lease, of which it holds
+    it behaves like a closed DB-API connection. If it is lost, so is its lender, of which it holds
     the only reference, and that the pool is told of. It has no ``__del__``, which the garbage
     collector might call at any line of the pool. Every attribute is the driver's; the pool's own
     are functions of this module.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_lease")
+    __slots__ = ("__weakref__", "_connection", "_lender")
 
     _error_class: type[Exception]
     """The driver's ``InterfaceError``, raised by one that is dead."""
 
-    def __init__(self, connection: Any, lease: Lease) -> None:
-        _set_lease(self, lease)
+    def __init__(self, connection: Any, lender: Lender) -> None:
+        _set_lender(self, lender)
         _set_connection(self, connection)
 
     def _alive(self) -> Any:
         """The driver's connection, if this is not dead."""
         fork_safety.check()
         if self._connection is None:
-            raise self._error_class(0, GIVEN_BACK if self._lease else INHERITED)
+            raise self._error_class(0, GIVEN_BACK if self._lender else INHERITED)
         return self._connection
 
     def __getattr__(self, name: str) -> Any:
@@ -77,45 +77,45 @@ class BorrowedConnection:
 
 
 # Bound here, which saves a borrow the look-up by name.
-_set_connection: Callable[[BorrowedConnection, Any], None]
-_set_connection = BorrowedConnection._connection.__set__  # type: ignore[attr-defined]
-_set_lease: Callable[[BorrowedConnection, Any], None]
-_set_lease = BorrowedConnection._lease.__set__  # type: ignore[attr-defined]
+_set_connection: Callable[[Lease, Any], None]
+_set_connection = Lease._connection.__set__  # type: ignore[attr-defined]
+_set_lender: Callable[[Lease, Any], None]
+_set_lender = Lease._lender.__set__  # type: ignore[attr-defined]
 
 
-def abandon(handle: BorrowedConnection) -> None:
+def abandon(lease: Lease) -> None:
     """In a forked child: cut it off from the parent's connection."""
-    _set_connection(handle, None)
-    _set_lease(handle, None)
+    _set_connection(lease, None)
+    _set_lender(lease, None)
 
 
-def physical(handle: BorrowedConnection) -> Any:
+def physical(lease: Lease) -> Any:
     """The driver's connection."""
-    return handle._connection
+    return lease._connection
 
 
-def notes(handle: BorrowedConnection) -> dict[str, Any]:
+def notes(lease: Lease) -> dict[str, Any]:
     """What is remembered about the physical connection while it lives."""
-    info: dict[str, Any] = handle._lease.info
+    info: dict[str, Any] = lease._lender.info
     return info
 
 
-def borrowed_since(handle: BorrowedConnection) -> float | None:
+def borrowed_since(lease: Lease) -> float | None:
     """On the monotonic clock; pools of SQLAlchemy's own do not tell."""
-    since: float | None = getattr(handle._lease, "held_since", None)
+    since: float | None = getattr(lease._lender, "held_since", None)
     return since
 
 
-def share(handle: BorrowedConnection) -> None:
+def share(lease: Lease) -> None:
     """Several threads use it from now on: it does not come back when its borrower's thread ends."""
-    handle._lease.share()
+    lease._lender.share()
 
 
 class _Ended:
-    """The lease of a handle whose connection has been given back."""
+    """The lender of a lease whose connection has been given back."""
 
     pid = -1
-    parking = None
+    affinity = None
 
     def share(self) -> None:
         """It is nobody's."""
@@ -124,37 +124,37 @@ class _Ended:
 _ENDED = _Ended()
 
 
-def give_back(handle: BorrowedConnection) -> None:
+def give_back(lease: Lease) -> None:
     """Return the connection to its pool. Does nothing the second time."""
-    if handle._connection is not None:
+    if lease._connection is not None:
         try:
-            _set_connection(handle, None)
-            lease = handle._lease
-            # One that is kept may not keep the slot alive in its later borrows.
-            _set_lease(handle, _ENDED)
-            if fork_safety.ours[0] and lease.pid == fork_safety.pid:
-                lease.give_back()
+            _set_connection(lease, None)
+            lender = lease._lender
+            # One that is kept may not keep the entry alive in its later borrows.
+            _set_lender(lease, _ENDED)
+            if fork_safety.ours[0] and lender.pid == fork_safety.pid:
+                lender.give_back()
         except BaseException as error:
-            lease = _lose(handle, error)
+            lender = _lose(lease, error)
             raise
 
 
-def discard(handle: BorrowedConnection) -> None:
+def discard(lease: Lease) -> None:
     """Close the connection and free its place. Does nothing the second time."""
-    if handle._connection is not None:
+    if lease._connection is not None:
         try:
-            _set_connection(handle, None)
-            lease = handle._lease
-            _set_lease(handle, _ENDED)
-            if fork_safety.ours[0] and lease.pid == fork_safety.pid:
-                lease.discard()
+            _set_connection(lease, None)
+            lender = lease._lender
+            _set_lender(lease, _ENDED)
+            if fork_safety.ours[0] and lender.pid == fork_safety.pid:
+                lender.discard()
         except BaseException as error:
-            lease = _lose(handle, error)
+            lender = _lose(lease, error)
             raise
 
 
-def _lose(handle: BorrowedConnection, error: BaseException) -> Any:
-    """Where a give-back was broken off: leave nothing that refers to the lease."""
-    _set_connection(handle, None)
-    _set_lease(handle, _ENDED)
-    forget_frames(error)
+def _lose(lease: Lease, error: BaseException) -> Any:
+    """Where a give-back was broken off: leave nothing that refers to the lender."""
+    _set_connection(lease, None)
+    _set_lender(lease, _ENDED)
+    clear_frames(error)

@@ -19,8 +19,8 @@ from collections import deque
 from operator import itemgetter
 from typing import Protocol
 
-from pooldaemon.pool.queue.borrowers import Owner
-from pooldaemon.pool.tokens import Baton, Token
+from pooldaemon.pool.queue.borrowers import Borrower
+from pooldaemon.pool.tokens import Token, TokenLock
 
 LOOK_AGAIN = 0.1
 """Seconds after which a waiting thread looks again whether a closed session has ended, or an idle
@@ -39,7 +39,7 @@ class Candidate(Protocol):
     def serve(self) -> None:
         """Take a permit, if there is one."""
 
-    def owners(self) -> set[Owner]:
+    def borrowers(self) -> set[Borrower]:
         """The threads that wait, those that may hold something meanwhile."""
 
 
@@ -60,7 +60,7 @@ class Sessions(Protocol):
     """The sessions of one pool."""
 
     name: str
-    share: Reserve | None
+    reserve: Reserve | None
 
     @property
     def open_sessions(self) -> int: ...
@@ -80,7 +80,7 @@ class _Claim:
     def serve(self) -> None:
         """It looks by itself."""
 
-    def owners(self) -> set[Owner]:
+    def borrowers(self) -> set[Borrower]:
         return set()
 
 
@@ -88,7 +88,7 @@ UNLIMITED = Token()
 """Every permit where there is no limit."""
 
 
-class Budget:
+class ConnectionLimiter:
     """
     :param limit: the most sessions at once; ``None``: no limit.
 
@@ -100,7 +100,7 @@ class Budget:
         self._free: deque[Token] = deque()
         self._permits: set[weakref.ref[Token]] = set()
         """All there are: those in ``_free``, and those that somebody holds."""
-        self._renewal = Baton()
+        self._renewal = TokenLock()
         self._renew()
         self.queue: set[weakref.ref[Candidate]] = set()
         """Who waits for a permit. Looked at by every give-back."""
@@ -120,12 +120,12 @@ class Budget:
 
     def _renew(self) -> bool:
         """Make permits for those that were lost; says whether there is one."""
-        if len(self._permits) < (self.limit or 0) and (baton := self._renewal.take()) is not None:
+        if len(self._permits) < (self.limit or 0) and (token := self._renewal.take()) is not None:
             for _ in range(len(self._permits), self.limit or 0):
                 permit = Token()
                 self._permits.add(weakref.ref(permit, self._permits.discard))
                 self._free.append(permit)
-            del baton
+            del token
         return bool(self._free)
 
     def has_room(self, since: float) -> bool:
@@ -185,10 +185,10 @@ class Budget:
             self.leave(claim)
             self.pass_on()  # those behind it were told to wait
 
-    def would_deadlock(self, owner: Owner) -> bool:
-        """Whether those who hold all the sessions would wait for one, *owner* among them."""
-        waiting = {owner}.union(*(candidate.owners() for candidate in self._candidates()))
-        held = sum(not slot.parked for one in waiting for slot in one.held())
+    def would_deadlock(self, borrower: Borrower) -> bool:
+        """Whether those who hold all the sessions would wait for one, *borrower* among them."""
+        waiting = {borrower}.union(*(candidate.borrowers() for candidate in self._candidates()))
+        held = sum(not entry.parked for one in waiting for entry in one.held())
         return self.limit is not None and held >= self.limit
 
     def make_room(self) -> None:
@@ -196,7 +196,7 @@ class Budget:
         shares = []
         for sessions in self._known():
             sessions.forget_ended()
-            if (share := sessions.share) is not None:
+            if (share := sessions.reserve) is not None:
                 share.reclaim()
                 shares.append(share)
         if self._renew():

@@ -1,9 +1,9 @@
 """The default pool: a hard cap, and first come, first served.
 
-Slots that nobody uses lie in deques (see :mod:`pooldaemon.pool.queue.slots`), so that the usual
+Entries that nobody uses lie in deques (see :mod:`pooldaemon.pool.queue.slots`), so that the usual
 borrow and return take no lock, and nothing waits for one.
 
-Each waiter has a lock of its own, released by whoever hands it a slot, so that a hand-over
+Each waiter has a lock of its own, released by whoever hands it an entry, so that a hand-over
 wakes exactly one thread, the longest waiting one.
 """
 
@@ -23,35 +23,35 @@ from pooldaemon.exceptions import (
     TooManyWaiters,
 )
 from pooldaemon.pool.drivers.base import DriverDialect
-from pooldaemon.pool.queue.borrowers import Owner, here
+from pooldaemon.pool.queue.borrowers import Borrower, here
 from pooldaemon.pool.queue.callsite import caller
 from pooldaemon.pool.queue.cancellation import waiting
-from pooldaemon.pool.queue.entry import Slot
+from pooldaemon.pool.queue.entry import PoolEntry
 from pooldaemon.pool.queue.errors import deadlock, timed_out
 from pooldaemon.pool.queue.leaks import LeakWatch
-from pooldaemon.pool.queue.lease import BorrowedConnection
-from pooldaemon.pool.queue.share import Share, Waiter
-from pooldaemon.pool.queue.slots import DEFAULT_POOL_SIZE, SWEEP_INTERVAL, SlotPool
+from pooldaemon.pool.queue.lease import Lease
+from pooldaemon.pool.queue.share import PoolLimiter, Waiter
+from pooldaemon.pool.queue.slots import DEFAULT_POOL_SIZE, SWEEP_INTERVAL, EntryPool
 from pooldaemon.pool.queue.stats import take_snapshot
-from pooldaemon.pool.queue.upkeep import Aside
-from pooldaemon.pool.tokens import forget_frames, keeps_nothing
+from pooldaemon.pool.queue.upkeep import Upkeep
+from pooldaemon.pool.tokens import clear_frames, clears_frames
 from pooldaemon.stats import PoolStats
 
 GRACE = 0.01
-"""Seconds to wait for one who is about to hand over a slot, and has only to say so."""
+"""Seconds to wait for one who is about to hand over an entry, and has only to say so."""
 
 RECYCLE_JITTER = 0.1
 """A connection's lifetime is shortened by up to this share, so that connections made together
 do not all reconnect together (HikariCP varies ``maxLifetime`` in the same way)."""
 
 
-class FairQueuePool(SlotPool):
+class FairQueuePool(EntryPool):
     """At most ``pool_size + max_overflow`` connections, handed out in order of arrival.
 
     :param dialect: what to ask of the driver.
     :param pool_size: connections kept open when idle, 1 or more.
     :param max_overflow: connections above that under load, closed when they come back.
-    :param timeout: seconds a borrower waits for a slot and for the server to accept it.
+    :param timeout: seconds a borrower waits for an entry and for the server to accept it.
     :param use_lifo: hand out the most recently used idle connection first, so that the
         others can age out.
     :param max_waiting: longest queue; a further borrower fails at once. ``None``: no limit.
@@ -88,27 +88,27 @@ class FairQueuePool(SlotPool):
             use_lifo=use_lifo,
             max_idle=max_idle,
             min_idle=min_idle,
-            parks=leak_threshold is None,  # the watch hears of every give-back
+            keeps_affinity=leak_threshold is None,  # the watch hears of every give-back
             **kw,
         )
         self._is_alive = dialect.is_alive
-        self._handle_class = dialect.handle_class
+        self._lease_class = dialect.lease_class
         self._timeout = timeout
         self._max_waiting = max_waiting
         self._timeouts = 0
         self._rejected = 0
         self._connect_errors = 0
         self._last_connect_error: BaseException | None = None
-        self._aside = Aside(self._put_from_aside)
-        self._share = dialect.share = Share(
-            self._budget, self._idle, self._empty, self._queue,
+        self._upkeep = Upkeep(self._put_after_upkeep_elsewhere)
+        self._pool_limiter = dialect.reserve = PoolLimiter(
+            self._limiter, self._idle, self._empty, self._queue,
             serve=self._hand_over, put=self._put, reclaim=self._reclaim,
         )  # fmt: skip
         self._leaks = LeakWatch(leak_threshold, self) if leak_threshold is not None else None
 
     # -- borrowing --------------------------------------------------------------------
 
-    def borrow(self) -> BorrowedConnection:
+    def borrow(self) -> Lease:
         """Like ``connect()``, without the cost of SQLAlchemy's proxy and its events.
 
         :raises PoolTimeout: no connection became free in time.
@@ -116,111 +116,111 @@ class FairQueuePool(SlotPool):
         :raises PoolRetired: see :meth:`retire`.
         """
         try:
-            slot = self._do_get()
-            slot.place = caller(1)
-            if slot.dbapi_connection is None:
-                self._connect(slot)
+            entry = self._do_get()
+            entry.call_site = caller(1)
+            if entry.dbapi_connection is None:
+                self._connect(entry)
             if self._leaks is not None:
                 self._leaks.watch()
-            return self._handle_class(slot.dbapi_connection, slot)
+            return self._lease_class(entry.dbapi_connection, entry)
         except BaseException as error:
-            slot = None
-            forget_frames(error)
+            entry = None
+            clear_frames(error)
             raise
 
-    def _connect(self, slot: Slot) -> None:
+    def _connect(self, entry: PoolEntry) -> None:
         try:
-            slot.connect()
+            entry.connect()
         except PoolTimeout as failure:
             failure.stats = self.stats()
-            self._return_unused(slot)
+            self._return_unused(entry)
             raise
         except Exception as failure:
             self._connect_errors += 1
             self._last_connect_error = failure.with_traceback(None)
-            self._return_unused(slot)
+            self._return_unused(entry)
             raise
         except BaseException:
-            self._return_unused(slot)
+            self._return_unused(entry)
             raise
         self._last_connect_error = None  # over: it would mislead the reader of a later timeout
 
-    def _do_get(self) -> Slot:
+    def _do_get(self) -> PoolEntry:
         started = now = time.monotonic()
-        owner = here.owner
-        if not self._idle and self._parking:
-            self._parking.call_in_one()
-        # Whoever waits came earlier: a newcomer may not pass, even if a slot is free.
-        slot = None if self._waiters else self._take(started)
-        if slot is None:
-            slot = self._wait(started, owner)
+        borrower = here.borrower
+        if not self._idle and self._affinity:
+            self._affinity.call_in_one()
+        # Whoever waits came earlier: a newcomer may not pass, even if an entry is free.
+        entry = None if self._waiters else self._take(started)
+        if entry is None:
+            entry = self._wait(started, borrower)
             now = time.monotonic()
-            slot.stats.wait.add(now - started)
-        slot.holder, slot.held_since = owner, now
-        owner.slots[slot.ref] = slot.ref
+            entry.stats.wait.add(now - started)
+        entry.holder, entry.held_since = borrower, now
+        borrower.entries[entry.ref] = entry.ref
         try:
-            if slot.dbapi_connection is None:
+            if entry.dbapi_connection is None:
                 pass
-            elif slot.generation is not self._generation:
-                slot.drop("pool closed")
-            elif now >= slot.expires:
-                slot.drop("expired")
-            elif not self._is_alive(slot.dbapi_connection, now - slot.idle_since):
-                slot.drop("dead")
+            elif entry.generation is not self._generation:
+                entry.drop("pool closed")
+            elif now >= entry.expires:
+                entry.drop("expired")
+            elif not self._is_alive(entry.dbapi_connection, now - entry.idle_since):
+                entry.drop("dead")
         except BaseException:  # a signal handler's, perhaps, while the server was pinged
-            slot.drop("dead")
-            self._return_unused(slot)
+            entry.drop("dead")
+            self._return_unused(entry)
             raise
-        if slot.dbapi_connection is None:
-            slot.since, slot.deadline = started, started + self._timeout
-            self._prepare_connect(slot, now)
-        return slot
+        if entry.dbapi_connection is None:
+            entry.since, entry.deadline = started, started + self._timeout
+            self._prepare_connect(entry, now)
+        return entry
 
-    def _prepare_connect(self, slot: Slot, now: float) -> None:
+    def _prepare_connect(self, entry: PoolEntry, now: float) -> None:
         self._reclaim()
-        slot.generation = self._generation
+        entry.generation = self._generation
         lifetime = self._recycle * (1 - RECYCLE_JITTER * random.random())
-        slot.expires = now + lifetime if self._recycle >= 0 else float("inf")
+        entry.expires = now + lifetime if self._recycle >= 0 else float("inf")
 
-    def _wait(self, started: float, owner: Owner) -> Slot:
-        waiter = Waiter(owner, started)
+    def _wait(self, started: float, borrower: Borrower) -> PoolEntry:
+        waiter = Waiter(borrower, started)
         self._queue.add(waiter)
         try:
             self._check_wait(waiter)
-            self._share.claim()
-            self._hand_over()  # a slot may have come back just before we stood in the queue
-            if waiter.slot is None:
+            self._pool_limiter.claim()
+            self._hand_over()  # an entry may have come back just before we stood in the queue
+            if waiter.entry is None:
                 self._reclaim()
                 with waiting(partial(self._cancel, weakref.ref(waiter))):
-                    self._share.sleep(waiter, self._timeout, self._look)
+                    self._pool_limiter.sleep(waiter, self._timeout, self._look)
         except BaseException:  # KeyboardInterrupt and the like: leave the queue in order
-            if (slot := self._leave(waiter)) is not None:
-                self._put(slot)
+            if (entry := self._leave(waiter)) is not None:
+                self._put(entry)
             raise
-        if (slot := self._leave(waiter)) is None:
+        if (entry := self._leave(waiter)) is None:
             if waiter.cancelled:
                 raise PoolWaitCancelled(
                     f"pool {self.name}: the wait for a connection was cancelled"
                 )
             raise self._timed_out(time.monotonic() - started)
-        return slot
+        return entry
 
     def _check_wait(self, waiter: Waiter) -> None:
         """Whether it makes sense. In the queue already, so that others see it meanwhile."""
-        owner, most = waiter.owner, self._max_waiting
+        borrower, most = waiter.borrower, self._max_waiting
         if self._retired:
             raise PoolRetired(self.name)
         if most is not None and len(self._queue.up_to(waiter)) > most:
             # One that was free the moment before is not refused.
             self._hand_over()
-            if waiter.slot is None and self._queue.remove(waiter):
+            if waiter.entry is None and self._queue.remove(waiter):
                 self._rejected += 1
                 raise TooManyWaiters(f"{self.status()}: the queue is full (max_waiting={most})")
-        if owner.slots and self._would_deadlock(waiter):
+        if borrower.entries and self._would_deadlock(waiter):
             raise self._deadlock()
 
     def _look(self, waiter: Waiter) -> None:
-        """Put in order what may keep *waiter* from being served: see :mod:`.baton`."""
+        """Put in order what may keep *waiter* from being served: see :mod:`.lock`."""
         if waiter not in self._queue.all() and waiter.is_waiting():
             # Taken out by one who was to hand over, and was interrupted, or is about to.
             waiter.signal.acquire(timeout=GRACE)
@@ -229,18 +229,18 @@ class FairQueuePool(SlotPool):
         if self._retired:
             raise PoolRetired(self.name)
         self._reclaim()
-        self._share.claim()
+        self._pool_limiter.claim()
         self._hand_over()
 
-    def _leave(self, waiter: Waiter) -> Slot | None:
-        """Quit the queue, with the slot that was handed over, if any."""
-        if waiter.slot is None and not self._queue.remove(waiter) and waiter.is_waiting():
+    def _leave(self, waiter: Waiter) -> PoolEntry | None:
+        """Quit the queue, with the entry that was handed over, if any."""
+        if waiter.entry is None and not self._queue.remove(waiter) and waiter.is_waiting():
             waiter.signal.acquire(timeout=GRACE)  # it is being served in this moment
         if not self._waiters:
-            self._share.renounce()
-        elif waiter.slot is None:
+            self._pool_limiter.renounce()
+        elif waiter.entry is None:
             self._hand_over()
-        return waiter.slot
+        return waiter.entry
 
     def _cancel(self, waiting: weakref.ref[Waiter]) -> None:
         """Send a waiter away, if it still waits. Called from another thread."""
@@ -250,94 +250,95 @@ class FairQueuePool(SlotPool):
 
     def _would_deadlock(self, waiter: Waiter) -> bool:
         """Whether those who hold the connections would all be waiting for one of them."""
-        waiter.owner.forget_lost()
-        if self._share.lacks_permit():
-            return self._budget.would_deadlock(waiter.owner)
+        waiter.borrower.forget_lost()
+        if self._pool_limiter.lacks_permit():
+            return self._limiter.would_deadlock(waiter.borrower)
         # Those behind it in the queue look as well: of two that wait for each other one is told.
-        waiting = {one.owner for one in self._queue.up_to(waiter)}
-        slots = self.slots
-        return len(slots) >= self.cap and all(slot.holder in waiting for slot in slots)
+        waiting = {one.borrower for one in self._queue.up_to(waiter)}
+        entries = self.entries
+        return len(entries) >= self.cap and all(entry.holder in waiting for entry in entries)
 
     # -- giving back ------------------------------------------------------------------
 
-    def _return_unused(self, slot: Slot) -> None:
-        slot.claim_from(slot.holder)
-        self._do_return_conn(slot)
+    def _return_unused(self, entry: PoolEntry) -> None:
+        entry.claim_from(entry.holder)
+        self._do_return_conn(entry)
 
     def _do_return_conn(self, record: Any) -> None:
-        slot: Slot = record
-        now = slot.idle_since = time.monotonic()
-        if not slot.parked:
-            slot.stats.use.add(now - slot.held_since)
-        slot.parked = False
+        entry: PoolEntry = record
+        now = entry.idle_since = time.monotonic()
+        if not entry.parked:
+            entry.stats.use.add(now - entry.held_since)
+        entry.parked = False
         if self._leaks is not None:
-            self._leaks.returned(slot, now)
-        slot.holder = slot.place = None
-        if getattr(slot.dbapi_connection, "broken", False):
-            slot.drop("broken")
-        elif slot.generation is not self._generation:
-            slot.drop("pool closed")
+            self._leaks.returned(entry, now)
+        entry.holder = entry.call_site = None
+        if getattr(entry.dbapi_connection, "broken", False):
+            entry.drop("broken")
+        elif entry.generation is not self._generation:
+            entry.drop("pool closed")
         elif len(self._idle) >= self._keep and not self._waiters:
             # Above pool_size only waiters justify keeping a connection open.
-            slot.drop("overflow")
-        elif self._claims and self._share.is_owed():
-            slot.drop("process limit")
+            entry.drop("overflow")
+        elif self._claims and self._pool_limiter.is_owed():
+            entry.drop("process limit")
         if now < self._next_sweep:
-            self._put(slot)
+            self._put(entry)
         else:
             self._next_sweep = now + SWEEP_INTERVAL
-            self._put_after_upkeep(slot, now)
+            self._put_after_upkeep(entry, now)
             self._reclaim()
             self._sweep(now)
 
-    def _put_after_upkeep(self, slot: Slot, now: float) -> None:
-        """Put *slot* back, but first use its connection for a moment, if there is a need for it."""
-        connection = slot.dbapi_connection
+    def _put_after_upkeep(self, entry: PoolEntry, now: float) -> None:
+        """Put *entry* back, but first use its connection for a moment, if there is a need for
+        it."""
+        connection = entry.dbapi_connection
         work = None if connection is None else self._sessions.upkeep(connection, now)
         if getattr(connection, "broken", False):
-            slot.drop("broken")
-        if work is None or not self._aside.run(work, slot):
-            self._put(slot)
+            entry.drop("broken")
+        if work is None or not self._upkeep.run(work, entry):
+            self._put(entry)
 
-    def _put_from_aside(self, slot: Slot, more: bool) -> None:
-        slot.idle_since = now = time.monotonic()
-        if getattr(slot.dbapi_connection, "broken", False):
-            slot.drop("broken")
-        elif slot.generation is not self._generation:
-            slot.drop("pool closed")
+    def _put_after_upkeep_elsewhere(self, entry: PoolEntry, more: bool) -> None:
+        entry.idle_since = now = time.monotonic()
+        if getattr(entry.dbapi_connection, "broken", False):
+            entry.drop("broken")
+        elif entry.generation is not self._generation:
+            entry.drop("pool closed")
         if more:  # rather soon
             self._next_sweep = now
-        self._put(slot)
+        self._put(entry)
 
     def _hand_over(self) -> None:
-        """Give free slots to those who wait, the longest waiting first."""
-        # The baton is not waited for: whoever holds it looks again after letting go of it.
+        """Give free entries to those who wait, the longest waiting first."""
+        # The lock is not waited for: whoever holds it looks again after letting go of it.
         while (
             self._waiters
-            and not self._share.paused
-            and self._share.can_serve()
-            and (baton := self._serving.take()) is not None
+            and not self._pool_limiter.paused
+            and self._pool_limiter.can_serve()
+            and (token := self._serving.take()) is not None
         ):
-            waiter = slot = None
+            waiter = entry = None
             try:
                 while (waiter := self._queue.first()) is not None:
-                    if (slot := self._take(waiter.since)) is None:
+                    if (entry := self._take(waiter.since)) is None:
                         break
                     if self._queue.remove(waiter):
-                        waiter.slot = slot
+                        waiter.entry = entry
                         waiter.wake()
                     else:  # it has gone
-                        self._lay(slot)
-                    slot = None
+                        self._lay(entry)
+                    entry = None
                 else:
-                    self._share.renounce()
+                    self._pool_limiter.renounce()
             except BaseException:
                 if waiter is not None:
                     waiter.wake()  # to look whether it was served
                 raise
             finally:
-                waiter = slot = None
-                del baton
+                waiter = entry = None
+                del token
 
     @property
     def retired(self) -> bool:
@@ -345,60 +346,60 @@ class FairQueuePool(SlotPool):
 
     @property
     def paused(self) -> bool:
-        return self._share.paused
+        return self._pool_limiter.paused
 
-    @keeps_nothing
+    @clears_frames
     def pause(self) -> None:
         """Lend nothing until :meth:`resume`: who comes waits, as long as its timeout allows.
 
         What is in use goes on, and comes back. (PgBouncer's ``PAUSE``.)
         """
-        self._share.paused = True
+        self._pool_limiter.paused = True
         # Instead of a question in every borrow.
         self._take = self._take_nothing  # type: ignore[method-assign]
-        self._parking.close()
+        self._affinity.close()
 
-    @keeps_nothing
+    @clears_frames
     def resume(self) -> None:
         """End a :meth:`pause`: those who wait are served in their order."""
-        self._parking.reopen()
-        self._share.paused = False
+        self._affinity.reopen()
+        self._pool_limiter.paused = False
         vars(self).pop("_take", None)
         self._hand_over()
 
-    def _take_nothing(self, since: float) -> Slot | None:
-        if self._share.paused:
+    def _take_nothing(self, since: float) -> PoolEntry | None:
+        if self._pool_limiter.paused:
             return None
         self.resume()  # an exception has ended the one that was called
         return self._take(since)
 
     def dispose(self) -> None:
         super().dispose()
-        self._aside.wait()  # perhaps a fork follows
+        self._upkeep.wait()  # perhaps a fork follows
         if self._leaks is not None:
             self._leaks.stop_if_unused()
 
-    @keeps_nothing
+    @clears_frames
     def retire(self) -> bool:
         """Close for good, unless a connection is in use or wanted; says whether it did.
 
         A borrower that comes later gets :exc:`PoolRetired`, and has to look for another pool.
         """
         self._reclaim()
-        if any(slot.holder is not None for slot in self.slots):
+        if any(entry.holder is not None for entry in self.entries):
             return False
-        # Who has all slots has the pool. Those who come meanwhile queue up, as ever.
-        slots = list(iter(self._take_surplus, None))
-        if len(slots) == len(self._slots):
-            for slot in slots:
-                slot.drop("pool retired")
+        # Who has all entries has the pool. Those who come meanwhile queue up, as ever.
+        entries = list(iter(self._take_surplus, None))
+        if len(entries) == len(self._entries):
+            for entry in entries:
+                entry.drop("pool retired")
             # Who comes to wait looks at this once it can be seen to wait.
-            self._retired = len(slots) == len(self._slots)
+            self._retired = len(entries) == len(self._entries)
             if self._waiters or self._sessions.open_sessions:
                 self._retired = False
-        while slots and not self._retired:
-            self._put(slots.pop())
-        self._dropped += [slot.stats for slot in slots]
+        while entries and not self._retired:
+            self._put(entries.pop())
+        self._dropped += [entry.stats for entry in entries]
         return self._retired
 
     # -- telling ----------------------------------------------------------------------
@@ -407,49 +408,49 @@ class FairQueuePool(SlotPool):
     def has_room(self) -> bool:
         """Whether a connection could be opened now without anybody waiting for it."""
         newest = float("inf")
-        wanted = self._waiters or self._share.paused
-        return bool(self._empty) and not wanted and self._budget.has_room(newest)
+        wanted = self._waiters or self._pool_limiter.paused
+        return bool(self._empty) and not wanted and self._limiter.has_room(newest)
 
-    @keeps_nothing
+    @clears_frames
     def status(self) -> str:
         if self._lost:
             self._reclaim()
         self._sessions.forget_ended()
-        in_use = sum(slot.holder is not None and not slot.parked for slot in self.slots)
-        idle = len(self._idle) + len(self._parking)
+        in_use = sum(entry.holder is not None and not entry.parked for entry in self.entries)
+        idle = len(self._idle) + len(self._affinity)
         return (
             f"pool {self.name}: {self._sessions.open_sessions} open, {in_use} in use, "
             f"{idle} idle, {len(self._queue)} waiting, cap {self.cap}"
-            f"{', paused' if self._share.paused else ''}"
+            f"{', paused' if self._pool_limiter.paused else ''}"
         )
 
-    @keeps_nothing
+    @clears_frames
     def stats(self) -> PoolStats:
         """A snapshot of what the pool is doing and has done."""
         if self._lost:
             self._reclaim()
         self._sessions.forget_ended()
         return take_snapshot(
-            self.slots,
+            self.entries,
             self._dropped,
             name=self.name,
             poolclass=type(self).__name__,
             cap=self.cap,
             total=self._sessions.open_sessions,
             peak=self._sessions.peak_sessions,
-            idle=len(self._idle) + len(self._parking),
+            idle=len(self._idle) + len(self._affinity),
             waiting=len(self._queue),
             min_idle=self.min_idle,
-            paused=self._share.paused,
+            paused=self._pool_limiter.paused,
             timeouts=self._timeouts,
             rejected=self._rejected,
             connect_errors=self._connect_errors,
         )
 
     def _deadlock(self) -> PoolDeadlock:
-        return deadlock(self.status(), self._share.no_room(), self.stats())
+        return deadlock(self.status(), self._pool_limiter.no_room(), self.stats())
 
     def _timed_out(self, waited: float) -> PoolTimeout:
         self._timeouts += 1
-        no_room, error = self._share.no_room(), self._last_connect_error
+        no_room, error = self._pool_limiter.no_room(), self._last_connect_error
         return timed_out(self.status(), no_room, self.stats(), waited, self._timeout, error)

@@ -1,4 +1,4 @@
-"""A pool's part in the budget of its process, and the queue of those who wait in it."""
+"""A pool's part in the limiter of its process, and the queue of those who wait in it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from pooldaemon.pool.queue.borrowers import Owner
-from pooldaemon.pool.queue.entry import Slot
-from pooldaemon.pool.queue.limiter import LOOK_AGAIN, Budget
+from pooldaemon.pool.queue.borrowers import Borrower
+from pooldaemon.pool.queue.entry import PoolEntry
+from pooldaemon.pool.queue.limiter import LOOK_AGAIN, ConnectionLimiter
 
 LOOK_RARELY = 1.0
 """Seconds after which a waiting thread looks around where there is no limit of the process. It is
@@ -19,22 +19,22 @@ woken for all that is put back in order; this is for what was not, by an excepti
 
 
 class Waiter:
-    """A thread in the queue. ``signal`` is held until a slot is handed over, or there is something
-    to look at."""
+    """A thread in the queue. ``signal`` is held until an entry is handed over, or there is
+    something to look at."""
 
-    __slots__ = ("__weakref__", "cancelled", "owner", "signal", "since", "slot")
+    __slots__ = ("__weakref__", "borrower", "cancelled", "entry", "signal", "since")
 
-    def __init__(self, owner: Owner, since: float) -> None:
-        self.owner = owner
+    def __init__(self, borrower: Borrower, since: float) -> None:
+        self.borrower = borrower
         self.since = since
-        self.slot: Slot | None = None
+        self.entry: PoolEntry | None = None
         self.cancelled = False
         self.signal = threading.Lock()
         self.signal.acquire()
 
     def is_waiting(self) -> bool:
         """Neither served nor cancelled."""
-        return self.slot is None and not self.cancelled
+        return self.entry is None and not self.cancelled
 
     def wake(self) -> None:
         with suppress(RuntimeError):  # it is awake, and has not looked yet
@@ -93,26 +93,26 @@ class Queue:
         return waiters[: waiters.index(waiter) + 1] if waiter in waiters else []
 
 
-class Share:
+class PoolLimiter:
     """
     :param idle, empty: the pool's, where others change them at any moment.
-    :param serve: gives free slots to those who wait.
-    :param put: returns a slot.
+    :param serve: gives free entries to those who wait.
+    :param put: returns an entry.
     :param reclaim: closes what threads have left that ended without giving back, and what was lost.
     """
 
     def __init__(
         self,
-        budget: Budget,
-        idle: deque[Slot],
-        empty: deque[Slot],
+        limiter: ConnectionLimiter,
+        idle: deque[PoolEntry],
+        empty: deque[PoolEntry],
         queue: Queue,
         *,
         serve: Callable[[], None],
-        put: Callable[[Slot], None],
+        put: Callable[[PoolEntry], None],
         reclaim: Callable[[], None],
     ) -> None:
-        self._budget = budget
+        self._limiter = limiter
         self._idle = idle
         self._empty = empty
         self._queue = queue
@@ -124,16 +124,16 @@ class Share:
 
     def claim(self) -> None:
         """Somebody waits here, perhaps for a permit."""
-        if self._budget.limit is not None:
-            self._budget.enter(self)
+        if self._limiter.limit is not None:
+            self._limiter.enter(self)
 
     def renounce(self) -> None:
         """Nobody does."""
-        self._budget.leave(self)
+        self._limiter.leave(self)
 
     def lacks_permit(self) -> bool:
         """Whether it is the limit of the process that keeps this pool from opening more."""
-        return self._budget.limit is not None and bool(self._empty)
+        return self._limiter.limit is not None and bool(self._empty)
 
     def first_since(self) -> float | None:
         """Since when the first in the queue has waited."""
@@ -143,36 +143,36 @@ class Share:
         # At its own cap a permit is no use.
         return self.first_since() if self._empty and not self.paused else None
 
-    def owners(self) -> set[Owner]:
-        return {waiter.owner for waiter in self._queue.all()}
+    def borrowers(self) -> set[Borrower]:
+        return {waiter.borrower for waiter in self._queue.all()}
 
     def no_room(self) -> str:
         """What an error adds, if there is a place under the pool's own cap."""
-        return f" No room: {self._budget}." if self.lacks_permit() else ""
+        return f" No room: {self._limiter}." if self.lacks_permit() else ""
 
     def can_serve(self) -> bool:
         """Whether somebody waits for what is there."""
         since = self.first_since()
         if since is None:
             return False
-        return bool(self._idle) or (bool(self._empty) and self._budget.has_room(since))
+        return bool(self._idle) or (bool(self._empty) and self._limiter.has_room(since))
 
     def is_owed(self) -> bool:
         """Whether a thread elsewhere has waited for a permit longer than any here."""
         own = self.first_since()
-        other = self._budget.first_since(apart_from=self)
+        other = self._limiter.first_since(apart_from=self)
         return other < (float("inf") if own is None else own)
 
     def sleep(self, waiter: Waiter, timeout: float, look: Callable[[Waiter], None]) -> None:
-        """Return when *waiter* got a slot or was cancelled, or after *timeout* seconds.
+        """Return when *waiter* got an entry or was cancelled, or after *timeout* seconds.
 
         :param look: puts in order what may keep it from being served.
         """
-        limited = self._budget.limit is not None
+        limited = self._limiter.limit is not None
         deadline, left = time.monotonic() + timeout, timeout
         while True:
-            if limited and self._empty and waiter.slot is None:
-                self._budget.make_room()
+            if limited and self._empty and waiter.entry is None:
+                self._limiter.make_room()
             pause = min(left, LOOK_AGAIN if limited else LOOK_RARELY)
             waiter.signal.acquire(timeout=max(0.0, pause))
             if waiter.is_waiting():
@@ -189,8 +189,8 @@ class Share:
 
     def close_idle(self) -> None:
         try:
-            slot = self._idle.popleft()
+            entry = self._idle.popleft()
         except IndexError:
             return
-        slot.drop("process limit")
-        self._put(slot)
+        entry.drop("process limit")
+        self._put(entry)

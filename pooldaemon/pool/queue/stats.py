@@ -1,4 +1,4 @@
-"""From what a pool's slots have counted to one frozen :class:`~pooldaemon.stats.PoolStats`."""
+"""From what a pool's entries have counted to one frozen :class:`~pooldaemon.stats.PoolStats`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from pooldaemon.pool.queue.counters import SlotStats, sum_times
-from pooldaemon.pool.queue.entry import Slot
+from pooldaemon.pool.queue.counters import EntryStats, sum_times
+from pooldaemon.pool.queue.entry import PoolEntry
 from pooldaemon.stats import Holder, PoolStats
 
 
-def take_snapshot(slots: Sequence[Slot], dropped: Sequence[SlotStats], **known: Any) -> PoolStats:
+def take_snapshot(
+    entries: Sequence[PoolEntry], dropped: Sequence[EntryStats], **known: Any
+) -> PoolStats:
     """Sum up. Takes no lock: numbers that change meanwhile may be one apart.
 
-    :param slots: those of the pool.
-    :param dropped: what happened to slots that are no more.
+    :param entries: those of the pool.
+    :param dropped: what happened to entries that are no more.
     :param known: the fields of :class:`PoolStats` that the pool knows itself.
     """
-    stats = [*(slot.stats for slot in slots), *dropped]
-    holders = _holders(slots)
+    stats = [*(entry.stats for entry in entries), *dropped]
+    holders = _holders(entries)
     use = sum_times(one.use for one in stats)
     waited = sum_times(one.wait for one in stats)
     # Only those who waited were counted; all others found a connection at once.
@@ -41,17 +43,17 @@ def take_snapshot(slots: Sequence[Slot], dropped: Sequence[SlotStats], **known: 
     )
 
 
-def _holders(slots: Sequence[Slot]) -> tuple[Holder, ...]:
+def _holders(entries: Sequence[PoolEntry]) -> tuple[Holder, ...]:
     """Who has borrowed, the longest first."""
     now = time.monotonic()
     found = [
         Holder(
             holder.name,
-            now - slot.held_since,
-            slot.where(),
-            getattr(slot.dbapi_connection, "session", None),
+            now - entry.held_since,
+            entry.where(),
+            getattr(entry.dbapi_connection, "session", None),
         )
-        for slot in slots
-        if (holder := slot.holder) is not None and not slot.parked
+        for entry in entries
+        if (holder := entry.holder) is not None and not entry.parked
     ]
     return tuple(sorted(found, key=lambda holder: -holder.seconds))

@@ -147,13 +147,13 @@ class Links:
     """What a worker has of its supervisor.
 
     :ivar sender: for what it tells. :ivar orders: for what it is told.
-    :ivar lifeline: a descriptor that reaches its end when the supervisor has died.
+    :ivar parent-death pipe: a descriptor that reaches its end when the supervisor has died.
     """
 
     sender: Sender
     orders: Receiver
-    lifeline: int
+    parent_death_pipe: int
 
     @property
     def descriptors(self) -> list[int]:
-        return [self.sender.descriptor, self.orders.descriptor, self.lifeline]
+        return [self.sender.descriptor, self.orders.descriptor, self.parent_death_pipe]

@@ -31,7 +31,7 @@ MOST_UNSENT = 100
 """Messages that wait for systemd to take them; then the oldest are dropped."""
 
 
-class Vitals:
+class Health:
     """
     :param variables: the environment: systemd says there where to send its messages
         (``NOTIFY_SOCKET``), and how often it wants to hear (``WATCHDOG_USEC``).

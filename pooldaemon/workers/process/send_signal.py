@@ -13,7 +13,7 @@ from pooldaemon.workers.process.inheritance import no_child_returns
 logger = logging.getLogger("pooldaemon.signals")
 
 
-def announce(signal: Signal, sender: type, **values: Any) -> None:
+def send_signal(signal: Signal, sender: type, **values: Any) -> None:
     """Call the receivers of *signal*. Whatever they raise is logged."""
     try:
         with auto_close_db(), no_child_returns("a receiver of a signal"):

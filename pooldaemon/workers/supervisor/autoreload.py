@@ -16,7 +16,7 @@ INTERVAL = 1.0
 """Seconds between looks."""
 
 
-class Changes:
+class CodeChanges:
     """Watches the modules that are loaded, all Python files of the project's own apps, loaded or
     not (a worker may import some later), and what receivers of Django's ``autoreload_started``
     ask for, such as templates.

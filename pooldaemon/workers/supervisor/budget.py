@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pooldaemon.conf import ALL, PerDatabase, of_database
 
 RESERVE = 1
-"""Connections of a budget that no worker gets: for helpers, and for the canary of a reload."""
+"""Connections of a budget that no worker gets: for helpers, and for the preflight of a reload."""
 
 
 @dataclass(frozen=True)

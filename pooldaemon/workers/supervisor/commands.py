@@ -11,22 +11,22 @@ from django.db import connections
 
 from pooldaemon.conf import MAX_CONNECTIONS, Number, nearest, of_database
 from pooldaemon.orders import PoolOrder, StandingOrders
-from pooldaemon.workers.supervisor.worker_set import Crew
+from pooldaemon.workers.supervisor.worker_set import WorkerSet
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
 SIZE = Number(1, MAX_CONNECTIONS, whole=True)
 
 
-class OrderBook:
+class CommandRelay:
     """Passes orders on to workers, and keeps those that stand for workers to come.
 
     :param taken_over: what :meth:`hand_over` of the last supervisor's told; empty if that knew of
         no orders.
     """
 
-    def __init__(self, crew: Crew, taken_over: Mapping[str, Any]) -> None:
-        self._crew = crew
+    def __init__(self, worker_set: WorkerSet, taken_over: Mapping[str, Any]) -> None:
+        self._worker_set = worker_set
         self._number: int = taken_over.get("number", 0)
         standing = taken_over.get("standing", ())
         self._standing = StandingOrders(PoolOrder(**order) for order in standing)
@@ -63,7 +63,7 @@ class OrderBook:
         size = "" if order.size is None else f" to {order.size}"
         logger.info("%s%s: %s", order.verb, size, order.pool or "all pools")
         told, deaf = {}, []
-        for worker in self._crew.workers.values():
+        for worker in self._worker_set.workers.values():
             if worker.orders is None:
                 deaf.append(worker.name)
             else:
@@ -89,13 +89,13 @@ class OrderBook:
 
     def _most(self, pool: str | None) -> int:
         """Connections that a worker's pool may have, so that the daemon's total holds."""
-        bounds = self._crew.bounds
+        bounds = self._worker_set.bounds
         if pool is not None and pool in set(connections):
             return of_database(bounds, pool) or MAX_CONNECTIONS
         return min(bounds.values(), default=MAX_CONNECTIONS)  # it may be any database's
 
     def _check_pool(self, pool: Any) -> None:
-        told = (worker.view.pool_names for worker in self._crew.workers.values())
+        told = (worker.view.pool_names for worker in self._worker_set.workers.values())
         names = sorted(set(connections).union(*told))
         if pool not in names:
             hint = nearest(str(pool), names)

@@ -23,15 +23,17 @@ GOOD_LIFE = 60.0
 Serve = Callable[[socket.socket, int], int]
 
 Fork = Callable[[Callable[[int], int]], int]
-"""Forks a process that does what it is given, with its lifeline's descriptor; returns its pid."""
+"""Forks a process that does what it is given, with its parent-death pipe's descriptor; returns its
+pid."""
 
 
-class Exporter:
+class MetricsServer:
     """Main thread only.
 
     :param listener: bound and listening; the owner's to close. The supervisor keeps it, so that
         whoever asks while the process is started again waits instead of being refused.
-    :param serve: runs in the process, with the listener and the descriptor of its lifeline.
+    :param serve: runs in the process, with the listener and the descriptor of its
+        parent-death pipe.
     """
 
     def __init__(self, listener: socket.socket, serve: Serve) -> None:
@@ -53,7 +55,7 @@ class Exporter:
         if self.pid is None and now >= self._next_start:
             # In the child the listener itself is closed with all else that is the supervisor's.
             with self._listener.dup() as listener:
-                self.pid = fork(lambda lifeline: self._serve(listener, lifeline))
+                self.pid = fork(lambda parent_death_pipe: self._serve(listener, parent_death_pipe))
             self._started = now
 
     def _reap(self, pid: int) -> int | None:

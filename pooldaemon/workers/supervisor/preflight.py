@@ -1,5 +1,5 @@
-"""The trial of a reload: in the parent the process that tries the new code, in that process what it
-owes the parent.
+"""The preflight of a reload: in the parent the process that tries the new code, in that process
+what it owes the parent.
 
 It has passed when it says so, on a pipe of its own, and ends with status 0. That it has ended is
 not enough: so does a ``manage.py`` that is empty, or that belongs to another program.
@@ -19,7 +19,7 @@ from pooldaemon.workers.process.invocation import Invocation
 logger = logging.getLogger("pooldaemon.supervisor")
 
 VARIABLE = "POOLDAEMON_TRIAL"
-"""Tells a freshly executed process that it is a trial, and where to say that it has passed."""
+"""Tells a freshly executed process that it is a preflight, and where to say that it has passed."""
 
 SIGN = b"passed\n"
 
@@ -28,7 +28,7 @@ PREFIX = "sign:"
 by the exit status."""
 
 
-class Trial:
+class Preflight:
     """The process, in the parent.
 
     :param deadline: when it is late (monotonic clock).
@@ -81,12 +81,12 @@ class Trial:
         if status == 0 and passed:
             return None
         if written := "\n".join(filter(None, (text, errors))):
-            logger.error("reload: what the trial wrote\n%s", written)
+            logger.error("reload: what the preflight wrote\n%s", written)
         if status is None:
-            return "the trial did not end in time"
+            return "the preflight did not end in time"
         if status == 0:
-            return "the trial ended without having tried the new code"
-        lines = [f"the trial exited with status {status}", *text.splitlines()[-1:]]
+            return "the preflight ended without having tried the new code"
+        lines = [f"the preflight exited with status {status}", *text.splitlines()[-1:]]
         return [*lines, *errors.splitlines()[-1:]][-1]
 
     def _has_passed(self) -> bool:
@@ -105,7 +105,7 @@ def is_trial() -> bool:
 
 
 class Attempt:
-    """In the trial's process: what it is asked for. Programs that it starts are not."""
+    """In the preflight's process: what it is asked for. Programs that it starts are not."""
 
     def __init__(self) -> None:
         prefix, given, number = os.environ.pop(VARIABLE).partition(PREFIX)

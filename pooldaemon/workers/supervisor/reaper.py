@@ -9,8 +9,8 @@ from functools import partial
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.sessions import Session, kill
 from pooldaemon.workers.supervisor.handle import NEVER, WorkerHandle, WorkerState
-from pooldaemon.workers.supervisor.session_file import Ledger
-from pooldaemon.workers.supervisor.spawner import Nursery
+from pooldaemon.workers.supervisor.session_file import SessionFile
+from pooldaemon.workers.supervisor.spawner import Spawner
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -20,14 +20,14 @@ SUCCESSOR_FIRST = 0.2
 end them takes as much of the processor, and there is work that waits."""
 
 
-class Guard:
+class Reaper:
     """
     :param cut_off: called when units of work are lost.
     """
 
-    def __init__(self, config: DaemonConfig, nursery: Nursery, cut_off: Callable[[], None]) -> None:
+    def __init__(self, config: DaemonConfig, spawner: Spawner, cut_off: Callable[[], None]) -> None:
         self._config = config
-        self._nursery = nursery
+        self._spawner = spawner
         self._cut_off = cut_off
         self._dead: list[WorkerHandle] = []
         self._left_over: Callable[[], None] | None = None
@@ -64,13 +64,13 @@ class Guard:
         if now < self.end_at and any(now - each.started < SUCCESSOR_FIRST for each in living):
             return
         if self._left_over is not None:
-            self._nursery.fork_helper(self._left_over)
+            self._spawner.fork_helper(self._left_over)
             self._left_over = None
         in_use = [worker.sessions for worker in living]
         while self._dead:
             worker = self._dead[0]
             if left := worker.sessions.difference(*in_use):
-                self._nursery.fork_helper(partial(_kill, worker.name, left))
+                self._spawner.fork_helper(partial(_kill, worker.name, left))
             del self._dead[0]
         self.end_at = NEVER
 
@@ -79,10 +79,10 @@ class Guard:
         """Those of the dead, as long as nobody has been sent to end them."""
         return set().union(*(worker.sessions for worker in self._dead))
 
-    def end_left_over(self, ledger: Ledger) -> None:
+    def end_left_over(self, session_file: SessionFile) -> None:
         """The same, in the next round, for what a daemon has left that was killed with all its
         workers."""
-        sessions, noted = ledger.left_over()
+        sessions, noted = session_file.left_over()
         if sessions:
             self._left_over = partial(_kill, "the last daemon", sessions, noted=noted)
 
@@ -105,7 +105,7 @@ class Guard:
         while worker.overdue:
             if sessions := worker.overdue[0].sessions:
                 end = partial(_kill, worker.name, sessions, statement_only=True)
-                self._nursery.fork_helper(end)
+                self._spawner.fork_helper(end)
             del worker.overdue[0]
 
 

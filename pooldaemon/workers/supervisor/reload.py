@@ -1,8 +1,8 @@
-"""Runs in the parent: a rolling reload, from the trial of the new code to the last old worker.
+"""Runs in the parent: a rolling reload, from the preflight of the new code to the last old worker.
 
 New code needs a new process. So the command is executed afresh twice: once beside the supervisor,
 to try whether it could take over, and then in the supervisor's own place. It keeps its pid, and so
-its children, and what it hands over: the lock, the control socket, the workers' lifeline.
+its children, and what it hands over: the lock, the control socket, the workers' parent_death_pipe.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from pooldaemon.workers.process.invocation import Invocation
 from pooldaemon.workers.supervisor.forking import flush_streams
-from pooldaemon.workers.supervisor.preflight import Trial, scratch_file
+from pooldaemon.workers.supervisor.preflight import Preflight, scratch_file
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -43,7 +43,7 @@ class Reload:
     """The daemon's present reload, or its last one.
 
     The next one may begin while old workers still drain for this one, which may take as long as
-    their units do. If its trial fails, theirs goes on.
+    their units do. If its preflight fails, theirs goes on.
 
     :param number: how many there have been.
     """
@@ -56,7 +56,7 @@ class Reload:
         """Whether old workers are being replaced, for this one or the one before."""
         self.invocation: Invocation | None = None
         """What is tried, or was last."""
-        self._trial: Trial | None = None
+        self._preflight: Preflight | None = None
         self._failures = 0
 
     @property
@@ -65,42 +65,42 @@ class Reload:
 
     @property
     def is_trying(self) -> bool:
-        return self._trial is not None
+        return self._preflight is not None
 
     @property
     def children(self) -> set[int]:
-        """The trial's process, if one is under way."""
-        return {self._trial.pid} if self._trial else set()
+        """The preflight's process, if one is under way."""
+        return {self._preflight.pid} if self._preflight else set()
 
     def begin(self, now: float, timeout: float, invocation: Invocation) -> None:
-        """Start the trial; it gets *timeout* seconds."""
+        """Start the preflight; it gets *timeout* seconds."""
         self.number += 1
         self.state = ReloadState.TRYING
         self.reason = None
         self.invocation = invocation
         try:
-            self._trial = Trial(invocation, now + timeout)
+            self._preflight = Preflight(invocation, now + timeout)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            self.fail(f"the trial can't be started: {where}{error.strerror or error}")
+            self.fail(f"the preflight can't be started: {where}{error.strerror or error}")
         else:
-            pid, directory = self._trial.pid, invocation.directory
+            pid, directory = self._preflight.pid, invocation.directory
             logger.info("reload: trying the new code as pid %d, in %s", pid, directory)
 
     def has_passed(self, now: float) -> bool:
-        """Whether the trial has ended well. One that has not is reported."""
-        if self._trial is None or not self._trial.has_ended(now):
+        """Whether the preflight has ended well. One that has not is reported."""
+        if self._preflight is None or not self._preflight.has_ended(now):
             return False
-        trial, self._trial = self._trial, None
-        if (reason := trial.end()) is not None:
+        preflight, self._preflight = self._preflight, None
+        if (reason := preflight.end()) is not None:
             self.fail(reason)
         return reason is None
 
     def cancel(self) -> None:
         """The daemon ends."""
-        if self._trial is not None:
-            trial, self._trial = self._trial, None
-            trial.end()
+        if self._preflight is not None:
+            preflight, self._preflight = self._preflight, None
+            preflight.end()
         if self.state in (ReloadState.TRYING, ReloadState.ROLLING):
             self.fail("the daemon ends")
         self.is_rolling = False

@@ -13,19 +13,19 @@ from pooldaemon import signals
 from pooldaemon.connections import close_pool
 from pooldaemon.sessions import Session
 from pooldaemon.workers.ipc.control import ControlSocket
-from pooldaemon.workers.process.health import Vitals
+from pooldaemon.workers.process.health import Health
 from pooldaemon.workers.process.inheritance import no_child_returns
 from pooldaemon.workers.process.invocation import Invocation
-from pooldaemon.workers.process.send_signal import announce
-from pooldaemon.workers.supervisor.autoreload import Changes
+from pooldaemon.workers.process.send_signal import send_signal
+from pooldaemon.workers.supervisor.autoreload import CodeChanges
 from pooldaemon.workers.supervisor.handle import Progress, WorkerDeath
-from pooldaemon.workers.supervisor.metrics_server import Exporter
+from pooldaemon.workers.supervisor.metrics_server import MetricsServer
 from pooldaemon.workers.supervisor.phase import Phase
 from pooldaemon.workers.supervisor.publisher import Publisher
 from pooldaemon.workers.supervisor.reload import Handover
-from pooldaemon.workers.supervisor.session_file import Ledger
+from pooldaemon.workers.supervisor.session_file import SessionFile
 from pooldaemon.workers.supervisor.spawner import RunWorker
-from pooldaemon.workers.supervisor.worker_set import Crew
+from pooldaemon.workers.supervisor.worker_set import WorkerSet
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -35,7 +35,7 @@ def _nothing(*args: object) -> None:
 
 
 @dataclass(frozen=True)
-class Owner:
+class Services:
     """Whoever runs a supervisor.
 
     :ivar run_worker: runs in the child, with the worker's name, its caps of connections and what it
@@ -49,10 +49,10 @@ class Owner:
         raises ``OSError`` if that is not possible. Without it there are no reloads.
     :ivar control: answered in the main loop; the owner's to open and to release.
     :ivar changes: looked at for a reason to reload.
-    :ivar ledger: where the workers' sessions are written down.
-    :ivar vitals: given signs of life.
+    :ivar session file: where the workers' sessions are written down.
+    :ivar health: given signs of life.
     :ivar show: given how far the units are that tell: by thread, what is done, and of how much.
-    :ivar exporter: kept alive from the first round to the last; the owner's to release.
+    :ivar metrics server: kept alive from the first round to the last; the owner's to release.
     :ivar publisher: has others told how the daemon is.
     :ivar invocation: how the command was started; executed again for a reload.
     :ivar sender: of the signals, the command's class.
@@ -66,10 +66,10 @@ class Owner:
     release: Callable[[], None] = _nothing
     hand_over: Callable[[Handover], None] | None = None
     control: ControlSocket | None = None
-    changes: Changes | None = None
-    ledger: Ledger | None = None
-    exporter: Exporter | None = None
-    vitals: Vitals = field(default_factory=lambda: Vitals({}))
+    changes: CodeChanges | None = None
+    session_file: SessionFile | None = None
+    metrics_server: MetricsServer | None = None
+    health: Health = field(default_factory=lambda: Health({}))
     show: Callable[[Mapping[str, Progress]], None] = _nothing
     publisher: Publisher = field(default_factory=Publisher)
     invocation: Invocation = field(default_factory=Invocation.of_this_process)
@@ -83,16 +83,16 @@ class Owner:
 
     def ready(self) -> None:
         """All workers are ready, at the start or after a reload."""
-        self.vitals.ready()
+        self.health.ready()
         self._announce(signals.daemon_ready)
 
     def reloading(self) -> None:
-        self.vitals.reloading()
+        self.health.reloading()
         self._announce(signals.daemon_reloading)
 
     def stopping(self, seconds: float) -> None:
         """It drains, for so long at the most."""
-        self.vitals.stopping(seconds)
+        self.health.stopping(seconds)
         self._announce(signals.daemon_stopping)
 
     def died(self, death: WorkerDeath) -> None:
@@ -104,7 +104,7 @@ class Owner:
         self._announce(signals.worker_died, death=death)
 
     def _announce(self, signal: Signal, **values: Any) -> None:
-        announce(signal, self.sender, **values)
+        send_signal(signal, self.sender, **values)
         close_pool()  # a supervisor has no session
 
     def has_changed(self, now: float) -> bool:
@@ -115,14 +115,14 @@ class Owner:
         return bool(path)
 
     def duties(
-        self, crew: Crew, left: set[Session], phase: Phase, now: float
+        self, worker_set: WorkerSet, left: set[Session], phase: Phase, now: float
     ) -> Iterator[tuple[str, Callable[[], None]]]:
         """What is to be done in every round of the main loop, each with its name in the log.
 
         :param left: sessions of the dead.
         """
-        if (ledger := self.ledger) is not None:
-            yield "write down the sessions", lambda: ledger.write(crew.sessions | left)
-        yield "show progress", lambda: self.show(crew.progress)
-        status = f"{phase.value}, {crew.ready} of {crew.size} workers ready"
-        yield "tell that it lives", lambda: self.vitals.beat(status, alive=crew.is_alive(now))
+        if (session_file := self.session_file) is not None:
+            yield "write down the sessions", lambda: session_file.write(worker_set.sessions | left)
+        yield "show progress", lambda: self.show(worker_set.progress)
+        status = f"{phase.value}, {worker_set.ready} of {worker_set.size} workers ready"
+        yield "tell that it lives", lambda: self.health.beat(status, alive=worker_set.is_alive(now))

@@ -20,7 +20,7 @@ from pooldaemon.workers.process.files import open_file
 logger = logging.getLogger("pooldaemon.supervisor")
 
 
-class Ledger:
+class SessionFile:
     """
     :param path: beside the pidfile, and under its lock; readable by its owner only.
     """

@@ -7,7 +7,7 @@ import signal
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.workers.process.bounded import bounded
 from pooldaemon.workers.process.signals import SignalQueue
-from pooldaemon.workers.supervisor.services import Owner
+from pooldaemon.workers.supervisor.services import Services
 
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
@@ -16,17 +16,17 @@ class _EndedMeanwhileError(BaseException):
     """Raised in the hook: nobody needs what it prepares. It is not to catch it with its errors."""
 
 
-class Preparation:
+class SetupHook:
     """In the main loop's place, so with signs of life meanwhile.
 
     :param has_workers: there are some already, after a reload.
     """
 
     def __init__(
-        self, config: DaemonConfig, owner: Owner, signals: SignalQueue, *, has_workers: bool
+        self, config: DaemonConfig, services: Services, signals: SignalQueue, *, has_workers: bool
     ) -> None:
         self._config = config
-        self._owner = owner
+        self._services = services
         self._signals = signals
         self._has_workers = has_workers
         self.is_done = False
@@ -36,16 +36,16 @@ class Preparation:
 
         :raises Exception: what the hook raises. Also that it has been too long, or wanted to exit.
         """
-        vitals, seconds = self._owner.vitals, self._config.setup_timeout
-        vitals.expect_silence(seconds)
+        health, seconds = self._services.health, self._config.setup_timeout
+        health.expect_silence(seconds)
         self._give_sign()
         try:
             with bounded("setup()", seconds, self._look):
-                self._owner.set_up()
+                self._services.set_up()
         except _EndedMeanwhileError:
             return
         finally:
-            vitals.end_silence(self._config.boot_timeout)
+            health.end_silence(self._config.boot_timeout)
         self.is_done = True
 
     def _look(self) -> None:
@@ -55,4 +55,4 @@ class Preparation:
 
     def _give_sign(self) -> None:
         if self._has_workers:
-            self._owner.vitals.beat("setting up", alive=True)
+            self._services.health.beat("setting up", alive=True)

@@ -17,7 +17,7 @@ from pooldaemon.workers.ipc.channel import Links, Receiver, Sender
 from pooldaemon.workers.process import exit_codes
 from pooldaemon.workers.supervisor.forking import fork
 from pooldaemon.workers.supervisor.handle import WorkerHandle
-from pooldaemon.workers.supervisor.metrics_server import Exporter
+from pooldaemon.workers.supervisor.metrics_server import MetricsServer
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -28,15 +28,15 @@ HELPER_TIMEOUT = 5
 RunWorker = Callable[[str, PerDatabase, Links], int]
 
 
-class Nursery:
+class Spawner:
     """Forks workers, and helpers: short-lived processes for what a supervisor must not do itself.
 
     Main thread only.
 
-    :param run_worker: see :class:`pooldaemon.workers.supervisor.services.Owner`.
+    :param run_worker: see :class:`pooldaemon.workers.supervisor.services.Services`.
     :param release: called in each child after the fork, to close what is the parent's alone.
     :param taken_over: what :meth:`hand_over` of the last supervisor's told.
-    :param exporter: see :class:`pooldaemon.workers.supervisor.services.Owner`.
+    :param metrics_server: see :class:`pooldaemon.workers.supervisor.services.Services`.
     """
 
     def __init__(
@@ -44,24 +44,27 @@ class Nursery:
         run_worker: RunWorker,
         release: Callable[[], None],
         taken_over: Mapping[str, Any] | None = None,
-        exporter: Exporter | None = None,
+        metrics_server: MetricsServer | None = None,
     ) -> None:
         self._run_worker = run_worker
         self._release = release
         # Workers hold the other end; whatever way this process dies, they see its end.
-        self.lifeline: tuple[int, int] = taken_over["lifeline"] if taken_over else os.pipe()
+        self.parent_death_pipe: tuple[int, int] = (
+            taken_over["parent_death_pipe"] if taken_over else os.pipe()
+        )
         """Its reading end, for the workers, and its writing end, for the supervisor alone."""
         self._helpers: set[int] = set(taken_over["helpers"] if taken_over else ())
-        self._exporter = exporter
-        if exporter and taken_over and (told := taken_over.get("exporter")):
-            exporter.take_over(told)
+        self._metrics_server = metrics_server
+        if metrics_server and taken_over and (told := taken_over.get("metrics_server")):
+            metrics_server.take_over(told)
 
     def hand_over(self) -> dict[str, Any]:
-        """What the next supervisor has to know, as JSON takes it. The lifeline goes with it."""
+        """What the next supervisor has to know, as JSON takes it. The parent-death pipe goes with
+        it."""
         return {
-            "lifeline": self.lifeline,
+            "parent_death_pipe": self.parent_death_pipe,
             "helpers": sorted(self._helpers),
-            "exporter": self._exporter and self._exporter.hand_over(),
+            "metrics_server": self._metrics_server and self._metrics_server.hand_over(),
         }
 
     def close(self) -> None:
@@ -69,9 +72,9 @@ class Nursery:
         for pid in self._helpers:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-        if self._exporter:
-            self._exporter.end()
-        for descriptor in self.lifeline:
+        if self._metrics_server:
+            self._metrics_server.end()
+        for descriptor in self.parent_death_pipe:
             os.close(descriptor)
 
     def fork(
@@ -95,7 +98,7 @@ class Nursery:
                 self._leave_to_parent()
 
             def run() -> int:
-                links = Links(Sender(write_end), Receiver(orders), self.lifeline[0])
+                links = Links(Sender(write_end), Receiver(orders), self.parent_death_pipe[0])
                 return self._run_worker(name, caps, links)
 
             pid = fork(name, run, release)
@@ -134,28 +137,28 @@ class Nursery:
         :param others: children that are not ours to collect.
         """
         self._reap_helpers()
-        exporter = self._exporter and self._exporter.pid
+        metrics_server = self._metrics_server and self._metrics_server.pid
         while os.getpid() == 1:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:  # there are none
                 return
-            if ended is None or ended.si_pid in {*others, *self._helpers, exporter}:
+            if ended is None or ended.si_pid in {*others, *self._helpers, metrics_server}:
                 return
             os.waitpid(ended.si_pid, 0)
 
-    def keep_exporter(self, now: float) -> None:
-        """Start the exporter if there is to be one and it does not run. Never blocks.
+    def keep_metrics_server(self, now: float) -> None:
+        """Start the metrics server if there is to be one and it does not run. Never blocks.
 
         :raises OSError: there is no process or no descriptor for it just now.
         """
-        if self._exporter:
-            self._exporter.look(self._fork_exporter, now)
+        if self._metrics_server:
+            self._metrics_server.look(self._fork_exporter, now)
 
     def _fork_exporter(self, serve: Callable[[int], int]) -> int:
-        """Returns its pid. It has the lifeline to know when the daemon has ended."""
-        lifeline = self.lifeline[0]
-        return fork("exporter", lambda: serve(lifeline), self._leave_to_parent)
+        """Returns its pid. It has the parent-death pipe to know when the daemon has ended."""
+        parent_death_pipe = self.parent_death_pipe[0]
+        return fork("metrics_server", lambda: serve(parent_death_pipe), self._leave_to_parent)
 
     def _reap_helpers(self) -> None:
         for pid in list(self._helpers):
@@ -169,12 +172,12 @@ class Nursery:
                     logger.warning("A helper process did not end within %d s", HELPER_TIMEOUT)
 
     def _leave_to_parent(self) -> None:
-        os.close(self.lifeline[1])
+        os.close(self.parent_death_pipe[1])
         self._release()
 
     def leave_to_parent(self) -> None:
         """In a child that is not of ours: let go of everything."""
-        os.close(self.lifeline[0])
+        os.close(self.parent_death_pipe[0])
         self._leave_to_parent()
 
 

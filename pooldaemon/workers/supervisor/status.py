@@ -6,34 +6,34 @@ from dataclasses import asdict
 from typing import Any
 
 from pooldaemon.workers.supervisor.handle import WorkerHandle
-from pooldaemon.workers.supervisor.worker_set import Crew
+from pooldaemon.workers.supervisor.worker_set import WorkerSet
 
 
-def describe_crew(crew: Crew, now: float) -> dict[str, Any]:
+def describe_workers(worker_set: WorkerSet, now: float) -> dict[str, Any]:
     """The workers, by name.
 
     Times are in seconds, memory is in bytes.
     """
-    workers = sorted(crew.workers.values(), key=lambda w: _order(w.name))
+    workers = sorted(worker_set.workers.values(), key=lambda w: _order(w.name))
     return {
-        "processes": crew.size,
-        "units": crew.units + sum(worker.report.units for worker in workers),
-        "failures": crew.failures + sum(worker.report.failures for worker in workers),
-        "restarts": crew.restarts,
-        "workers": [_describe(worker, crew, now) for worker in workers],
+        "processes": worker_set.size,
+        "units": worker_set.units + sum(worker.report.units for worker in workers),
+        "failures": worker_set.failures + sum(worker.report.failures for worker in workers),
+        "restarts": worker_set.restarts,
+        "workers": [_describe(worker, worker_set, now) for worker in workers],
     }
 
 
-def _describe(worker: WorkerHandle, crew: Crew, now: float) -> dict[str, Any]:
-    place = crew.places.get(worker.name)
+def _describe(worker: WorkerHandle, worker_set: WorkerSet, now: float) -> dict[str, Any]:
+    slot = worker_set.slots.get(worker.name)
     return {
         "name": worker.name,
         "pid": worker.pid,
         "state": worker.state.value,
         "age": round(now - worker.started, 1),
         "silent": round(now - worker.last_heard, 1),
-        "crashes": place.crashes if place else 0,
-        "restarts": place.restarts if place else 0,
+        "crashes": slot.crashes if slot else 0,
+        "restarts": slot.restarts if slot else 0,
         **asdict(worker.report),
         "progress": [
             {"thread": thread, "done": done, "total": total}

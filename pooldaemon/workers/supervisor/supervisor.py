@@ -24,17 +24,17 @@ from pooldaemon.workers.process.errors import in_a_line
 from pooldaemon.workers.process.inheritance import release_in_children
 from pooldaemon.workers.process.signals import SignalQueue, blocked, hangup_is_ignored
 from pooldaemon.workers.supervisor.budget import Budget
-from pooldaemon.workers.supervisor.commands import OrderBook
+from pooldaemon.workers.supervisor.commands import CommandRelay
 from pooldaemon.workers.supervisor.duties import Duties
 from pooldaemon.workers.supervisor.handle import NEVER, WorkerDeath, WorkerHandle, WorkerState
 from pooldaemon.workers.supervisor.phase import Phase
-from pooldaemon.workers.supervisor.reaper import Guard
+from pooldaemon.workers.supervisor.reaper import Reaper
 from pooldaemon.workers.supervisor.reload import Handover, Reload, ReloadState
-from pooldaemon.workers.supervisor.services import Owner
-from pooldaemon.workers.supervisor.setup_hook import Preparation
-from pooldaemon.workers.supervisor.spawner import Nursery
-from pooldaemon.workers.supervisor.status import describe_crew
-from pooldaemon.workers.supervisor.worker_set import AT_ONCE, Crew
+from pooldaemon.workers.supervisor.services import Services
+from pooldaemon.workers.supervisor.setup_hook import SetupHook
+from pooldaemon.workers.supervisor.spawner import Spawner
+from pooldaemon.workers.supervisor.status import describe_workers
+from pooldaemon.workers.supervisor.worker_set import AT_ONCE, WorkerSet
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -71,7 +71,7 @@ class Supervisor:
     """Keeps ``config.processes`` workers alive until told to stop.
 
     :param config: how many of what, and how long.
-    :param owner: what it calls.
+    :param services: what it calls.
     :param taken_over: what the last supervisor handed over.
     :param clock: for all times here; by default one that goes on where the last supervisor's was.
 
@@ -82,12 +82,12 @@ class Supervisor:
     def __init__(
         self,
         config: DaemonConfig,
-        owner: Owner,
+        services: Services,
         taken_over: Mapping[str, Any] | None = None,
         clock: RunningClock | None = None,
     ) -> None:
         self._config = config
-        self._owner = owner
+        self._services = services
         self._taken_over = taken_over
         lost = taken_over.get("lost", 0.0) if taken_over else 0.0
         self._clock = clock or RunningClock(lost=lost)
@@ -112,22 +112,25 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         if hangup_is_ignored():
             logger.info("SIGHUP is ignored, as it was at the start (by nohup)")
-        told, exporter = self._taken_over, self._owner.exporter
-        self._nursery = Nursery(
-            self._owner.run_worker, self._leave_to_parent, told and told["nursery"], exporter
+        told, metrics_server = self._taken_over, self._services.metrics_server
+        self._spawner = Spawner(
+            self._services.run_worker,
+            self._leave_to_parent,
+            told and told["spawner"],
+            metrics_server,
         )
-        release_in_children(self._nursery.leave_to_parent)
+        release_in_children(self._spawner.leave_to_parent)
         budget = Budget(self._config.total_connections, self._config.max_connections)
-        self._crew = Crew(self._config.processes, self._fork, budget)
-        self._orders = OrderBook(self._crew, told.get("orders", {}) if told else {})
-        self._guard = Guard(self._config, self._nursery, self._cut_off)
-        self._preparation = Preparation(
-            self._config, self._owner, self._signals, has_workers=told is not None
+        self._worker_set = WorkerSet(self._config.processes, self._fork, budget)
+        self._orders = CommandRelay(self._worker_set, told.get("orders", {}) if told else {})
+        self._reaper = Reaper(self._config, self._spawner, self._cut_off)
+        self._setup_hook = SetupHook(
+            self._config, self._services, self._signals, has_workers=told is not None
         )
         if told:
             self._take_over(told, self._clock())
-        elif self._owner.ledger:
-            self._guard.end_left_over(self._owner.ledger)
+        elif self._services.session_file:
+            self._reaper.end_left_over(self._services.session_file)
         return self
 
     def _take_over(self, told: Mapping[str, Any], now: float) -> None:
@@ -139,20 +142,22 @@ class Supervisor:
         self._reload = Reload(told["reload"], ReloadState.ROLLING)
         self._signals.put_back(told.get("signals", ()))
         self.history.extend(told["history"])
-        self._crew.keep_size(told.get("crew", {}))
-        for worker in self._crew.adopt(WorkerHandle.taken_over(w, now) for w in told["workers"]):
+        self._worker_set.keep_size(told.get("worker_set", {}))
+        for worker in self._worker_set.adopt(
+            WorkerHandle.taken_over(w, now) for w in told["workers"]
+        ):
             worker.drain()
-        self._crew.go_on_counting(told.get("crew", {}))
+        self._worker_set.go_on_counting(told.get("worker_set", {}))
 
     def __exit__(self, *exc_info: object) -> None:
         release_in_children()
         self._reload.cancel()
-        self._owner.vitals.end()
-        self._owner.vitals.release()
-        for worker in self._crew.workers.values():  # only after an error of our own
+        self._services.health.end()
+        self._services.health.release()
+        for worker in self._worker_set.workers.values():  # only after an error of our own
             worker.kill("the supervisor failed")
-        self._nursery.close()  # one that could not be killed ends by its lifeline
-        for worker in self._crew.workers.values():
+        self._spawner.close()  # one that could not be killed ends by its parent-death pipe
+        for worker in self._worker_set.workers.values():
             with suppress(ChildProcessError):
                 os.waitpid(worker.pid, 0)
         self._signals.close()
@@ -172,11 +177,11 @@ class Supervisor:
     def _wait(self) -> None:
         now = self._clock()
         pause = self._pause(now)
-        channels = self._crew.descriptors
+        channels = self._worker_set.descriptors
         if self._duties.failed:
             pause, channels = min(pause, AFTER_FAILURE), []
         elif not self._duties.is_put_off(ANSWER, now):
-            channels += self._owner.descriptors
+            channels += self._services.descriptors
         self._clock.wait(pause)
         self._signals.wait(pause, channels)
 
@@ -192,7 +197,7 @@ class Supervisor:
         self._listen(now)
         for number in signals:
             self._always(f"heed {number.name}", partial(self._handle_signal, number, now), now)
-        for worker in list(self._crew.workers.values()):
+        for worker in list(self._worker_set.workers.values()):
             self._always(f"look after {worker.name}", partial(self._look_after, worker, now), now)
             self._always(f"signal {worker.name}", worker.flush, now)
         if self._phase is Phase.RUNNING:
@@ -203,41 +208,43 @@ class Supervisor:
 
     def _serve(self, now: float) -> None:
         """What may be put off when it fails."""
-        later, owner = self._duties.with_backoff, self._owner
-        living = self._crew.workers.values()
-        later(END_SESSIONS, lambda: self._guard.end_sessions(living, now), now)
+        later, services = self._duties.with_backoff, self._services
+        living = self._worker_set.workers.values()
+        later(END_SESSIONS, lambda: self._reaper.end_sessions(living, now), now)
         self._always("reload", lambda: self._look_at_the_reload(now), now)
-        if (control := owner.control) is not None:
+        if (control := services.control) is not None:
             ask = partial(self._answer, now=now)
             later(ANSWER, lambda: control.serve(ask, now), now, ANSWER_DELAY)
         own = {worker.pid for worker in living}
-        later("reap", lambda: self._nursery.reap(own | self._reload.children), now)
-        later("serve metrics", lambda: self._nursery.keep_exporter(now), now)
-        for what, duty in owner.duties(self._crew, self._guard.sessions, self._phase, now):
+        later("reap", lambda: self._spawner.reap(own | self._reload.children), now)
+        later("serve metrics", lambda: self._spawner.keep_metrics_server(now), now)
+        for what, duty in services.duties(
+            self._worker_set, self._reaper.sessions, self._phase, now
+        ):
             later(what, duty, now)
-        publish = owner.publisher.look
-        fork = self._nursery.fork_helper
+        publish = services.publisher.look
+        fork = self._spawner.fork_helper
         later("publish", lambda: publish(now, lambda: self._describe(now), fork), now)
 
     def _always(self, what: str, duty: Callable[[], object], now: float) -> None:
         self._duties.every_time(what, duty, now)
 
     def _listen(self, now: float) -> None:
-        for worker in self._crew.workers.values():
+        for worker in self._worker_set.workers.values():
             self._always(f"hear {worker.name}", partial(worker.read_messages, now), now)
-        if self._phase is Phase.STARTING and self._crew.has_been_ready:
+        if self._phase is Phase.STARTING and self._worker_set.has_been_ready:
             self._phase = Phase.RUNNING
 
     def _look_after(self, worker: WorkerHandle, now: float) -> None:
         if (death := worker.reap(now)) is not None:
             self._bury(worker, death, now)
         else:
-            self._guard.judge(worker, now)
+            self._reaper.judge(worker, now)
 
     def _prepare(self) -> None:
         """Before the first fork. After a reload a failure must not end the old workers."""
         try:
-            self._preparation.run()
+            self._setup_hook.run()
         except (Exception, SystemExit) as error:
             if self._taken_over is None:
                 raise
@@ -247,37 +254,37 @@ class Supervisor:
 
     def _prepare_and_fill(self, now: float) -> None:
         """A preparation that has failed is tried again when somebody is to be started."""
-        if not self._preparation.is_done and self._crew.next_start() <= now:
+        if not self._setup_hook.is_done and self._worker_set.next_start() <= now:
             try:
-                self._preparation.run()
+                self._setup_hook.run()
             except SystemExit as error:
                 raise RuntimeError(f"setup() raised {in_a_line(error)}") from error
-        if self._preparation.is_done:
-            self._crew.fill(now, one_at_a_time=False)
+        if self._setup_hook.is_done:
+            self._worker_set.fill(now, one_at_a_time=False)
 
     def _start_workers(self, now: float) -> None:
         if self._phase is not Phase.STARTING:
             fill = partial(self._prepare_and_fill, now)
             if self._duties.with_backoff(START_WORKERS, fill, now):
-                self._crew.postpone(self._duties.retry_at(START_WORKERS))
+                self._worker_set.postpone(self._duties.retry_at(START_WORKERS))
             return
-        if not self._preparation.is_done:
+        if not self._setup_hook.is_done:
             return  # a signal has ended it, which is heeded now
         try:
             # A broken set-up must not fork a storm: until one worker is ready, one tries.
-            self._crew.fill(now, one_at_a_time=True)
+            self._worker_set.fill(now, one_at_a_time=True)
         except OSError as error:
             self._retry_start(f"there is no process for a worker: {in_a_line(error)}", now)
 
     def _fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
-        return self._nursery.fork(name, caps, self._orders.standing(), now)
+        return self._spawner.fork(name, caps, self._orders.standing(), now)
 
     def _leave_to_parent(self) -> None:
         """In a forked child: let go of what is the supervisor's."""
         self._signals.leave_to_parent()
-        self._crew.leave_to_parent()
-        self._owner.vitals.release()
-        self._owner.release()
+        self._worker_set.leave_to_parent()
+        self._services.health.release()
+        self._services.release()
 
     # -- being asked ------------------------------------------------------------------
 
@@ -294,7 +301,7 @@ class Supervisor:
                 error = self._begin_reload(now, request.get("environment_of"))
                 return {"error": error} if error else self._reload.describe()
             case {"command": "scale", "processes": size}:
-                before = self._crew.size
+                before = self._worker_set.size
                 error = self.scale(size)
                 return {"error": error} if error else {"before": before, "processes": size}
             case {"command": str(verb)} if verb in ABOUT:
@@ -305,26 +312,26 @@ class Supervisor:
         return {
             "state": self._phase.value,
             "uptime": round(now - self._started, 1),
-            "ready": self._crew.is_complete,
+            "ready": self._worker_set.is_complete,
             "last_death": self._last_death,
             "reload": self._reload.describe(),
             "standing": self._orders.describe(),
             "troubles": [*self._duties.describe(now), *safe_logging.describe_troubles()],
-            "metrics": self._owner.exporter and self._owner.exporter.describe(),
-            **self._owner.about,
-            **describe_crew(self._crew, now),
+            "metrics": self._services.metrics_server and self._services.metrics_server.describe(),
+            **self._services.about,
+            **describe_workers(self._worker_set, now),
         }
 
     # -- deciding ---------------------------------------------------------------------
 
     def _ended(self) -> bool:
-        return self._phase is Phase.DRAINING and not self._crew.workers
+        return self._phase is Phase.DRAINING and not self._worker_set.workers
 
     def _pause(self, now: float) -> float:
-        due = [now + TICK, max(self._guard.end_at, self._duties.retry_at(END_SESSIONS))]
-        due += [worker.kill_at for worker in self._crew.workers.values()]
-        if not (self._phase is Phase.STARTING and self._crew.workers):
-            due.append(self._crew.next_start())
+        due = [now + TICK, max(self._reaper.end_at, self._duties.retry_at(END_SESSIONS))]
+        due += [worker.kill_at for worker in self._worker_set.workers.values()]
+        if not (self._phase is Phase.STARTING and self._worker_set.workers):
+            due.append(self._worker_set.next_start())
         return max(0.0, min(due) - now)
 
     def _handle_signal(self, number: signal.Signals, now: float) -> None:
@@ -335,15 +342,15 @@ class Supervisor:
             case signal.SIGHUP if not self._lost_terminal():
                 error = self._begin_reload(now)
             case signal.SIGTTIN:
-                error = self.scale(self._crew.size + 1)
+                error = self.scale(self._worker_set.size + 1)
             case signal.SIGTTOU:
-                error = self.scale(max(1, self._crew.size - 1))
+                error = self.scale(max(1, self._worker_set.size - 1))
             case signal.SIGUSR1:
                 logfiles.reopen()
-                self._crew.signal(number)
+                self._worker_set.signal(number)
             case signal.SIGUSR2:
                 logger.warning("SIGUSR2: the workers log their stacks")
-                self._crew.signal(number)
+                self._worker_set.signal(number)
             case _:
                 hurry = number is signal.SIGQUIT or self._told_to_stop
                 self._stop(number.name, now, hurry=hurry)
@@ -366,10 +373,10 @@ class Supervisor:
             return f"processes is {size!r}; it must be {rule}"
         if self._phase is Phase.DRAINING:
             return "the daemon is draining"
-        if size > self._crew.most:
-            return f"its connections are enough for {self._crew.most} workers"
-        logger.info("workers: %d, were %d", size, self._crew.size)
-        for worker in self._crew.resize(size):
+        if size > self._worker_set.most:
+            return f"its connections are enough for {self._worker_set.most} workers"
+        logger.info("workers: %d, were %d", size, self._worker_set.size)
+        for worker in self._worker_set.resize(size):
             worker.drain()
         return None
 
@@ -377,14 +384,14 @@ class Supervisor:
         begins = self._phase is not Phase.DRAINING
         self._phase = Phase.DRAINING
         self._kill_at = min(self._kill_at, now + seconds)
-        self._crew.close_vacancies()
-        for worker in self._crew.workers.values():
+        self._worker_set.close_vacancies()
+        for worker in self._worker_set.workers.values():
             # Who has come to the last hook has a time for it already.
             if not (seconds and worker.state is WorkerState.EXITING):
                 worker.drain(now + seconds)
         if begins:
             self._reload.cancel()
-            self._owner.stopping(seconds + self._config.exit_timeout if seconds else 0.0)
+            self._services.stopping(seconds + self._config.exit_timeout if seconds else 0.0)
 
     def _cut_off(self) -> None:
         """Units of work were lost. If that happens at the end the exit status tells."""
@@ -393,22 +400,22 @@ class Supervisor:
 
     def _look_at_the_whole(self, now: float) -> None:
         # What changes during a reload is seen after it.
-        if not self._reload.is_under_way and self._owner.has_changed(now):
+        if not self._reload.is_under_way and self._services.has_changed(now):
             self._begin_reload(now)
-        has_proven = not self._reload.is_rolling or self._crew.has_proven(now)
-        if self._crew.is_settled and has_proven:
-            # One at a time, so that there are never more workers than places.
-            for worker in self._crew.outdated()[:1]:
+        has_proven = not self._reload.is_rolling or self._worker_set.has_proven(now)
+        if self._worker_set.is_settled and has_proven:
+            # One at a time, so that there are never more workers than slots.
+            for worker in self._worker_set.outdated()[:1]:
                 worker.drain()
-        if not self._crew.is_complete:
+        if not self._worker_set.is_complete:
             return
         if not self._announced:
             self._announced = True
-            self._owner.on_ready()
-            self._owner.ready()
-        if self._reload.is_rolling and has_proven and not self._crew.outdated():
+            self._services.on_ready()
+            self._services.ready()
+        if self._reload.is_rolling and has_proven and not self._worker_set.outdated():
             self._reload.finish()
-            self._owner.ready()
+            self._services.ready()
         if self._config.until_idle and self._all_idle():
             # A worker tells before it takes work. What one has told while another's channel was
             # being read is read now.
@@ -418,7 +425,7 @@ class Supervisor:
                 self._drain(now, self._config.graceful_timeout)
 
     def _all_idle(self) -> bool:
-        return all(worker.report.idle for worker in self._crew.workers.values())
+        return all(worker.report.idle for worker in self._worker_set.workers.values())
 
     # -- reloading --------------------------------------------------------------------
 
@@ -427,44 +434,44 @@ class Supervisor:
 
         :param environment_of: the pid of a process whose environment is to be the daemon's.
         """
-        if self._owner.hand_over is None or self._phase is not Phase.RUNNING:
+        if self._services.hand_over is None or self._phase is not Phase.RUNNING:
             return f"can't reload while {self._phase.value}"
         if self._reload.is_trying:
             return "a reload is trying the new code already"
-        invocation = self._owner.invocation
+        invocation = self._services.invocation
         if environment_of is not None:
             try:
                 invocation = invocation.with_environment_of(int(environment_of))
             except (OSError, ValueError, TypeError) as error:
                 return f"the environment of process {environment_of!r}: {in_a_line(error)}"
-        self._reload.begin(now, self._config.trial_timeout, invocation)
+        self._reload.begin(now, self._config.preflight_timeout, invocation)
         return None
 
     def _look_at_the_reload(self, now: float) -> None:
-        if self._guard.end_at == NEVER and self._reload.has_passed(now):
+        if self._reaper.end_at == NEVER and self._reload.has_passed(now):
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """The trial has passed: execute the new code in this process."""
-        if self._owner.hand_over is None or self._phase is not Phase.RUNNING:
+        """The preflight has passed: execute the new code in this process."""
+        if self._services.hand_over is None or self._phase is not Phase.RUNNING:
             return
-        self._owner.reloading()
-        # While the new code is loaded, for which the trial had so long as well.
-        self._owner.vitals.expect_silence(self._config.trial_timeout)
+        self._services.reloading()
+        # While the new code is loaded, for which the preflight had so long as well.
+        self._services.health.expect_silence(self._config.preflight_timeout)
         # What has come so far is handed over, what comes from now on waits in the kernel.
         with blocked():
             signals = self._signals.take()
             try:
-                self._owner.hand_over(self._describe_for_successor(signals))
+                self._services.hand_over(self._describe_for_successor(signals))
             except Exception as error:  # noqa: BLE001 - whatever it is, the daemon goes on without
                 self._signals.put_back(signals)
-                executable = self._owner.invocation.executable
+                executable = self._services.invocation.executable
                 self._reload.fail(f"{executable} can't be executed: {in_a_line(error)}")
-                self._owner.vitals.end_silence(0.0)
-                self._owner.ready()
+                self._services.health.end_silence(0.0)
+                self._services.ready()
 
     def _describe_for_successor(self, signals: Iterable[signal.Signals]) -> Handover:
-        workers = self._crew.workers.values()
+        workers = self._worker_set.workers.values()
         state = {
             "started": self._started,
             "lost": self._clock.lost,
@@ -473,13 +480,16 @@ class Supervisor:
             "reload": self._reload.number,
             "signals": [int(number) for number in signals],
             "history": list(self.history),
-            "nursery": self._nursery.hand_over(),
-            "crew": self._crew.hand_over(),
+            "spawner": self._spawner.hand_over(),
+            "worker_set": self._worker_set.hand_over(),
             "orders": self._orders.hand_over(),
             "workers": [worker.hand_over() for worker in workers],
         }
-        descriptors = [*self._nursery.lifeline, *(d for w in workers for d in w.descriptors)]
-        return Handover(state, descriptors, self._reload.invocation or self._owner.invocation)
+        descriptors = [
+            *self._spawner.parent_death_pipe,
+            *(d for w in workers for d in w.descriptors),
+        ]
+        return Handover(state, descriptors, self._reload.invocation or self._services.invocation)
 
     def _lost_terminal(self) -> bool:
         """Whether it was started from a terminal that is gone: then HUP is the kernel's."""
@@ -488,34 +498,34 @@ class Supervisor:
     # -- deaths -----------------------------------------------------------------------
 
     def _bury(self, worker: WorkerHandle, death: WorkerDeath, now: float) -> None:
-        self._crew.bury(worker)
+        self._worker_set.bury(worker)
         if worker.was_ready:
             self.history.append(str(worker))
         if death.status != exit_codes.OK:
             self._last_death = str(death)
-        self._owner.died(death)
+        self._services.died(death)
         if death.status != exit_codes.OK:
-            self._guard.note_dead(worker, now)
+            self._reaper.note_dead(worker, now)
         if self._phase is Phase.DRAINING:
             self._bury_at_end(worker, death)
         elif self._phase is Phase.STARTING and not worker.was_ready:
-            self._crew.vacate(worker.name, now)
+            self._worker_set.vacate(worker.name, now)
             self._retry_start(str(death), now)
-        elif worker.name not in self._crew.places:
+        elif worker.name not in self._worker_set.slots:
             logger.info("%s, and is not replaced", death)
         else:
             self._replace(worker, death, now)
             self._look_at_reload(worker, death)
 
     def _look_at_reload(self, worker: WorkerHandle, death: WorkerDeath) -> None:
-        """New code may fail only after its trial: then the old workers stay that are left."""
+        """New code may fail only after its preflight: then the old workers stay that are left."""
         failed = death.status != exit_codes.OK and not worker.inherited
         if failed and self._reload.is_rolling and self._reload.note_failure(death):
             self._give_up_reload()
 
     def _give_up_reload(self) -> None:
-        self._crew.spare_outdated()
-        self._owner.ready()  # as it can be: systemd is told that the reload is over
+        self._worker_set.spare_outdated()
+        self._services.ready()  # as it can be: systemd is told that the reload is over
 
     def _bury_at_end(self, worker: WorkerHandle, death: WorkerDeath) -> None:
         if worker.was_ready and death.status != exit_codes.OK and not worker.killed_for:
@@ -530,23 +540,23 @@ class Supervisor:
             self._drain(now)
             return
         logger.error("%s; next attempt in %.1f s", reason, delay)
-        self._crew.postpone(now + delay)
+        self._worker_set.postpone(now + delay)
 
     def _replace(self, worker: WorkerHandle, death: WorkerDeath, now: float) -> None:
         if worker.retired and (death.status == exit_codes.OK or worker.killed_for):
-            self._crew.vacate(worker.name, AT_ONCE)
+            self._worker_set.vacate(worker.name, AT_ONCE)
             return
-        place = self._crew.places[worker.name]
-        delay = place.delay_after(worker, now)
+        slot = self._worker_set.slots[worker.name]
+        delay = slot.delay_after(worker, now)
         limit = self._config.crash_limit
         # A daemon whose reload has failed has old workers that do well.
-        if limit is not None and place.crashes >= limit and not self._crew.has_inherited:
+        if limit is not None and slot.crashes >= limit and not self._worker_set.has_inherited:
             logger.critical(
                 "Giving up: %s died %d times, never after a good minute; the last one, %s",
-                *(worker.name, place.crashes, death),
+                *(worker.name, slot.crashes, death),
             )
             self._status = exit_codes.CRASH_LOOP
             self._drain(now, self._config.graceful_timeout)
             return
         logger.error("%s; another one starts %s", death, f"in {delay:.1f} s" if delay else "now")
-        self._crew.vacate(worker.name, now + delay)
+        self._worker_set.vacate(worker.name, now + delay)

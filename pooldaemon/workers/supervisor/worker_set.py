@@ -1,4 +1,4 @@
-"""Runs in the parent: the places that workers fill, and who is in them."""
+"""Runs in the parent: the slots that workers fill, and who is in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIVELY = 10.0
 """Seconds since its last report for which a worker counts as living. It reports once a second."""
 
 
-class Place:
+class WorkerSlot:
     """``worker-1``: filled by one process at a time."""
 
     def __init__(self) -> None:
@@ -65,15 +65,15 @@ class Place:
         return self._backoff.next_delay()
 
 
-class Crew:
-    """So many places, and the processes in them.
+class WorkerSet:
+    """So many slots, and the processes in them.
 
     :param size: how many, 1 or more.
     :param fork: starts the process of that name, with those caps of connections.
     :param budget: it has to be enough for them.
 
     :ivar units: done by the dead; :ivar failures: of them, those that failed.
-    :ivar restarts: in all places, those included that are no more.
+    :ivar restarts: in all slots, those included that are no more.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Crew:
         self._budget = budget
         self._configured = size
         self.workers: dict[str, WorkerHandle] = {}
-        self.places: dict[str, Place] = {}
+        self.slots: dict[str, WorkerSlot] = {}
         self._vacancies: dict[str, float] = {}  # name -> when to start it
         self._has_worked = False
         self.units = self.failures = self.restarts = 0
@@ -94,7 +94,7 @@ class Crew:
 
     @property
     def size(self) -> int:
-        return len(self.places)
+        return len(self.slots)
 
     @property
     def most(self) -> float:
@@ -102,15 +102,15 @@ class Crew:
         return self._budget.most_workers
 
     def resize(self, size: int) -> list[WorkerHandle]:
-        """Have *size* places from now on; returns the workers that have none any more."""
+        """Have *size* slots from now on; returns the workers that have none any more."""
         names = [f"worker-{number}" for number in range(1, size + 1)]
         for name in names:
-            if name not in self.places:
-                self.places[name] = Place()
+            if name not in self.slots:
+                self.slots[name] = WorkerSlot()
                 if name not in self.workers:  # one may still be draining
                     self._vacancies[name] = AT_ONCE
-        for name in [*self.places][size:]:
-            del self.places[name]
+        for name in [*self.slots][size:]:
+            del self.slots[name]
             self._vacancies.pop(name, None)
         self._rebalance()
         return self._without_place()
@@ -138,8 +138,8 @@ class Crew:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every place has a worker that is ready, and nobody else is there."""
-        return self.workers.keys() == self.places.keys() and all(
+        """Whether every slot has a worker that is ready, and nobody else is there."""
+        return self.workers.keys() == self.slots.keys() and all(
             worker.state is WorkerState.READY for worker in self.workers.values()
         )
 
@@ -151,25 +151,27 @@ class Crew:
     def hand_over(self) -> dict[str, Any]:
         """What has been counted, and the size and whose word it is, as JSON takes it."""
         counts = {"units": self.units, "failures": self.failures, "restarts": self.restarts}
-        starts = {name: place.starts for name, place in self.places.items()}
+        starts = {name: slot.starts for name, slot in self.slots.items()}
         return {**counts, "starts": starts, "size": self.size, "configured": self._configured}
 
     def keep_size(self, told: Mapping[str, Any]) -> None:
         """What ``scale`` has said holds on, unless the configured number itself is another one.
 
-        :param told: what :meth:`hand_over` of the last supervisor's crew told, as far as it did.
+        :param told: what :meth:`hand_over` of the last supervisor's worker set told, as far as it
+            did.
         """
         if told.get("configured") == self._configured:
             self.resize(int(min(told["size"], self.most)))
 
     def go_on_counting(self, told: Mapping[str, Any]) -> None:
         """
-        :param told: what :meth:`hand_over` of the last supervisor's crew told, as far as it did.
+        :param told: what :meth:`hand_over` of the last supervisor's worker set told, as far as it
+            did.
         """
         self.units, self.failures = told.get("units", 0), told.get("failures", 0)
         self.restarts = told.get("restarts", 0)
-        for name, place in self.places.items():
-            place.starts = told.get("starts", {}).get(name, int(name in self.workers))
+        for name, slot in self.slots.items():
+            slot.starts = told.get("starts", {}).get(name, int(name in self.workers))
 
     def bury(self, worker: WorkerHandle) -> None:
         """It is dead."""
@@ -178,7 +180,7 @@ class Crew:
         self.failures += worker.report.failures
 
     def adopt(self, workers: Iterable[WorkerHandle]) -> list[WorkerHandle]:
-        """Take in those of the last supervisor; returns the ones that have no place any more."""
+        """Take in those of the last supervisor; returns the ones that have no slot any more."""
         for worker in workers:
             self.workers[worker.name] = worker
             self._vacancies.pop(worker.name, None)
@@ -224,16 +226,16 @@ class Crew:
         """Whether anybody works, and tells so.
 
         Or is about to, when somebody has before: there may be one worker only, and its successor
-        may boot slowly. One whose place has failed lately is no sign of life.
+        may boot slowly. One whose slot has failed lately is no sign of life.
         """
         lively = [w for w in self.workers.values() if now - w.last_heard < LIVELY]
         self._has_worked = self._has_worked or any(w.was_ready for w in self.workers.values())
         return any(worker.was_ready for worker in lively) or (
             self._has_worked
             and any(
-                worker.state is WorkerState.BOOTING and self.places[name].is_good
+                worker.state is WorkerState.BOOTING and self.slots[name].is_good
                 for name, worker in self.workers.items()
-                if name in self.places
+                if name in self.slots
             )
         )
 
@@ -253,7 +255,7 @@ class Crew:
         return min(self._vacancies.values(), default=NEVER) if self._has_room() else NEVER
 
     def vacate(self, name: str, when: float) -> None:
-        """The worker of this place is to be replaced at *when*."""
+        """The worker of this slot is to be replaced at *when*."""
         self._vacancies[name] = when
 
     def postpone(self, when: float) -> None:
@@ -261,7 +263,7 @@ class Crew:
         self._vacancies = {name: max(when, due) for name, due in self._vacancies.items()}
 
     def _without_place(self) -> list[WorkerHandle]:
-        return [worker for name, worker in self.workers.items() if name not in self.places]
+        return [worker for name, worker in self.workers.items() if name not in self.slots]
 
     def leave_to_parent(self) -> None:
         """In a forked child: let go of its siblings."""
@@ -283,6 +285,6 @@ class Crew:
             if not_before <= now and self._has_room():
                 self.workers[name] = self._fork(name, self._budget.share(self.size), now)
                 del self._vacancies[name]
-                place = self.places[name]
-                self.restarts += place.starts > 0
-                place.starts += 1
+                slot = self.slots[name]
+                self.restarts += slot.starts > 0
+                slot.starts += 1

@@ -17,7 +17,7 @@ AGAIN = 500
 """Milliseconds between looks whether paused pools are closed."""
 
 
-class Obedience:
+class CommandListener:
     """Carries out orders and answers each.
 
     :param after_each: called before the answer: what it tells is known when the answer is.

@@ -24,7 +24,7 @@ def refusal(config: DaemonConfig, rss: int) -> str | None:
     )
 
 
-class Lifespan:
+class RecycleLimits:
     """The limits of one worker.
 
     :param started: when it began to work (monotonic clock).

@@ -27,7 +27,7 @@ INTERVAL = 0.9
 """Seconds between two rounds at the least: a little less than between two heartbeats."""
 
 
-class Teller:
+class Reporter:
     """One per worker; thread-safe."""
 
     def __init__(self, sender: Sender) -> None:

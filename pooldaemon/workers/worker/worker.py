@@ -41,14 +41,14 @@ from pooldaemon.workers.process import exit_codes, logfiles, memory
 from pooldaemon.workers.process.clock import RunningClock
 from pooldaemon.workers.process.errors import in_a_line
 from pooldaemon.workers.process.inheritance import disconnect, no_child_returns, release_in_children
-from pooldaemon.workers.process.send_signal import announce
+from pooldaemon.workers.process.send_signal import send_signal
 from pooldaemon.workers.process.signals import SignalQueue
 from pooldaemon.workers.worker.activity import Activity
-from pooldaemon.workers.worker.commands import Obedience
+from pooldaemon.workers.worker.commands import CommandListener
 from pooldaemon.workers.worker.context import WorkContext
 from pooldaemon.workers.worker.postponement import Postponement
-from pooldaemon.workers.worker.recycle import Lifespan, refusal
-from pooldaemon.workers.worker.reporter import Teller
+from pooldaemon.workers.worker.recycle import RecycleLimits, refusal
+from pooldaemon.workers.worker.reporter import Reporter
 from pooldaemon.workers.worker.stacks import dump_stacks
 from pooldaemon.workers.worker.thread import WorkerThread
 
@@ -113,7 +113,7 @@ class Worker:
         self._config = config
         self._job = job
         sender = self._sender = links.sender
-        self._lifeline = links.lifeline
+        self._parent_death_pipe = links.parent_death_pipe
         self._supervisor = os.getppid()
         self._stop = threading.Event()
         self._orphaned = threading.Event()
@@ -138,12 +138,14 @@ class Worker:
         # At once, from the thread: who waits for the last unit must know before a unit begins.
         on_change: Callable[[], object] = self._report if config.until_idle else lambda: None
         self._activity = Activity(config.threads, on_change, self._clock)
-        self._teller = Teller(sender)
+        self._teller = Reporter(sender)
         self._postponement = Postponement()
         self._held = threading.Event()
         """A database is paused: a unit that begins now would only wait, and time out."""
-        self._obedience = Obedience(links, self._after_order, self._held.set)
-        threading.Thread(target=self._follow_supervisor, name="lifeline", daemon=True).start()
+        self._obedience = CommandListener(links, self._after_order, self._held.set)
+        threading.Thread(
+            target=self._follow_supervisor, name="parent_death_pipe", daemon=True
+        ).start()
 
     def _leave_to_parent(self, links: Links) -> None:
         """In a child that a unit, a hook or a library has forked: it is no worker."""
@@ -162,7 +164,7 @@ class Worker:
     def _run(self) -> int:
         if not self._boot():
             return exit_codes.BOOT_FAILED
-        announce(signals.worker_ready, type(self._job), worker=self.info)
+        send_signal(signals.worker_ready, type(self._job), worker=self.info)
         self._heed_signals()
         for account, suspects, asked in suspects_found():
             # What is too much for a message each worker asks for itself.
@@ -170,7 +172,7 @@ class Worker:
         # Before the first unit: a worker that dies of it has died at work.
         self._sender.send("ready")
         self._report()
-        self._lifespan = Lifespan(self._config, time.monotonic())
+        self._recycle_limits = RecycleLimits(self._config, time.monotonic())
         threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
         # After them: the first units do not wait for it.
         self._teller.tell(self._running())
@@ -179,7 +181,7 @@ class Worker:
         self._sender.send("exiting", seconds=self._config.exit_timeout)
         threading.Thread(target=self._report_on, name="reports", daemon=True).start()
         fault_point("worker_exit")
-        announce(signals.worker_exiting, type(self._job), worker=self.info)
+        send_signal(signals.worker_exiting, type(self._job), worker=self.info)
         self._call_hook(self._job.worker_exit)
         return exit_codes.OK
 
@@ -223,7 +225,7 @@ class Worker:
             report = self._report()
             self._teller.beat(self._running())
             self._look_for_overdue_units()
-            if reason := self._lifespan.is_over(report.units, report.rss, time.monotonic()):
+            if reason := self._recycle_limits.is_over(report.units, report.rss, time.monotonic()):
                 self._leave(reason)
 
     def _report_on(self) -> None:
@@ -251,7 +253,9 @@ class Worker:
         """
         while True:
             try:
-                os.read(self._lifeline, 1)  # nobody ever writes: it returns at the end of the pipe
+                os.read(
+                    self._parent_death_pipe, 1
+                )  # nobody ever writes: it returns at the end of the pipe
             except OSError:  # a unit's code has closed what it did not open
                 if os.getppid() == self._supervisor:
                     time.sleep(HEARTBEAT)

@@ -80,7 +80,7 @@ def run_code() -> None:
 
 
 def _process() -> str:
-    """ "canary", "worker-1", "supervisor"."""
+    """ "preflight", "worker-1", "supervisor"."""
     record = logging.getLogRecordFactory()("", logging.INFO, "", 0, "", (), None)
     return str(record.__dict__["daemon_worker"])
 
@@ -102,7 +102,7 @@ def leave() -> None:
 
 
 def begin_injection() -> None:
-    """In the supervisor of a start or of a reload; its trial is another process."""
+    """In the supervisor of a start or of a reload; its preflight is another process."""
     injection.begin()
 
 

@@ -1,4 +1,4 @@
-"""mysqlclient's connection, watched for what is done to its session; and its handle."""
+"""mysqlclient's connection, watched for what is done to its session; and its lease."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from pooldaemon.pool.drivers.mysql.sql.last_result import (
     refuse_unsettled,
 )
 from pooldaemon.pool.drivers.mysql.sql.side_effects import SideEffects
-from pooldaemon.pool.queue.lease import OF_THE_PARENT, BorrowedConnection
+from pooldaemon.pool.queue.lease import OF_THE_PARENT, Lease
 
 MAX_REMEMBERED = 1000
 """So many bytes of a session's last statement are kept."""
@@ -280,8 +280,8 @@ _LAST_RESULTS = frozenset(
 """What the client library remembers of the last statement."""
 
 
-class MySQLHandle(BorrowedConnection):
-    """The handle of a MySQL connection: what it hands out dies with it."""
+class MySQLLease(Lease):
+    """The lease of a MySQL connection: what it hands out dies with it."""
 
     __slots__ = ()
     _error_class = MySQLdb.InterfaceError
@@ -312,13 +312,13 @@ class MySQLHandle(BorrowedConnection):
 
 
 def _outermost(connection: PooledConnection, name: str) -> Any:
-    """Where to look for *name*. What is private to a proxy may lead around the handle."""
+    """Where to look for *name*. What is private to a proxy may lead around the lease."""
     proxy = connection.proxy
     return connection if proxy is None or name.startswith("_") else proxy
 
 
-def _call(handle: MySQLHandle, name: str, *args: Any, **kwargs: Any) -> Any:
-    connection = handle._alive()
+def _call(lease: MySQLLease, name: str, *args: Any, **kwargs: Any) -> Any:
+    connection = lease._alive()
     if name in _LAST_RESULTS:
         if connection.transaction_mode:
             refuse_result(connection, name)

@@ -12,14 +12,14 @@ from MySQLdb.cursors import CursorUseResultMixIn
 
 from pooldaemon.pool import fork_safety
 from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY
-from pooldaemon.pool.queue.lease import BorrowedConnection
+from pooldaemon.pool.queue.lease import Lease
 
 
 class _Watched:
     """Mixed into a cursor class: it judges each statement by its template, before the data.
 
     The driver's methods get the physical connection from ``_get_db()``; everybody else finds the
-    borrower's handle in ``connection``.
+    borrower's lease in ``connection``.
 
     ``_drivers_NAME`` is the method of the class that is watched. A ``super()`` looks through the
     dictionaries of five classes, which is felt in every statement.
@@ -30,36 +30,36 @@ class _Watched:
     _drivers_executemany: Callable[[Any, Any], Any]
     _drivers_query: Callable[[Any], Any]
 
-    connection: BorrowedConnection | None
+    connection: Lease | None
     _result: Any = None
     _verdict = DIRTY
     _template_verdict: int | None = None
 
     def _get_db(self) -> Any:
-        handle = self.connection
-        if handle is None:
+        lease = self.connection
+        if lease is None:
             raise MySQLdb.ProgrammingError("cursor closed")
-        return handle._connection or handle._alive()
+        return lease._connection or lease._alive()
 
     def _discard(self) -> None:
-        handle = self.connection
-        physical = None if handle is None else handle._connection
+        lease = self.connection
+        physical = None if lease is None else lease._connection
         if physical is None:  # closed, or given back: what it read from may be somebody else's
             self._result = None
-        # The driver's method uses this attribute, several times: not through the handle.
+        # The driver's method uses this attribute, several times: not through the lease.
         self.connection = physical
         try:
             self._drivers_discard()
         finally:
-            self.connection = handle
+            self.connection = lease
 
     def drop_rows(self) -> None:
         """Read the rows that nobody will ask for any more; there are none left on the server."""
         self._result = None
 
     def _judge(self, query: Any) -> int:
-        handle = self.connection
-        physical = None if handle is None else handle._connection
+        lease = self.connection
+        physical = None if lease is None else lease._connection
         if physical is None:
             return DIRTY  # it will not be sent
         verdict: int = physical.side_effects.judge(

@@ -21,13 +21,13 @@ from pooldaemon.pool.drivers.base import DriverDialect
 from pooldaemon.pool.drivers.credentials import Credentials
 from pooldaemon.pool.drivers.mysql import reset, setup_timeout
 from pooldaemon.pool.drivers.mysql.baseline import Baselines
-from pooldaemon.pool.drivers.mysql.connection import MySQLHandle, PooledConnection
+from pooldaemon.pool.drivers.mysql.connection import MySQLLease, PooledConnection
 from pooldaemon.pool.drivers.mysql.setup_replay import settled, without_repetition
 from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY
 from pooldaemon.pool.drivers.mysql.sql.side_effects import SideEffects
-from pooldaemon.pool.drivers.mysql.transaction import Turns
+from pooldaemon.pool.drivers.mysql.transaction import TransactionLease
 from pooldaemon.pool.drivers.provider import PasswordProvider
-from pooldaemon.pool.queue.lease import BorrowedConnection
+from pooldaemon.pool.queue.lease import Lease
 from pooldaemon.pool.watchdog import shut_down, watchdog
 
 logger = logging.getLogger("pooldaemon.pool")
@@ -90,7 +90,7 @@ class MySQLDialect(DriverDialect):
     :param password_provider: with one, *open_session* is called with ``password=…``.
     """
 
-    handle_class = MySQLHandle
+    lease_class = MySQLLease
 
     def __init__(
         self,
@@ -213,10 +213,10 @@ class MySQLDialect(DriverDialect):
         else:
             run()
 
-    def begin_turns(
-        self, borrow: Callable[[], BorrowedConnection], first: BorrowedConnection
-    ) -> Turns:
-        return Turns(first, borrow, self._can_spare)
+    def begin_transaction_lease(
+        self, borrow: Callable[[], Lease], first: Lease
+    ) -> TransactionLease:
+        return TransactionLease(first, borrow, self._can_spare)
 
     def _can_spare(self, connection: PooledConnection) -> bool:
         # As reset() does: what needs none, or has been lost with all that was on it.

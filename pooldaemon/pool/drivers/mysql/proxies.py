@@ -3,7 +3,7 @@
 They replace ``MySQLdb.connect``, and what it returns is then a proxy, or several, one around the
 other. The pool works with the connection inside. Its borrowers' calls go through the outermost
 proxy, and so do their cursors: each proxy asks what is inside it, the innermost asks the
-connection, which makes a watched cursor on the borrower's handle, and on the way back each puts its
+connection, which makes a watched cursor on the borrower's lease, and on the way back each puts its
 own around it. So the spans are what they are without a pool, and no proxy has a cursor that is not
 watched.
 """

@@ -14,16 +14,16 @@ from typing import Any
 from MySQLdb.cursors import Cursor
 
 from pooldaemon.pool import fork_safety
-from pooldaemon.pool.drivers.mysql.connection import MySQLHandle, PooledConnection
+from pooldaemon.pool.drivers.mysql.connection import MySQLLease, PooledConnection
 from pooldaemon.pool.drivers.mysql.cursors import watched
 from pooldaemon.pool.drivers.mysql.proxies import cursor_through
-from pooldaemon.pool.queue.lease import BorrowedConnection, abandon, give_back, share
-from pooldaemon.pool.tokens import forget_frames
+from pooldaemon.pool.queue.lease import Lease, abandon, give_back, share
+from pooldaemon.pool.tokens import clear_frames
 
 _set = object.__setattr__
 
 
-class Turns:
+class TransactionLease:
     """The borrows of one thread, one after the other, until :meth:`end`.
 
     :param first: a connection that is set up, for whoever asks first.
@@ -37,8 +37,8 @@ class Turns:
 
     def __init__(
         self,
-        first: BorrowedConnection,
-        borrow: Callable[[], BorrowedConnection],
+        first: Lease,
+        borrow: Callable[[], Lease],
         can_spare: Callable[[Any], bool],
     ) -> None:
         self._borrow = borrow
@@ -46,15 +46,15 @@ class Turns:
         self.thread = get_ident()
         self._holds = 0
         """Open cursors, calls under way, and those who want it kept."""
-        self._parked: BorrowedConnection | None = None
+        self._parked: Lease | None = None
         """What was borrowed last, as long as nobody else needs it."""
-        self.borrowed: BorrowedConnection | None = first
+        self.borrowed: Lease | None = first
 
     def hold(self) -> None:
         """Keep what is borrowed, or will be, until :meth:`let_go`."""
         self._holds += 1
 
-    def take(self) -> BorrowedConnection:
+    def take(self) -> Lease:
         """The connection, borrowed if it is not yet, and held."""
         # Before all else: the garbage collector may drop another cursor at any line.
         self._holds += 1
@@ -70,7 +70,7 @@ class Turns:
             except BaseException as error:
                 self._holds -= 1
                 parked = None
-                forget_frames(error)
+                clear_frames(error)
                 raise
         return self.borrowed
 
@@ -81,17 +81,17 @@ class Turns:
             return
         connection = borrowed._connection
         if connection is not None and self._can_spare(connection):
-            lease = borrowed._lease
+            lender = borrowed._lender
             try:
                 self.borrowed = None
-                if lease.parking is None or connection.broken:
+                if lender.affinity is None or connection.broken:
                     give_back(borrowed)
                 else:
                     self._parked = borrowed
-                    lease.parking.park(borrowed, lease)
+                    lender.affinity.park(borrowed, lender)
             except BaseException as error:
-                lease = borrowed = None
-                forget_frames(error)
+                lender = borrowed = None
+                clear_frames(error)
                 raise
 
     def let_go_unseen(self) -> None:
@@ -102,13 +102,13 @@ class Turns:
         connection = borrowed._connection
         if connection is None or not self._can_spare(connection):
             return
-        lease = borrowed._lease
+        lender = borrowed._lender
         self.borrowed = None
-        if lease.parking is None or connection.broken:
+        if lender.affinity is None or connection.broken:
             give_back(borrowed)
         else:
             self._parked = borrowed
-            lease.parking.leave(borrowed, lease)
+            lender.affinity.leave(borrowed, lender)
 
     def share(self) -> None:
         """Several threads use it from now on: it is borrowed, and held for good."""
@@ -140,15 +140,15 @@ class Turns:
             # Of one that is dead, a cursor whose statements raise, as the driver's own do.
             cursorclass = cursorclass or getattr(connection, "cursorclass", Cursor)
             cursor = _counted(cursorclass)(borrowed)
-            cursor._turns = self
+            cursor._transaction_lease = self
         except BaseException:
             self.let_go()
             raise
         return cursor
 
-    def _count(self, borrowed: BorrowedConnection, cursorclass: Any) -> Any:
+    def _count(self, borrowed: Lease, cursorclass: Any) -> Any:
         cursor = _counted(cursorclass)(borrowed)
-        cursor._turns = self
+        cursor._transaction_lease = self
         return cursor
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -159,85 +159,86 @@ class Turns:
             self.let_go()
 
     @property
-    def handle(self) -> TransactionHandle:
+    def connection(self) -> TransactionConnection:
         """What Django's wrapper has for the driver's connection."""
-        return TransactionHandle(self)
+        return TransactionConnection(self)
 
 
-def _resume(parked: BorrowedConnection) -> bool:
-    parking = parked._lease.parking  # ``None`` if somebody else has given it back
-    return parking is not None and parking.resume(parked)
+def _resume(parked: Lease) -> bool:
+    affinity = parked._lender.affinity  # ``None`` if somebody else has given it back
+    return affinity is not None and affinity.resume(parked)
 
 
-def _give_back_parked(parked: BorrowedConnection) -> None:
-    if (parking := parked._lease.parking) is not None:
-        parking.give_back(parked)
+def _give_back_parked(parked: Lease) -> None:
+    if (affinity := parked._lender.affinity) is not None:
+        affinity.give_back(parked)
 
 
 _ENDED: Any = object()
-_GIVEN_BACK = MySQLHandle(None, _ENDED)
+_GIVEN_BACK = MySQLLease(None, _ENDED)
 """The last borrow of turns that have ended."""
 
 
-class TransactionHandle:
-    """What stands for the driver's connection in transaction mode; see :class:`Turns`."""
+class TransactionConnection:
+    """What stands for the driver's connection in transaction mode; see
+    :class:`TransactionLease`."""
 
-    __slots__ = ("_turns", "cursor")
-    _turns: Turns
+    __slots__ = ("_transaction_lease", "cursor")
+    _transaction_lease: TransactionLease
     cursor: Callable[..., Any]
 
-    def __init__(self, turns: Turns) -> None:
-        _set(self, "_turns", turns)
-        _set(self, "cursor", turns.cursor)
+    def __init__(self, transaction_lease: TransactionLease) -> None:
+        _set(self, "_transaction_lease", transaction_lease)
+        _set(self, "cursor", transaction_lease.cursor)
 
     def __getattr__(self, name: str) -> Any:
         of_class = getattr(PooledConnection, name, None)
         if callable(of_class) and not isinstance(of_class, type):
-            return partial(self._turns.call, name)
-        value = self._turns.call("__getattr__", name)
+            return partial(self._transaction_lease.call, name)
+        value = self._transaction_lease.call("__getattr__", name)
         # A method of a proxy's, or of a subclass of the driver's connection.
-        return partial(self._turns.call, name) if isinstance(value, partial) else value
+        return partial(self._transaction_lease.call, name) if isinstance(value, partial) else value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._turns.call("__setattr__", name, value)
+        self._transaction_lease.call("__setattr__", name, value)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._turns.borrowed or 'nothing borrowed'!r}>"
+        return f"<{type(self).__name__} {self._transaction_lease.borrowed or 'nothing borrowed'!r}>"
 
 
 class _Counted:
     """Mixed into a watched cursor class: it holds the connection until it is closed or dropped."""
 
-    _turns: Turns | None = None
+    _transaction_lease: TransactionLease | None = None
     connection: Any
     _result: Any = None
     _drivers_close: Callable[[], None]
     drop_rows: Callable[[], None]
 
     def close(self) -> None:
-        turns, self._turns = self._turns, None
-        if turns is not None and turns.thread == get_ident():
+        transaction_lease, self._transaction_lease = self._transaction_lease, None
+        if transaction_lease is not None and transaction_lease.thread == get_ident():
             try:
                 self._drivers_close()
             finally:
-                turns.let_go()
+                transaction_lease.let_go()
             return
         # As in cursors._Unbuffered: a child may be ending what its parent's threads began.
         fork_safety.check()
-        if turns is None:
+        if transaction_lease is None:
             self._drivers_close()
         else:  # by the garbage collector: the session, which may be in use, is left alone
             self.connection = None
 
     def __del__(self) -> None:
-        turns, self._turns = self._turns, None
-        if turns is None and self._result is None:  # closed, as it should be
+        transaction_lease, self._transaction_lease = self._transaction_lease, None
+        if transaction_lease is None and self._result is None:  # closed, as it should be
             return
         if not fork_safety.ours[0]:
             fork_safety.check()
-        if turns is not None and turns.thread == get_ident():
+        if transaction_lease is not None and transaction_lease.thread == get_ident():
             self.drop_rows()
-            turns.let_go_unseen()
+            transaction_lease.let_go_unseen()
 
 
 @cache

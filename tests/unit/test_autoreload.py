@@ -11,7 +11,7 @@ import pytest
 from django.apps import apps
 from django.utils.autoreload import autoreload_started
 
-from pooldaemon.workers.supervisor.autoreload import INTERVAL, Changes
+from pooldaemon.workers.supervisor.autoreload import INTERVAL, CodeChanges
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_a_module_that_nobody_has_loaded_yet_is_watched_as_well(app: Path) -> No
     module = app / "sub" / "later.py"
     module.parent.mkdir()
     module.touch()
-    changes = Changes()
+    changes = CodeChanges()
     assert changes.look(0.0) is None
     age(module)
     assert changes.look(INTERVAL) == module
@@ -38,7 +38,7 @@ def test_a_module_that_nobody_has_loaded_yet_is_watched_as_well(app: Path) -> No
 
 
 def test_a_loaded_module_is_watched_wherever_it_is() -> None:
-    changes = Changes()
+    changes = CodeChanges()
     here = Path(__file__).resolve()
     assert here in {path.resolve() for path in changes._known}
 
@@ -46,7 +46,7 @@ def test_a_loaded_module_is_watched_wherever_it_is() -> None:
 def test_files_are_looked_at_once_in_an_interval(app: Path) -> None:
     module = app / "code.py"
     module.touch()
-    changes = Changes()
+    changes = CodeChanges()
     changes.look(0.0)
     age(module)
     assert changes.look(INTERVAL * 0.9) is None
@@ -56,7 +56,7 @@ def test_files_are_looked_at_once_in_an_interval(app: Path) -> None:
 def test_a_file_that_is_new_or_gone_is_no_change_and_one_that_came_back_changed_is(
     app: Path,
 ) -> None:
-    changes = Changes()
+    changes = CodeChanges()
     module = app / "code.py"
     module.touch()
     assert changes.look(0.0) is None
@@ -83,7 +83,7 @@ def texts(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_apps_ask_django_to_watch_is_watched(app: Path, texts: Path) -> None:
-    changes = Changes()
+    changes = CodeChanges()
     age(texts)
     assert changes.look(0.0) == texts
 
@@ -91,5 +91,5 @@ def test_what_apps_ask_django_to_watch_is_watched(app: Path, texts: Path) -> Non
 def test_installed_packages_are_watched_no_further_than_they_are_loaded() -> None:
     loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     installed = sysconfig.get_path("purelib")
-    watched = {str(path) for path in Changes()._known if path.suffix == ".py"}
+    watched = {str(path) for path in CodeChanges()._known if path.suffix == ".py"}
     assert not {path for path in watched if path.startswith(installed)} - loaded

@@ -12,21 +12,21 @@ from pooldaemon.orders import PoolOrder
 from pooldaemon.workers.ipc.channel import Receiver, Sender
 from pooldaemon.workers.ipc.report import Report
 from pooldaemon.workers.supervisor.budget import Budget
-from pooldaemon.workers.supervisor.commands import OrderBook
+from pooldaemon.workers.supervisor.commands import CommandRelay
 from pooldaemon.workers.supervisor.handle import WorkerHandle
-from pooldaemon.workers.supervisor.status import describe_crew
-from pooldaemon.workers.supervisor.worker_set import Crew
+from pooldaemon.workers.supervisor.status import describe_workers
+from pooldaemon.workers.supervisor.worker_set import WorkerSet
 
 
 class Floor:
-    """A crew whose workers are pipes."""
+    """A worker set whose workers are pipes."""
 
     def __init__(self, size: int, **budget: Any) -> None:
         self.told: dict[str, Receiver] = {}
         self.opened: list[int] = []
-        self.crew = Crew(size, self._fork, Budget(**budget))
-        self.book = OrderBook(self.crew, {})
-        self.crew.fill(0.0, one_at_a_time=False)
+        self.worker_set = WorkerSet(size, self._fork, Budget(**budget))
+        self.book = CommandRelay(self.worker_set, {})
+        self.worker_set.fill(0.0, one_at_a_time=False)
 
     def _fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
         ends = os.pipe()
@@ -39,9 +39,9 @@ class Floor:
         return self.book.take({"command": command, **values})
 
     def replace(self, name: str) -> None:
-        self.crew.bury(self.crew.workers[name])
-        self.crew.vacate(name, 0.0)
-        self.crew.fill(0.0, one_at_a_time=False)
+        self.worker_set.bury(self.worker_set.workers[name])
+        self.worker_set.vacate(name, 0.0)
+        self.worker_set.fill(0.0, one_at_a_time=False)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def floor(request: pytest.FixtureRequest) -> Iterator[Floor]:
 
 
 def test_every_worker_is_told_and_the_answer_says_whom_to_wait_for(floor: Floor) -> None:
-    floor.crew.workers["worker-2"].orders = None  # of a version that can't be told
+    floor.worker_set.workers["worker-2"].orders = None  # of a version that can't be told
     told = floor.take("pause", pool="default")
     assert told == {"number": 1, "workers": {"worker-1": 101}, "deaf": ["worker-2"]}
     assert floor.told["worker-1"].receive() == [
@@ -66,18 +66,18 @@ def test_every_worker_is_told_and_the_answer_says_whom_to_wait_for(floor: Floor)
 def test_what_stands_is_kept_for_new_workers_and_for_the_next_supervisor(floor: Floor) -> None:
     floor.take("pause")
     floor.take("reconnect")
-    after = OrderBook(floor.crew, floor.book.hand_over())
+    after = CommandRelay(floor.worker_set, floor.book.hand_over())
     assert list(after.standing()) == [PoolOrder("pause")]
     assert after.take({"command": "resume"})["number"] == 3
     assert list(after.standing()) == []
 
 
 def test_a_supervisor_of_a_version_without_orders_hands_over_none(floor: Floor) -> None:
-    assert list(OrderBook(floor.crew, {}).standing()) == []
+    assert list(CommandRelay(floor.worker_set, {}).standing()) == []
 
 
 def test_a_pool_is_known_by_what_workers_tell_and_by_the_settings(floor: Floor) -> None:
-    view = floor.crew.workers["worker-2"].view
+    view = floor.worker_set.workers["worker-2"].view
     view.take({"kind": "pool", "round": 1, "pool": {"name": "mysql app@host/shop"}})
     view.take({"kind": "told", "round": 1})
     assert "error" not in floor.take("pause", pool="mysql app@host/shop")
@@ -103,29 +103,29 @@ def test_the_total_of_connections_bounds_the_size(floor: Floor) -> None:
         assert error == (
             f"the size is {most + 1}; total_connections is enough for {most} in each worker"
         )
-    floor.crew.resize(6)  # the share is smaller now
+    floor.worker_set.resize(6)  # the share is smaller now
     assert PoolOrder("resize", "default", 2) in floor.book.standing()
 
 
 def test_restarts_are_counted_by_place_and_units_also_of_the_dead(floor: Floor) -> None:
-    for worker in floor.crew.workers.values():
+    for worker in floor.worker_set.workers.values():
         worker.report = Report(units=10, failures=1)
     floor.replace("worker-2")
-    told = describe_crew(floor.crew, 0.0)
+    told = describe_workers(floor.worker_set, 0.0)
     assert (told["units"], told["failures"], told["restarts"]) == (20, 2, 1)
     assert [worker["restarts"] for worker in told["workers"]] == [0, 1]
-    after = Crew(1, floor.crew._fork, Budget())
-    after.adopt(floor.crew.workers.values())
-    after.go_on_counting(floor.crew.hand_over())
-    told = describe_crew(after, 0.0)
+    after = WorkerSet(1, floor.worker_set._fork, Budget())
+    after.adopt(floor.worker_set.workers.values())
+    after.go_on_counting(floor.worker_set.hand_over())
+    told = describe_workers(after, 0.0)
     assert (told["units"], told["failures"], told["restarts"]) == (20, 2, 1)
     after.bury(after.workers["worker-1"])
     after.vacate("worker-1", 0.0)
     after.fill(0.0, one_at_a_time=False)
-    assert describe_crew(after, 0.0)["restarts"] == 2
+    assert describe_workers(after, 0.0)["restarts"] == 2
 
 
 def test_a_crew_that_was_counted_by_an_older_version_begins_at_nothing(floor: Floor) -> None:
-    floor.crew.go_on_counting({})
+    floor.worker_set.go_on_counting({})
     floor.replace("worker-1")
-    assert describe_crew(floor.crew, 0.0)["restarts"] == 1
+    assert describe_workers(floor.worker_set, 0.0)["restarts"] == 1

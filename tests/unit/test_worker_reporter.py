@@ -12,8 +12,8 @@ from pooldaemon.stats import Histogram, Holder, PoolStats
 from pooldaemon.workers.ipc.channel import LONGEST, Links, Receiver, Sender
 from pooldaemon.workers.supervisor.handle import WorkerHandle
 from pooldaemon.workers.worker import commands, reporter
-from pooldaemon.workers.worker.commands import Obedience
-from pooldaemon.workers.worker.reporter import LONGEST_PLACE, MOST_HOLDERS, MOST_POOLS, Teller
+from pooldaemon.workers.worker.commands import CommandListener
+from pooldaemon.workers.worker.reporter import LONGEST_PLACE, MOST_HOLDERS, MOST_POOLS, Reporter
 from tests.support.poll import wait_until
 from tests.unit.fakes import Task
 
@@ -42,7 +42,7 @@ class Wire:
     def __init__(self, stack: ExitStack) -> None:
         read_end, write_end = os.pipe()
         orders, orders_end = os.pipe()
-        self.links = Links(Sender(write_end), Receiver(orders), lifeline=-1)
+        self.links = Links(Sender(write_end), Receiver(orders), parent_death_pipe=-1)
         self.handle = WorkerHandle("worker-1", 0, Receiver(read_end), 0.0, {}, Sender(orders_end))
         self.done: list[Any] = []
         for close in (self.links.sender.close, self.links.orders.close):
@@ -85,7 +85,7 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[PoolStats]:
 
 def test_pools_and_units_arrive_as_status_shows_them(wire: Wire, pools: list[PoolStats]) -> None:
     wire.links.sender.send("progress", thread="worker-1/thread-1", done=5, total=10)
-    Teller(wire.links.sender).tell({"worker-1/thread-1": 0.0, "worker-1/thread-2": 0.0})
+    Reporter(wire.links.sender).tell({"worker-1/thread-1": 0.0, "worker-1/thread-2": 0.0})
     told = wire.describe()
     (pool,) = told["pools"]
     numbers = {field.name: getattr(POOL, field.name) for field in fields(POOL)}
@@ -104,7 +104,7 @@ def test_pools_and_units_arrive_as_status_shows_them(wire: Wire, pools: list[Poo
 
 
 def test_a_round_is_seen_once_all_of_it_has_come(wire: Wire, pools: list[PoolStats]) -> None:
-    teller = Teller(wire.links.sender)
+    teller = Reporter(wire.links.sender)
     teller.tell({})
     assert len(wire.describe()["pools"]) == 1
     wire.links.sender.send("pool", round=2, pool={"name": "of a round that lost its end"})
@@ -117,7 +117,7 @@ def test_a_round_is_seen_once_all_of_it_has_come(wire: Wire, pools: list[PoolSta
 
 
 def test_a_worker_that_looks_often_tells_once_a_second(wire: Wire, pools: list[PoolStats]) -> None:
-    teller = Teller(wire.links.sender)
+    teller = Reporter(wire.links.sender)
     for _ in range(10):
         teller.beat({})
     assert [message["kind"] for message in wire.handle.receiver.receive()] == ["pool", "told"]
@@ -135,7 +135,7 @@ def test_what_is_long_is_cut_until_it_fits_into_a_message(
         holders=(Holder(long, 10.0**9, f"{long}views.py:31 in checkout"),) * 20,
         aliases=(long,),
     )
-    Teller(wire.links.sender).tell({})
+    Reporter(wire.links.sender).tell({})
     (pool,) = wire.describe()["pools"]
     assert pool["holders"][:1] or letter in "\x01\U0001f300"
     assert len(pool["holders"]) <= MOST_HOLDERS
@@ -151,11 +151,11 @@ def test_of_many_pools_the_busiest_are_told_and_leave_room_in_the_pipe(
         PoolStats(f"tenant {n}", "FairQueuePool", 1, 1, 1, 1, in_use=n, holders=(HOLDER,) * 20)
         for n in range(100)
     ]
-    Teller(wire.links.sender).tell({f"worker-1/thread-{n}": 0.0 for n in range(500)})
+    Reporter(wire.links.sender).tell({f"worker-1/thread-{n}": 0.0 for n in range(500)})
     wire.links.sender.send("leaving", reason="x" * 500)
     last = wire.handle.receiver.receive()[-1]
     assert last["kind"] == "leaving"
-    Teller(wire.links.sender).tell({})
+    Reporter(wire.links.sender).tell({})
     names = [pool["name"] for pool in wire.describe()["pools"]]
     assert names == [f"tenant {n}" for n in range(99, 99 - MOST_POOLS, -1)]
 
@@ -172,7 +172,7 @@ def test_an_order_is_carried_out_and_answered(wire: Wire, monkeypatch: pytest.Mo
     assert wire.handle.orders is not None
     wire.handle.orders.send("order", number=3, verb="pause", pool="default", size=None)
     done = wire.done.append
-    Obedience(wire.links, lambda: done("told"), lambda: done("held")).catch_up()
+    CommandListener(wire.links, lambda: done("told"), lambda: done("held")).catch_up()
     assert [str(one) for one in wire.done] == [
         "held",
         "PoolOrder(verb='pause', pool='default', size=None)",
@@ -192,7 +192,7 @@ def test_an_answer_names_as_many_pools_as_go_into_it(
     monkeypatch.setattr(commands, "order_pools", lambda order: [(name, None) for name in names])
     assert wire.handle.orders is not None
     wire.handle.orders.send("order", number=1, verb="reconnect", pool=None, size=None)
-    Obedience(wire.links, lambda: None).catch_up()
+    CommandListener(wire.links, lambda: None).catch_up()
     done = wire.describe()["order"]["done"]
     assert done == names[: len(done)]
     assert 50 < len(done) < 1000
@@ -201,7 +201,7 @@ def test_an_answer_names_as_many_pools_as_go_into_it(
 def test_an_order_of_a_later_version_is_refused(wire: Wire) -> None:
     assert wire.handle.orders is not None
     wire.handle.orders.send("order", number=1, verb="dance", steps=3)
-    Obedience(wire.links, lambda: None).catch_up()
+    CommandListener(wire.links, lambda: None).catch_up()
     assert wire.describe()["order"]["refused"] == "this worker's version knows no 'dance'"
 
 
@@ -212,13 +212,13 @@ def test_an_order_that_fails_is_answered_too(wire: Wire, monkeypatch: pytest.Mon
     monkeypatch.setattr(commands, "order_pools", fail)
     assert wire.handle.orders is not None
     wire.handle.orders.send("order", number=1, verb="pause", pool=None, size=None)
-    Obedience(wire.links, lambda: None).catch_up()
+    CommandListener(wire.links, lambda: None).catch_up()
     assert wire.describe()["order"]["refused"] == "the pool's own mistake"
 
 
 def test_orders_are_followed_until_the_supervisor_is_gone(wire: Wire) -> None:
     assert wire.handle.orders is not None
-    task = Task(Obedience(wire.links, lambda: None).follow)
+    task = Task(CommandListener(wire.links, lambda: None).follow)
     for number in (1, 2):
         wire.handle.orders.send("order", number=number, verb="resume", pool="none", size=None)
         wait_until(
@@ -237,7 +237,7 @@ def test_while_something_is_paused_it_is_closed_again_and_again(
     monkeypatch.setattr(
         commands, "close_paused_pools", lambda: wire.done.append("closed") or len(wire.done) < 3
     )
-    task = Task(Obedience(wire.links, lambda: None).follow)
+    task = Task(CommandListener(wire.links, lambda: None).follow)
     wait_until(lambda: len(wire.done) == 3, DEADLINE, "it was not looked at again")
     wire.close()
     task.result()

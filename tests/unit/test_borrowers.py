@@ -77,7 +77,7 @@ def test_a_new_connection_is_the_occasion_to_close_what_was_left() -> None:
     lost = lose(pool)
     with pool.borrowed():
         assert lost not in pool.driver.open
-        assert pool.stats().discards == {"owner ended": 1}
+        assert pool.stats().discards == {"thread ended": 1}
         assert pool.stats().in_use == 1
 
 

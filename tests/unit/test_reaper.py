@@ -10,11 +10,11 @@ from pooldaemon.conf import DaemonConfig
 from pooldaemon.sessions import Session
 from pooldaemon.workers.ipc.channel import Receiver, Sender
 from pooldaemon.workers.supervisor.handle import NEVER, WorkerHandle, WorkerState
-from pooldaemon.workers.supervisor.reaper import SUCCESSOR_FIRST, Guard
+from pooldaemon.workers.supervisor.reaper import SUCCESSOR_FIRST, Reaper
 
 
 class Helpers:
-    """A nursery in which nobody is born."""
+    """A spawner in which nobody is born."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -30,8 +30,8 @@ def worker(*sessions: int, started: float = 0.0) -> WorkerHandle:
     return handle
 
 
-def guard_of(helpers: Any) -> Guard:
-    return Guard(DaemonConfig(), helpers, lambda: None)
+def guard_of(helpers: Any) -> Reaper:
+    return Reaper(DaemonConfig(), helpers, lambda: None)
 
 
 def test_the_sessions_of_the_dead_are_ended_at_once_if_nobody_has_just_begun() -> None:
@@ -76,10 +76,10 @@ class Killed(WorkerHandle):
         self.signalled = number
 
 
-def killed(told: str, *, seconds: float = 5.0) -> tuple[Guard, Killed, list[str]]:
+def killed(told: str, *, seconds: float = 5.0) -> tuple[Reaper, Killed, list[str]]:
     """A worker that drains from 0 to 10, and then tells."""
     lost: list[str] = []
-    guard = Guard(DaemonConfig(), Helpers(), lambda: lost.append("units"))  # type: ignore[arg-type]
+    guard = Reaper(DaemonConfig(), Helpers(), lambda: lost.append("units"))  # type: ignore[arg-type]
     reading, writing = os.pipe()
     worker = Killed("worker-1", 0, Receiver(reading), 0.0, {})
     worker.become(WorkerState.READY)

@@ -24,7 +24,7 @@ def pool_of(alias: str) -> Any:
 
 
 def is_parked(alias: str) -> bool:
-    return len(pool_of(alias)._parking) == 1
+    return len(pool_of(alias)._affinity) == 1
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_parked_connection_is_told_of_as_idle(alias: str) -> None:
         cursor.execute("SELECT 1")
         now = stats(alias)
         assert (now.in_use, now.idle, now.use.count) == (1, 0, 1)
-        assert "test_parking.py" in now.holders[0].place
+        assert "test_affinity.py" in now.holders[0].place
     give_back(alias)
     now = stats(alias)
     assert (now.in_use, now.idle, now.use.count, now.wait.count) == (0, 1, 2, 2)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pooldaemon.exceptions import PoolDeadlock, PoolTimeout
-from pooldaemon.pool.queue.borrowers import Owner
-from pooldaemon.pool.queue.limiter import Budget
+from pooldaemon.pool.queue.borrowers import Borrower
+from pooldaemon.pool.queue.limiter import ConnectionLimiter
 from tests.support.poll import wait_until
 from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, give_back
 
@@ -27,14 +27,14 @@ def driver() -> FakeDriver:
 
 
 @pytest.fixture
-def budget() -> Budget:
-    return Budget(LIMIT)
+def limiter() -> ConnectionLimiter:
+    return ConnectionLimiter(LIMIT)
 
 
 @pytest.fixture
-def make_pool(driver: FakeDriver, budget: Budget) -> MakePool:
+def make_pool(driver: FakeDriver, limiter: ConnectionLimiter) -> MakePool:
     def make(name: str, **options: Any) -> Pool:
-        return Pool(name, driver=driver, budget=budget, **{"timeout": 60, **options})
+        return Pool(name, driver=driver, limiter=limiter, **{"timeout": 60, **options})
 
     return make
 
@@ -44,7 +44,7 @@ def use(pool: Pool) -> None:
 
 
 def test_many_threads_on_many_pools_never_have_more_than_the_limit(
-    make_pool: MakePool, driver: FakeDriver, budget: Budget
+    make_pool: MakePool, driver: FakeDriver, limiter: ConnectionLimiter
 ) -> None:
     pools = [make_pool(str(number), pool_size=2) for number in range(5)]
 
@@ -62,9 +62,9 @@ def test_many_threads_on_many_pools_never_have_more_than_the_limit(
     assert [pool.stats().timeouts for pool in pools] == [0] * 5
     for pool in pools:
         pool.close()
-    assert budget.has_room(0)
-    assert len(budget._free) == LIMIT, "a permit was lost"
-    assert not budget.queue
+    assert limiter.has_room(0)
+    assert len(limiter._free) == LIMIT, "a permit was lost"
+    assert not limiter.queue
 
 
 def test_the_connection_that_was_idle_for_longest_makes_room(make_pool: MakePool) -> None:
@@ -127,16 +127,16 @@ def test_a_newcomer_does_not_take_what_is_on_its_way_to_another() -> None:
         def waiting_since(self) -> float | None:
             return 2.0
 
-        def owners(self) -> set[Owner]:
+        def borrowers(self) -> set[Borrower]:
             return set()
 
         def serve(self) -> None:
             pass
 
-    budget, waiting = Budget(1), Waiting()
-    budget.enter(waiting)
-    assert budget.take(3.0) is None
-    assert budget.take(1.0) is not None
+    limiter, waiting = ConnectionLimiter(1), Waiting()
+    limiter.enter(waiting)
+    assert limiter.take(3.0) is None
+    assert limiter.take(1.0) is not None
 
 
 def test_own_waiters_that_came_earlier_keep_the_connection(make_pool: MakePool) -> None:
@@ -246,7 +246,7 @@ def test_a_failed_connect_takes_nothing_from_the_limit(
 
 
 def test_an_interrupted_waiter_leaves_its_place_to_others(
-    make_pool: MakePool, budget: Budget
+    make_pool: MakePool, limiter: ConnectionLimiter
 ) -> None:
     busy, other = make_pool("busy"), make_pool("other")
     held = [busy.borrow() for _ in range(LIMIT)]
@@ -258,7 +258,7 @@ def test_an_interrupted_waiter_leaves_its_place_to_others(
     with pytest.raises(KeyboardInterrupt):
         interrupted.result()
     give_back(held.pop())
-    assert not budget.queue
+    assert not limiter.queue
     with other.borrowed(), other.borrowed():
         pass
 
@@ -281,7 +281,7 @@ def test_what_a_thread_left_in_another_pool_makes_room(make_pool: MakePool) -> N
         thread.start()
         thread.join()
         use(other)
-    assert left.stats().discards == {"owner ended": 1}
+    assert left.stats().discards == {"thread ended": 1}
 
 
 def test_a_closed_session_counts_until_the_server_has_ended_it(
@@ -313,17 +313,17 @@ def test_a_dead_connection_is_replaced_within_the_limit(
 
 @pytest.mark.parametrize("poolclass", ["QueuePool", "NullPool"])
 def test_sqlalchemys_own_pools_wait_for_room_within_their_timeout(
-    make_pool: MakePool, driver: FakeDriver, budget: Budget, poolclass: str
+    make_pool: MakePool, driver: FakeDriver, limiter: ConnectionLimiter, poolclass: str
 ) -> None:
     ours = make_pool("ours")
-    theirs = Pool("theirs", driver=driver, budget=budget, poolclass=poolclass)
+    theirs = Pool("theirs", driver=driver, limiter=limiter, poolclass=poolclass)
     theirs.managed.dialect.patience = 0.05
     held = [ours.borrow() for _ in range(LIMIT)]
     with pytest.raises(PoolTimeout, match=r"could be opened in .*MAX_PROCESS_CONNECTIONS=2"):
         theirs.borrow()
     theirs.managed.dialect.patience = 60
     waiting = Task(use, theirs)
-    wait_until(lambda: budget.queue, DEADLINE, "it does not wait")
+    wait_until(lambda: limiter.queue, DEADLINE, "it does not wait")
     give_back(held.pop())
     waiting.result()
     give_back(held.pop())
@@ -334,7 +334,7 @@ class LostSessions:
     """Those of a pool that only the cyclic garbage collector will find."""
 
     name = "lost"
-    share = None
+    reserve = None
     open_sessions = 1
 
     def __init__(self) -> None:
@@ -344,17 +344,17 @@ class LostSessions:
         pass
 
 
-def test_a_pool_may_be_collected_while_the_pools_are_looked_at(budget: Budget) -> None:
+def test_a_pool_may_be_collected_while_the_pools_are_looked_at(limiter: ConnectionLimiter) -> None:
     others = [LostSessions() for _ in range(25)]  # Python keeps smaller tuples for reuse
     for sessions in others:
-        budget.count(sessions)
+        limiter.count(sessions)
     thresholds = gc.get_threshold()
     try:
         for allocations in range(30):
-            for look in (budget.make_room, budget.__str__):
+            for look in (limiter.make_room, limiter.__str__):
                 gc.set_threshold(0)
                 lost = LostSessions()
-                budget.count(lost)
+                limiter.count(lost)
                 gc.collect(0)  # the count begins anew, with this in the next generation
                 del lost
                 gc.set_threshold(allocations + 1, 0)
@@ -362,7 +362,7 @@ def test_a_pool_may_be_collected_while_the_pools_are_looked_at(budget: Budget) -
     finally:
         gc.set_threshold(*thresholds)
     gc.collect()
-    assert str(budget).count("lost") == len(others)
+    assert str(limiter).count("lost") == len(others)
 
 
 def test_without_a_limit_nothing_is_shared(driver: FakeDriver) -> None:
