@@ -13,8 +13,7 @@ from django.db import connections
 from pooldaemon.conf import PerDatabase, of_database, read_process_config
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.config import PoolConfig
-from pooldaemon.pool.queue.pool import FairQueuePool
-from pooldaemon.pool.queue.slots import DEFAULT_POOL_SIZE
+from pooldaemon.pool.queue.pool import DEFAULT_POOL_SIZE, FairQueuePool
 from pooldaemon.stats import Histogram
 
 MAX_SHOWN = 5

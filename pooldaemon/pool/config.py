@@ -20,8 +20,7 @@ from pooldaemon.conf import (
 )
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.drivers.provider import PasswordProvider
-from pooldaemon.pool.queue.pool import FairQueuePool
-from pooldaemon.pool.queue.slots import DEFAULT_POOL_SIZE
+from pooldaemon.pool.queue.pool import DEFAULT_POOL_SIZE, FairQueuePool
 
 NAMED_POOLS = {
     "FairQueuePool": FairQueuePool,

@@ -7,18 +7,15 @@ database can't be found under the test database's name.
 from __future__ import annotations
 
 import atexit
-import os
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import is_dataclass, replace
 from operator import itemgetter
 from typing import Any
 
-import sqlalchemy.exc
 import sqlalchemy.pool
 
 from pooldaemon.conf import PerDatabase, ProcessConfig, of_database, read_process_config
-from pooldaemon.exceptions import PoolError, PoolRetired, PoolTimeout
 from pooldaemon.orders import PoolOrder, StandingOrders
 from pooldaemon.pool import fork_safety
 from pooldaemon.pool.config import PoolConfig
@@ -26,6 +23,7 @@ from pooldaemon.pool.drivers.base import DriverDialect
 from pooldaemon.pool.queue.lease import Lease
 from pooldaemon.pool.queue.limiter import ConnectionLimiter
 from pooldaemon.pool.queue.pool import FairQueuePool
+from pooldaemon.pool.sqlalchemy_pools import SQLAlchemyPool
 from pooldaemon.pool.tokens import TokenLock, clears_frames
 from pooldaemon.pool.watchdog import watchdog
 from pooldaemon.stats import PoolStats
@@ -35,7 +33,9 @@ class ManagedPool:
     """One pool, with its dialect and what is known of its server.
 
     :param name: what messages call it; holds no secret.
-    :param facts: answers of the server that hold for all its sessions; forgotten on close.
+    :ivar aliases: of the databases that use it.
+    :ivar facts: answers of the server that hold for all its sessions; forgotten on close.
+    :ivar borrow: takes a connection; raises :exc:`PoolTimeout` or what the driver raises.
 
     Thread-safe.
     """
@@ -55,105 +55,49 @@ class ManagedPool:
             dialect.limiter = limiter
             limiter.count(dialect)
         self.aliases: tuple[str, ...] = ()
-        """Of the databases that use it."""
         self.facts: dict[str, Any] = {}
-        self._last_borrow = time.monotonic()
-        self._retired = False
-        # Ours looks at a connection before it hands it out; SQLAlchemy's do when told to.
-        pre_ping = not issubclass(config.poolclass, FairQueuePool)
-        arguments: dict[str, Any] = {"logging_name": name, "pre_ping": pre_ping} | dict(
-            config.arguments
-        )
-        # reset_on_return calls the dialect's do_rollback(), which is our reset.
-        self._pool = config.poolclass(
-            dialect.connect,  # type: ignore[arg-type]
-            dialect=dialect,  # type: ignore[arg-type]  # it is asked only for what a pool needs
-            reset_on_return="rollback",
-            **arguments,
-        )
+        self._made = time.monotonic()
+        arguments = dict(config.arguments)
         dialect.patience = arguments.get("timeout", dialect.patience)
-
-        self.borrow: Callable[[], Lease] = self._borrow_proxy
-        """Take a connection, or raise ``PoolTimeout`` or what the driver raises."""
-        self.min_idle = 0
-        """Connections to open with the first one."""
-        if isinstance(self._pool, FairQueuePool):
-            self.borrow = self._pool.borrow
-            self.min_idle = self._pool.min_idle
+        self._pool = _make_pool(name, config.poolclass, dialect, arguments)
+        self.borrow: Callable[[], Lease] = self._pool.borrow
 
     def __repr__(self) -> str:
         return f"<ManagedPool {self.name} {self.config.poolclass.__name__}>"
 
     @property
-    def retired(self) -> bool:
-        """Another pool is to be used instead."""
-        return self._pool.retired if isinstance(self._pool, FairQueuePool) else self._retired
-
-    def _borrow_proxy(self) -> Lease:
-        started = self._last_borrow = time.monotonic()
-        if self.retired:
-            raise PoolRetired(self.name)
-        pool = self._pool
-        try:
-            proxy = pool.connect()
-        except sqlalchemy.exc.TimeoutError as error:
-            waited = time.monotonic() - started
-            raise PoolTimeout(f"pool {self.name}: {error.args[0]}", waited) from error
-        except AssertionError as error:  # AssertionPool, whose purpose this is
-            raise PoolError(f"pool {self.name}: {error}") from error
-        return self.dialect.lease_class(proxy.dbapi_connection, _ProxyLender(self, pool, proxy))
+    def min_idle(self) -> int:
+        """Connections to open with the first one."""
+        return self._pool.min_idle
 
     @property
     def has_room(self) -> bool:
         """Whether a connection could be opened now without anybody waiting for it."""
-        return isinstance(self._pool, FairQueuePool) and self._pool.has_room
-
-    def close(self) -> None:
-        """Close idle connections now and those in use when they come back."""
-        self.facts.clear()
-        if isinstance(self._pool, FairQueuePool):
-            self._pool.dispose()
-        else:
-            # SQLAlchemy's miscount, or close what is in use, when disposed of with connections
-            # out.
-            old, self._pool = self._pool, self._pool.recreate()
-            _close_idle(old)
-        watchdog.stop_if_unused()
-
-    def close_if_replaced(self, pool: sqlalchemy.pool.Pool) -> None:
-        """A connection has come back to *pool*: this was closed meanwhile, perhaps."""
-        if pool is not self._pool:
-            _close_idle(pool)
+        return self._pool.has_room
 
     @property
     def last_used(self) -> float:
         """When it last lent or took back a connection (monotonic clock)."""
-        if isinstance(self._pool, FairQueuePool):
-            return max(self._last_borrow, self._pool.last_used)
-        return self._last_borrow
+        return max(self._made, self._pool.last_used)
+
+    def close(self) -> None:
+        """Close idle connections now and those in use when they come back."""
+        self.facts.clear()
+        self._pool.dispose()
+        watchdog.stop_if_unused()
+
+    @property
+    def retired(self) -> bool:
+        """Another pool is to be used instead."""
+        return self._pool.retired
 
     def retire(self) -> bool:
         """Close for good, unless a connection is in use or wanted; says whether it did."""
-        if isinstance(self._pool, FairQueuePool):
-            return self._pool.retire()
-        if not any(lender.pool is self for lender in _ProxyLender.lent.copy()):
-            self._retired = True
-            self.close()
-        return self._retired
+        return self._pool.retire()
 
     def stats(self) -> PoolStats:
         """What the pool is doing and has done."""
-        if isinstance(self._pool, FairQueuePool):
-            return replace(self._pool.stats(), aliases=self.aliases)
-        return PoolStats(
-            name=self.name,
-            poolclass=type(self._pool).__name__,
-            cap=None,
-            total=self.dialect.open_sessions,
-            peak=self.dialect.peak_sessions,
-            connects=self.dialect.opened,
-            aliases=self.aliases,
-        )
+        return replace(self._pool.stats(), aliases=self.aliases)
 
     def obey(self, order: PoolOrder) -> None:
         """:raises TypeError: a pool of this class can't."""
@@ -170,76 +114,36 @@ class ManagedPool:
 
     @property
     def paused(self) -> bool:
-        return isinstance(self._pool, FairQueuePool) and self._pool.paused
+        return self._pool.paused
 
     def pause(self) -> None:
         """Lend nothing until :meth:`resume`; who comes waits, as long as its timeout allows.
 
         :raises TypeError: the pool is of a class that can't be paused.
         """
-        self._fair("paused").pause()
+        self._pool.pause()
 
     def resume(self) -> None:
         """End a :meth:`pause`. Nothing to do in a pool that can't be paused."""
-        if isinstance(self._pool, FairQueuePool):
-            self._pool.resume()
+        self._pool.resume()
 
     def resize(self, pool_size: int, max_overflow: int = 0) -> None:
         """Change the cap; it holds as soon as connections in use above it have come back.
 
         :raises TypeError: the pool is of a class whose size can't be changed.
         """
-        self._fair("resized").resize(pool_size, max_overflow)
-
-    def _fair(self, done: str) -> FairQueuePool:
-        if not isinstance(self._pool, FairQueuePool):
-            raise TypeError(f"a {type(self._pool).__name__} can't be {done}")
-        return self._pool
+        self._pool.resize(pool_size, max_overflow)
 
 
-def _close_idle(pool: sqlalchemy.pool.Pool) -> None:
-    """Close the connections of one of SQLAlchemy's own pools that nobody has borrowed."""
-    if isinstance(pool, sqlalchemy.pool.SingletonThreadPool):
-        for record in list(pool._all_conns):
-            if not record.in_use:
-                record.close()
-    elif not (isinstance(pool, sqlalchemy.pool.AssertionPool) and pool._checked_out):
-        pool.dispose()
-
-
-class _ProxyLender:
-    """A connection that one of SQLAlchemy's own pools has lent."""
-
-    # Kept alive here: in a forked child SQLAlchemy's proxies may not die, since they would roll
-    # back the parent's transactions (see pooldaemon.pool.fork_safety).
-    lent: set[_ProxyLender] = set()
-
-    affinity: None = None
-
-    def __init__(
-        self,
-        pool: ManagedPool,
-        source: sqlalchemy.pool.Pool,
-        proxy: sqlalchemy.pool.PoolProxiedConnection,
-    ) -> None:
-        self.pool = pool
-        self._source = source
-        self.pid = os.getpid()
-        self.info = proxy.info
-        self._proxy = proxy
-        self.lent.add(self)
-
-    def share(self) -> None:
-        """It belongs to no thread: what one leaves behind, the garbage collector gives back."""
-
-    def give_back(self) -> None:
-        self.lent.discard(self)
-        self._proxy.close()
-        self.pool.close_if_replaced(self._source)
-
-    def discard(self) -> None:
-        self.lent.discard(self)
-        self._proxy.invalidate()
+def _make_pool(
+    name: str,
+    poolclass: type[sqlalchemy.pool.Pool],
+    dialect: DriverDialect,
+    arguments: Mapping[str, Any],
+) -> FairQueuePool | SQLAlchemyPool:
+    if issubclass(poolclass, FairQueuePool):
+        return poolclass(dialect.connect, dialect=dialect, logging_name=name, **arguments)
+    return SQLAlchemyPool(name, poolclass, dialect, arguments)
 
 
 class PoolRegistry:

@@ -10,6 +10,7 @@ from django.db import connections
 
 from pooldaemon.pool.config import read_pool_config
 from pooldaemon.pool.drivers.base import DriverDialect
+from pooldaemon.pool.drivers.mysql.sql.classify import shape
 from pooldaemon.pool.queue import lease
 from pooldaemon.pool.queue.lease import Lease
 from pooldaemon.pool.queue.limiter import ConnectionLimiter
@@ -88,6 +89,9 @@ class FakeDialect(DriverDialect):
         self.driver.before_look()
         alive: bool = connection.alive
         return alive
+
+    def last_statement(self, connection: Any) -> str:
+        return shape(getattr(connection, "last_statement", b""))
 
     def reset(self, connection: Any) -> bool:
         self.driver.before_reset()

@@ -23,7 +23,7 @@ PLACES = (
     contextlib.__file__,
 )
 
-SWALLOWED = {"__del__", "_tell_waiter"}
+SWALLOWED = {"__del__", "_wake_first_waiter"}
 
 KIND = "opcode" if os.environ.get("INTERRUPT_OPCODES") else "line"
 

@@ -10,11 +10,12 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool import fork_safety
-from pooldaemon.pool.drivers.mysql.sql.side_effects import SideEffects
+from pooldaemon.pool.queue.driver import Session
+from pooldaemon.pool.queue.entry import EntryRef
 from pooldaemon.pool.queue.lease import Lease
 from pooldaemon.pool.queue.limiter import ConnectionLimiter, Reserve
 from pooldaemon.pool.tokens import Token, TokenLock
@@ -22,21 +23,8 @@ from pooldaemon.pool.tokens import Token, TokenLock
 UPKEEP_INTERVAL = 1.0
 """Seconds between questions whether there is something to be done, in SQLAlchemy's own pools."""
 
-if TYPE_CHECKING:
-    from pooldaemon.pool.queue.entry import EntryRef
-
 DEFAULT_PATIENCE = 30.0
 """Seconds, as in SQLAlchemy's ``QueuePool``."""
-
-
-class Session:
-    """One on the server, from before it is opened until it has ended there."""
-
-    __slots__ = ("__weakref__", "connection", "permit")
-
-    def __init__(self, permit: Token) -> None:
-        self.permit: Token | None = permit
-        self.connection: Any = None
 
 
 class DriverDialect:
@@ -63,8 +51,8 @@ class DriverDialect:
         """The pool's, for messages."""
         self.account = 0
         """A hash of what its sessions are opened with; the same in the processes of one fork."""
-        self.side_effects = SideEffects(proves=False)
-        """What is known of the code behind statements."""
+        self.side_effects: Any = None
+        """What is known of the code behind statements, where the driver asks for it."""
         self.cap: int | None = None
         """The most sessions there may be at once; ``None``: the pool has no limit."""
         self.limiter = ConnectionLimiter()
@@ -275,6 +263,10 @@ class DriverDialect:
     def _await_end(self) -> None:
         """Wait a little for a closed session to end on the server."""
         time.sleep(0.01)
+
+    def last_statement(self, connection: Any) -> str:
+        """The last one that was sent, without its data; empty if that is not known."""
+        return ""
 
     def is_alive(self, connection: Any, idle: float) -> bool:
         """Whether a *connection* can be handed out that has been idle for so many seconds."""

@@ -19,7 +19,7 @@ from typing import Any
 from pooldaemon.pool.queue.callsite import caller_unless_statement
 from pooldaemon.pool.queue.entry import PoolEntry
 from pooldaemon.pool.queue.lease import Lease, give_back
-from pooldaemon.pool.queue.share import Queue
+from pooldaemon.pool.queue.waiters import WaitQueue
 
 CURSOR_DEPTH = 8
 """Frames from the one that asks Django's wrapper for a cursor to :meth:`AffinityCache.resume`.
@@ -38,7 +38,9 @@ class AffinityCache:
     :param claims: those who wait for a permit to open one, in whatever pool.
     """
 
-    def __init__(self, is_alive: Callable[[Any, float], bool], queue: Queue, claims: Sized) -> None:
+    def __init__(
+        self, is_alive: Callable[[Any, float], bool], queue: WaitQueue, claims: Sized
+    ) -> None:
         self._is_alive = is_alive
         self._queue = queue
         self._waiters = queue.refs

@@ -12,12 +12,19 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from pooldaemon.pool import fork_safety
 
-if TYPE_CHECKING:
-    from pooldaemon.pool.queue.entry import EntryRef, PoolEntry
+
+class Entry(Protocol):
+    """What is looked at of a pool entry that a thread holds."""
+
+    pid: int
+    parked: bool
+    ref: Any
+
+    def report_orphan(self, ref: Any, borrower: Borrower, /) -> None: ...
 
 
 class Borrower:
@@ -35,9 +42,9 @@ class Borrower:
     def __init__(self, name: str) -> None:
         self.name = name
         self.ident = threading.get_ident()
-        self.entries: dict[EntryRef, EntryRef] = {}
+        self.entries: dict[Callable[[], Any], Any] = {}
 
-    def held(self) -> list[PoolEntry]:
+    def held(self) -> list[Entry]:
         """The entries that it holds."""
         return [entry for ref in self.entries.copy() if (entry := ref()) is not None]
 

@@ -6,22 +6,54 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
 from pooldaemon.pool.queue.borrowers import SHARED, Borrower
 from pooldaemon.pool.queue.callsite import CallSite, describe, of_statement
-from pooldaemon.pool.queue.counters import EntryStats
-
-if TYPE_CHECKING:
-    from pooldaemon.pool.drivers.base import Session
-    from pooldaemon.pool.queue.affinity import AffinityCache
-    from pooldaemon.pool.tokens import Token
+from pooldaemon.pool.queue.lease import Affinity
+from pooldaemon.pool.tokens import Token
+from pooldaemon.stats import BOUNDS, Histogram
 
 logger = logging.getLogger("pooldaemon.pool")
+
+
+class Times:
+    """A histogram being filled, by one thread at a time."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.total = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+
+class EntryStats:
+    """What has happened to one entry. Written by its holder alone, so without a lock."""
+
+    __slots__ = ("connect", "discards", "resets", "use", "wait")
+
+    def __init__(self) -> None:
+        self.wait = Times()
+        self.use = Times()
+        self.connect = Times()
+        self.discards: Counter[str] = Counter()
+        self.resets = 0
+
+
+def sum_times(times: Iterable[Times]) -> Histogram:
+    known = list(times) or [Times()]
+    counts = (sum(column) for column in zip(*(one.counts for one in known), strict=True))
+    return Histogram(tuple(counts), sum(one.total for one in known))
 
 
 class EntryRef(weakref.ref["PoolEntry"]):
@@ -34,7 +66,7 @@ class EntryRef(weakref.ref["PoolEntry"]):
     __slots__ = ("session", "stats")
 
     stats: EntryStats
-    session: Session | None
+    session: object | None
 
     # Of itself: the hash of an entry could not be asked for after its death.
     __hash__ = object.__hash__
@@ -69,7 +101,7 @@ class PoolEntry(_ConnectionRecord):
         report_orphan: Callable[[EntryRef, Borrower], None],
         report_loss: Callable[[EntryRef], object],
         tell: Callable[[object], None],
-        affinity: AffinityCache | None,
+        affinity: Affinity | None,
     ) -> None:
         super().__init__(pool, connect=False)
         self.pid = os.getpid()

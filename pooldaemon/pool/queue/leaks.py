@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-from pooldaemon.pool.drivers.mysql.sql.classify import shape
+from pooldaemon.pool.queue.entry import PoolEntry
 from pooldaemon.pool.tokens import TokenLock
-
-if TYPE_CHECKING:
-    from pooldaemon.pool.queue.entry import PoolEntry
 
 logger = logging.getLogger("pooldaemon.pool")
 
@@ -30,13 +27,16 @@ class _Pool(Protocol):
 class LeakWatch:
     """Logs each borrow that lasts longer than *threshold* seconds, and its end.
 
+    :param last_statement: the last statement of a connection, without its data.
+
     A thread of its own looks, since the others may all be stuck. It is there only while
     connections are in use. Thread-safe.
     """
 
-    def __init__(self, threshold: float, pool: _Pool) -> None:
+    def __init__(self, threshold: float, pool: _Pool, last_statement: Callable[[Any], str]) -> None:
         self._threshold = threshold
         self._pool = pool
+        self._last_statement = last_statement
         self._starting = TokenLock()
         self._thread: threading.Thread | None = None
         self._look_now = threading.Event()
@@ -117,5 +117,5 @@ class LeakWatch:
             held,
             self._threshold,
             entry.where(),
-            shape(getattr(entry.dbapi_connection, "last_statement", b"")) or "none",
+            self._last_statement(entry.dbapi_connection) or "none",
         )

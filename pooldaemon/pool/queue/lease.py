@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from pooldaemon.pool import fork_safety
 from pooldaemon.pool.tokens import clear_frames
-
-if TYPE_CHECKING:
-    from pooldaemon.pool.queue.affinity import AffinityCache
 
 GIVEN_BACK = "this connection has been given back to the pool"
 INHERITED = (
@@ -23,6 +20,15 @@ OF_THE_PARENT = (
 )
 
 
+class Affinity(Protocol):
+    """Where connections stay between two statements: see :mod:`~pooldaemon.pool.queue.affinity`."""
+
+    def park(self, lease: Lease, entry: Any) -> None: ...
+    def leave(self, lease: Lease, entry: Any) -> None: ...
+    def resume(self, lease: Lease) -> bool: ...
+    def give_back(self, lease: Lease) -> bool: ...
+
+
 class Lender(Protocol):
     """Whoever lent the connection, and takes it back."""
 
@@ -32,7 +38,7 @@ class Lender(Protocol):
     @property
     def info(self) -> dict[str, Any]: ...
     @property
-    def affinity(self) -> AffinityCache | None:
+    def affinity(self) -> Affinity | None:
         """Where the connection may wait while its borrower does not need it."""
 
     def share(self) -> None: ...

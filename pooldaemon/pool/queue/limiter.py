@@ -16,15 +16,22 @@ from __future__ import annotations
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Protocol
 
 from pooldaemon.pool.queue.borrowers import Borrower
+from pooldaemon.pool.queue.entry import PoolEntry
+from pooldaemon.pool.queue.waiters import Waiter, WaitQueue
 from pooldaemon.pool.tokens import Token, TokenLock
 
 LOOK_AGAIN = 0.1
 """Seconds after which a waiting thread looks again whether a closed session has ended, or an idle
 connection has turned up: nobody wakes it for these."""
+
+LOOK_RARELY = 1.0
+"""Seconds after which a waiting thread looks around where there is no limit of the process. It is
+woken for all that is put back in order; this is for what was not, by an exception in between."""
 
 CLAIM_POLL = 0.01
 """The same for one that has its place in a pool, and waits for nothing but the permit."""
@@ -217,3 +224,106 @@ class ConnectionLimiter:
         used = sorted(((one.open_sessions, one.name) for one in self._known()), reverse=True)
         told = ", ".join(f"{number} {name}" for number, name in used if number)
         return f"MAX_PROCESS_CONNECTIONS={self.limit} for all pools of the process ({told})"
+
+
+class PoolLimiter:
+    """
+    :param idle, empty: the pool's, where others change them at any moment.
+    :param serve: gives free entries to those who wait.
+    :param put: returns an entry.
+    :param reclaim: closes what threads have left that ended without giving back, and what was lost.
+    """
+
+    def __init__(
+        self,
+        limiter: ConnectionLimiter,
+        idle: deque[PoolEntry],
+        empty: deque[PoolEntry],
+        queue: WaitQueue,
+        *,
+        serve: Callable[[], None],
+        put: Callable[[PoolEntry], None],
+        reclaim: Callable[[], None],
+    ) -> None:
+        self._limiter = limiter
+        self._idle = idle
+        self._empty = empty
+        self._queue = queue
+        self.serve = serve
+        self._put = put
+        self.reclaim = reclaim
+        self.paused = False
+        """The pool lends nothing just now."""
+
+    def claim(self) -> None:
+        """Somebody waits here, perhaps for a permit."""
+        if self._limiter.limit is not None:
+            self._limiter.enter(self)
+
+    def renounce(self) -> None:
+        """Nobody does."""
+        self._limiter.leave(self)
+
+    def lacks_permit(self) -> bool:
+        """Whether it is the limit of the process that keeps this pool from opening more."""
+        return self._limiter.limit is not None and bool(self._empty)
+
+    def first_since(self) -> float | None:
+        """Since when the first in the queue has waited."""
+        return None if (first := self._queue.first()) is None else first.since
+
+    def waiting_since(self) -> float | None:
+        # At its own cap a permit is no use.
+        return self.first_since() if self._empty and not self.paused else None
+
+    def borrowers(self) -> set[Borrower]:
+        return {waiter.borrower for waiter in self._queue.all()}
+
+    def no_room(self) -> str:
+        """What an error adds, if there is a place under the pool's own cap."""
+        return f" No room: {self._limiter}." if self.lacks_permit() else ""
+
+    def can_serve(self) -> bool:
+        """Whether somebody waits for what is there."""
+        since = self.first_since()
+        if since is None:
+            return False
+        return bool(self._idle) or (bool(self._empty) and self._limiter.has_room(since))
+
+    def is_owed(self) -> bool:
+        """Whether a thread elsewhere has waited for a permit longer than any here."""
+        own = self.first_since()
+        other = self._limiter.first_since(apart_from=self)
+        return other < (float("inf") if own is None else own)
+
+    def sleep(self, waiter: Waiter, timeout: float, look: Callable[[Waiter], None]) -> None:
+        """Return when *waiter* got an entry or was cancelled, or after *timeout* seconds.
+
+        :param look: puts in order what may keep it from being served.
+        """
+        limited = self._limiter.limit is not None
+        deadline, left = time.monotonic() + timeout, timeout
+        while True:
+            if limited and self._empty and waiter.entry is None:
+                self._limiter.make_room()
+            pause = min(left, LOOK_AGAIN if limited else LOOK_RARELY)
+            waiter.signal.acquire(timeout=max(0.0, pause))
+            if waiter.is_waiting():
+                look(waiter)
+            if left <= 0 or not waiter.is_waiting():
+                return
+            left = deadline - time.monotonic()
+
+    def idle_since(self) -> float | None:
+        try:
+            return self._idle[0].idle_since
+        except IndexError:
+            return None
+
+    def close_idle(self) -> None:
+        try:
+            entry = self._idle.popleft()
+        except IndexError:
+            return
+        entry.drop("process limit")
+        self._put(entry)

@@ -1,19 +1,26 @@
-"""The default pool: a hard cap, and first come, first served.
+"""The default pool: a hard cap on connections, and borrowers served in order of arrival.
 
-Entries that nobody uses lie in deques (see :mod:`pooldaemon.pool.queue.slots`), so that the usual
-borrow and return take no lock, and nothing waits for one.
+Free entries lie in deques, whose ``append`` and ``pop`` are atomic, so a usual borrow and a usual
+give-back take no lock. Nothing here waits for a lock either: the garbage collector may run a
+finalizer that borrows or gives back at any line, in a thread that holds one.
 
-Each waiter has a lock of its own, released by whoever hands it an entry, so that a hand-over
-wakes exactly one thread, the longest waiting one.
+Each waiter sleeps on a lock of its own, which whoever hands it an entry releases. So a hand-over
+wakes exactly one thread, the one that has waited longest.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 import weakref
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
+
+from sqlalchemy.pool import Pool
 
 from pooldaemon.exceptions import (
     PoolDeadlock,
@@ -22,30 +29,38 @@ from pooldaemon.exceptions import (
     PoolWaitCancelled,
     TooManyWaiters,
 )
-from pooldaemon.pool.drivers.base import DriverDialect
+from pooldaemon.pool.queue.affinity import AffinityCache
 from pooldaemon.pool.queue.borrowers import Borrower, here
 from pooldaemon.pool.queue.callsite import caller
 from pooldaemon.pool.queue.cancellation import waiting
-from pooldaemon.pool.queue.entry import PoolEntry
+from pooldaemon.pool.queue.driver import Driver
+from pooldaemon.pool.queue.entry import EntryRef, EntryStats, PoolEntry
 from pooldaemon.pool.queue.errors import deadlock, timed_out
 from pooldaemon.pool.queue.leaks import LeakWatch
 from pooldaemon.pool.queue.lease import Lease
-from pooldaemon.pool.queue.share import PoolLimiter, Waiter
-from pooldaemon.pool.queue.slots import DEFAULT_POOL_SIZE, SWEEP_INTERVAL, EntryPool
+from pooldaemon.pool.queue.limiter import PoolLimiter
 from pooldaemon.pool.queue.stats import take_snapshot
 from pooldaemon.pool.queue.upkeep import Upkeep
-from pooldaemon.pool.tokens import clear_frames, clears_frames
+from pooldaemon.pool.queue.waiters import Waiter, WaitQueue
+from pooldaemon.pool.tokens import TokenLock, clear_frames, clears_frames
 from pooldaemon.stats import PoolStats
 
+logger = logging.getLogger("pooldaemon.pool")
+
+DEFAULT_POOL_SIZE = 10
+
+SWEEP_INTERVAL = 1.0
+"""Seconds between looks for connections that have been idle for too long."""
+
 GRACE = 0.01
-"""Seconds to wait for one who is about to hand over an entry, and has only to say so."""
+"""Seconds to wait for a thread that is about to hand over an entry and only has to say so."""
 
 RECYCLE_JITTER = 0.1
 """A connection's lifetime is shortened by up to this share, so that connections made together
 do not all reconnect together (HikariCP varies ``maxLifetime`` in the same way)."""
 
 
-class FairQueuePool(EntryPool):
+class FairQueuePool(Pool):
     """At most ``pool_size + max_overflow`` connections, handed out in order of arrival.
 
     :param dialect: what to ask of the driver.
@@ -62,13 +77,20 @@ class FairQueuePool(EntryPool):
     :param leak_threshold: seconds after which a connection that has not come back is logged.
         ``None``: never.
 
-    Thread-safe. The remaining arguments are those of :class:`sqlalchemy.pool.Pool`.
+    Thread-safe. A forked child makes its own. The remaining arguments are those of
+    :class:`sqlalchemy.pool.Pool`.
+
+    The pool has exactly as many entries as its cap, each one of SQLAlchemy's connection records.
+    An entry is in one place at a time: idle (with a live connection), empty, or with a borrower.
+    Whoever has it holds the only strong reference; the pool knows its entries by weak references.
+    So an entry that an exception has lost, at whatever line, dies at once, the pool is told, and
+    makes another one. The same is done for an entry whose thread ended without giving back.
     """
 
     def __init__(  # noqa: PLR0913 - they are a pool's settings, all with defaults
         self,
         creator: Any,
-        dialect: DriverDialect,
+        dialect: Driver,
         *,
         pool_size: int = DEFAULT_POOL_SIZE,
         max_overflow: int = 0,
@@ -80,33 +102,86 @@ class FairQueuePool(EntryPool):
         leak_threshold: float | None = None,
         **kw: Any,
     ) -> None:
-        super().__init__(
-            creator,
-            dialect,
-            pool_size=pool_size,
-            max_overflow=max_overflow,
-            use_lifo=use_lifo,
-            max_idle=max_idle,
-            min_idle=min_idle,
-            keeps_affinity=leak_threshold is None,  # the watch hears of every give-back
-            **kw,
-        )
+        super().__init__(creator, dialect=dialect, **kw)  # type: ignore[arg-type]
+        self._sessions = dialect
+        self._make_clean = dialect.reset
         self._is_alive = dialect.is_alive
         self._lease_class = dialect.lease_class
+        self._limiter = dialect.limiter
+        self._claims = dialect.limiter.queue
+        self.cap = dialect.cap = pool_size + max_overflow
+        self._keep = pool_size
         self._timeout = timeout
         self._max_waiting = max_waiting
-        self._timeouts = 0
-        self._rejected = 0
-        self._connect_errors = 0
-        self._last_connect_error: BaseException | None = None
-        self._upkeep = Upkeep(self._put_after_upkeep_elsewhere)
+        self._max_idle = max_idle
+        self.min_idle = min(min_idle, self.cap)
+        self._count_from_zero()
+        self._queue = WaitQueue()
+        self._waiters = self._queue.refs
+        self._make_entries(use_lifo=use_lifo, affinity=leak_threshold is None)
+        self._upkeep = Upkeep(self._return_after_upkeep)
         self._pool_limiter = dialect.reserve = PoolLimiter(
             self._limiter, self._idle, self._empty, self._queue,
             serve=self._hand_over, put=self._put, reclaim=self._reclaim,
         )  # fmt: skip
-        self._leaks = LeakWatch(leak_threshold, self) if leak_threshold is not None else None
+        self._leaks = None
+        if leak_threshold is not None:
+            self._leaks = LeakWatch(leak_threshold, self, dialect.last_statement)
 
-    # -- borrowing --------------------------------------------------------------------
+    def _count_from_zero(self) -> None:
+        self._timeouts = self._rejected = self._connect_errors = 0
+        self._last_connect_error: BaseException | None = None
+        self._dropped: list[EntryStats] = []
+        """What happened to entries that are no more."""
+
+    def _make_entries(self, *, use_lifo: bool, affinity: bool) -> None:
+        """
+        :param affinity: whether to park connections. The leak watch hears of every give-back, so
+            with it none is parked.
+        """
+        self._generation = object()
+        self._next_sweep = 0.0
+        self._surplus = False
+        """There are more entries than the cap since it was made smaller."""
+        self._retired = False
+        self._serving = TokenLock()
+        """Held by whoever hands over."""
+        self._counting = TokenLock()
+        """Held by whoever changes how many entries there are."""
+        self._affinity = AffinityCache(self._is_alive, self._queue, self._claims)
+        self._keeps_affinity = affinity
+        self._entries: dict[EntryRef, None] = {}
+        self._idle: deque[PoolEntry] = deque()  # the longest idle one is on the left
+        self._empty: deque[PoolEntry] = deque()
+        self._orphans: deque[tuple[EntryRef, Borrower]] = deque()
+        self._lost: deque[EntryRef] = deque()
+        self._take_idle = self._idle.pop if use_lifo else self._idle.popleft
+        for _ in range(self.cap):
+            self._empty.append(self._new_entry())
+
+    def _new_entry(self) -> PoolEntry:
+        affinity = self._affinity if self._keeps_affinity else None
+        entry = PoolEntry(
+            self,
+            self._make_clean,
+            self._do_return_conn,
+            self._take_in_orphan,
+            self._lost.append,
+            self._wake_first_waiter,
+            affinity,
+        )
+        self._entries[entry.ref] = None
+        return entry
+
+    @property
+    def entries(self) -> Sequence[PoolEntry]:
+        return tuple(entry for ref in self._entries.copy() if (entry := ref()) is not None)
+
+    @property
+    def name(self) -> str:
+        return self._orig_logging_name or hex(id(self))
+
+    # -- borrowing -----------------------------------------------------------------------
 
     def borrow(self) -> Lease:
         """Like ``connect()``, without the cost of SQLAlchemy's proxy and its events.
@@ -127,23 +202,6 @@ class FairQueuePool(EntryPool):
             entry = None
             clear_frames(error)
             raise
-
-    def _connect(self, entry: PoolEntry) -> None:
-        try:
-            entry.connect()
-        except PoolTimeout as failure:
-            failure.stats = self.stats()
-            self._return_unused(entry)
-            raise
-        except Exception as failure:
-            self._connect_errors += 1
-            self._last_connect_error = failure.with_traceback(None)
-            self._return_unused(entry)
-            raise
-        except BaseException:
-            self._return_unused(entry)
-            raise
-        self._last_connect_error = None  # over: it would mislead the reader of a later timeout
 
     def _do_get(self) -> PoolEntry:
         started = now = time.monotonic()
@@ -176,11 +234,58 @@ class FairQueuePool(EntryPool):
             self._prepare_connect(entry, now)
         return entry
 
+    def _take(self, since: float) -> PoolEntry | None:
+        """A free entry, rather one with a connection.
+
+        :param since: when the borrower began to wait; it decides who gets the next permit.
+        """
+        try:
+            return self._take_idle()
+        except IndexError:
+            return self._take_empty(since)
+
+    def _take_empty(self, since: float) -> PoolEntry | None:
+        """An entry without a connection, and with a permit to open one."""
+        if not self._empty or (permit := self._limiter.take(since)) is None:
+            return None
+        try:
+            entry = self._empty.popleft()
+        except IndexError:  # another thread was quicker
+            self._limiter.release(permit)
+            return None
+        entry.permit = permit
+        return entry
+
+    def _return_permit(self, entry: PoolEntry) -> None:
+        """No connection will be opened."""
+        permit, entry.permit = entry.permit, None
+        if permit is not None:
+            self._limiter.release(permit)
+
     def _prepare_connect(self, entry: PoolEntry, now: float) -> None:
         self._reclaim()
         entry.generation = self._generation
         lifetime = self._recycle * (1 - RECYCLE_JITTER * random.random())
         entry.expires = now + lifetime if self._recycle >= 0 else float("inf")
+
+    def _connect(self, entry: PoolEntry) -> None:
+        try:
+            entry.connect()
+        except PoolTimeout as failure:
+            failure.stats = self.stats()
+            self._return_unused(entry)
+            raise
+        except Exception as failure:
+            self._connect_errors += 1
+            self._last_connect_error = failure.with_traceback(None)
+            self._return_unused(entry)
+            raise
+        except BaseException:
+            self._return_unused(entry)
+            raise
+        self._last_connect_error = None  # over: it would mislead the reader of a later timeout
+
+    # -- waiting -------------------------------------------------------------------------
 
     def _wait(self, started: float, borrower: Borrower) -> PoolEntry:
         waiter = Waiter(borrower, started)
@@ -258,7 +363,37 @@ class FairQueuePool(EntryPool):
         entries = self.entries
         return len(entries) >= self.cap and all(entry.holder in waiting for entry in entries)
 
-    # -- giving back ------------------------------------------------------------------
+    def _hand_over(self) -> None:
+        """Give free entries to those who wait, the longest waiting first."""
+        # The lock is not waited for: whoever holds it looks again after letting go of it.
+        while (
+            self._waiters
+            and not self._pool_limiter.paused
+            and self._pool_limiter.can_serve()
+            and (token := self._serving.take()) is not None
+        ):
+            waiter = entry = None
+            try:
+                while (waiter := self._queue.first()) is not None:
+                    if (entry := self._take(waiter.since)) is None:
+                        break
+                    if self._queue.remove(waiter):
+                        waiter.entry = entry
+                        waiter.wake()
+                    else:  # it has gone
+                        self._lay_down(entry)
+                    entry = None
+                else:
+                    self._pool_limiter.renounce()
+            except BaseException:
+                if waiter is not None:
+                    waiter.wake()  # to look whether it was served
+                raise
+            finally:
+                waiter = entry = None
+                del token
+
+    # -- giving back ---------------------------------------------------------------------
 
     def _return_unused(self, entry: PoolEntry) -> None:
         entry.claim_from(entry.holder)
@@ -300,7 +435,7 @@ class FairQueuePool(EntryPool):
         if work is None or not self._upkeep.run(work, entry):
             self._put(entry)
 
-    def _put_after_upkeep_elsewhere(self, entry: PoolEntry, more: bool) -> None:
+    def _return_after_upkeep(self, entry: PoolEntry, more: bool) -> None:
         entry.idle_since = now = time.monotonic()
         if getattr(entry.dbapi_connection, "broken", False):
             entry.drop("broken")
@@ -310,38 +445,193 @@ class FairQueuePool(EntryPool):
             self._next_sweep = now
         self._put(entry)
 
-    def _hand_over(self) -> None:
-        """Give free entries to those who wait, the longest waiting first."""
-        # The lock is not waited for: whoever holds it looks again after letting go of it.
-        while (
-            self._waiters
-            and not self._pool_limiter.paused
-            and self._pool_limiter.can_serve()
-            and (token := self._serving.take()) is not None
-        ):
-            waiter = entry = None
+    def _put(self, entry: PoolEntry) -> None:
+        if self._surplus and self._drop(entry):
+            return
+        self._lay_down(entry)
+        if self._waiters:
+            self._hand_over()
+
+    def _lay_down(self, entry: PoolEntry) -> None:
+        if entry.dbapi_connection is not None:
+            self._idle.append(entry)
+            return
+        if entry.ref.session is not None:
+            self._close_session(entry.ref, "lost")
+        self._return_permit(entry)
+        self._empty.append(entry)
+
+    # -- entries that were lost ----------------------------------------------------------
+
+    def _take_in_orphan(self, ref: EntryRef, borrower: Borrower) -> None:
+        # In the last moment of its thread: nothing that takes long.
+        self._orphans.append((ref, borrower))
+        self._wake_first_waiter(None)
+
+    def _wake_first_waiter(self, _: object) -> None:
+        """Something was lost: let the first one that waits put it in order."""
+        if self._waiters and (waiter := self._queue.first()) is not None:
+            waiter.wake()
+
+    def _reclaim(self) -> None:
+        self._affinity.call_in()
+        if self._orphans or self._lost or len(self._entries) != self.cap:
+            self._count_entries()
+
+    def _count_entries(self) -> None:
+        """Have as many entries as the cap: new ones for those that were lost."""
+        if self._retired or (token := self._counting.take()) is None:
+            return
+        try:
+            while self._orphans:
+                ref, borrower = self._orphans[0]
+                # Unless it has been given back meanwhile. In one step, which no exception can part.
+                with suppress(KeyError):
+                    self._lost.extend(map(borrower.entries.pop, (ref,)))
+                self._orphans.popleft()
+            while self._lost:
+                lost = self._lost[0]  # it stays there until all is done
+                self._reap(lost)
+                self._lost.popleft()
+            added = [self._new_entry() for _ in range(len(self._entries), self.cap)]
+            self._surplus = len(self._entries) > self.cap
+        finally:
+            del token
+        while added:
+            self._put(added.pop())
+
+    def _reap(self, lost: EntryRef) -> None:
+        """Close the connection of an entry that is lost, or that a thread has left.
+
+        The lease of the latter still points at its entry, which therefore is not used again.
+        """
+        if (orphan := lost()) is not None:
+            self._report_orphan(orphan)
+        self._close_session(lost, "lost" if orphan is None else "thread ended")
+        if lost in self._entries:  # else it is one that was to go
+            self._dropped.append(lost.stats)
+            self._entries.pop(lost, None)
+
+    def _report_orphan(self, orphan: PoolEntry) -> None:
+        held = time.monotonic() - orphan.held_since
+        orphan.stats.use.add(held)
+        logger.warning(
+            "pool %s: the thread %s has ended without giving back the connection that it borrowed "
+            "at %s %.1f s ago. The connection is closed and its transaction rolled back. "
+            "auto_close_db gives back in time.",
+            self.name,
+            orphan.holder and orphan.holder.name,
+            orphan.where(),
+            held,
+        )
+
+    def _close_session(self, ref: EntryRef, reason: str) -> None:
+        """Close what was opened for an entry, whether it ever got there or not."""
+        if (session := ref.session) is not None:
+            ref.stats.discards[reason] += 1
             try:
-                while (waiter := self._queue.first()) is not None:
-                    if (entry := self._take(waiter.since)) is None:
-                        break
-                    if self._queue.remove(waiter):
-                        waiter.entry = entry
-                        waiter.wake()
-                    else:  # it has gone
-                        self._lay(entry)
-                    entry = None
-                else:
-                    self._pool_limiter.renounce()
-            except BaseException:
-                if waiter is not None:
-                    waiter.wake()  # to look whether it was served
-                raise
-            finally:
-                waiter = entry = None
-                del token
+                self._sessions.close_session(session)
+            except Exception:
+                logger.debug("Closing a connection failed", exc_info=True)
+            ref.session = None
+
+    # -- closing, resizing, pausing ------------------------------------------------------
+
+    @clears_frames
+    def dispose(self) -> None:
+        """Close idle connections now, and those in use when they come back.
+
+        The entries and the queue stay, so that the cap holds while old connections are out.
+        """
+        self._generation = object()
+        self._reclaim()
+        self._sweep(time.monotonic())
+        self._upkeep.wait()  # a fork may follow
+        if self._leaks is not None:
+            self._leaks.stop_if_unused()
+
+    @clears_frames
+    def resize(self, pool_size: int, max_overflow: int = 0) -> None:
+        """Change the cap. A smaller one holds as soon as connections in use have come back."""
+        self._sessions.cap = self.cap = pool_size + max_overflow
+        self._keep = pool_size
+        self._count_entries()
+        self._affinity.call_in()
+        while self._surplus and (free := self._take_surplus()) is not None:
+            self._put(free)
+
+    def _take_surplus(self) -> PoolEntry | None:
+        """A free entry, rather an empty one, for dropping."""
+        for entries in (self._empty, self._idle):
+            try:
+                return entries.popleft()
+            except IndexError:
+                continue
+        return None
+
+    def _drop(self, entry: PoolEntry) -> bool:
+        """Take *entry* out of the pool, if there are still too many."""
+        # Not waited for: an entry that stays is dropped at its next return.
+        if (token := self._counting.take()) is None:
+            return False
+        try:
+            if len(self._entries) > self.cap:
+                self._dropped.append(entry.stats)
+                self._entries.pop(entry.ref, None)
+            self._surplus = len(self._entries) > self.cap
+        finally:
+            del token
+        if entry.ref in self._entries:
+            return False
+        entry.drop("resized")
+        return True
+
+    def _sweep(self, now: float) -> None:
+        """Close what has been idle for too long, or was made before the pool was closed."""
+        while self._idle:
+            try:
+                if self._reason_to_sweep(self._idle[0], now, len(self._idle)) is None:
+                    return
+                entry = self._idle.popleft()
+            except IndexError:
+                return
+            # Another thread may have taken the one we looked at: look again.
+            if reason := self._reason_to_sweep(entry, now, len(self._idle) + 1):
+                entry.drop(reason)
+            self._put(entry)
+
+    def _reason_to_sweep(self, entry: PoolEntry, now: float, idle: int) -> str | None:
+        if entry.generation is not self._generation:
+            return "pool closed"
+        if 0 <= self._max_idle < now - entry.idle_since and idle > self.min_idle:
+            return "idle"
+        return None
 
     @property
     def retired(self) -> bool:
+        return self._retired
+
+    @clears_frames
+    def retire(self) -> bool:
+        """Close for good, unless a connection is in use or wanted; says whether it did.
+
+        A borrower that comes later gets :exc:`PoolRetired`, and has to look for another pool.
+        """
+        self._reclaim()
+        if any(entry.holder is not None for entry in self.entries):
+            return False
+        # Who has all entries has the pool. Those who come meanwhile queue up, as ever.
+        entries = list(iter(self._take_surplus, None))
+        if len(entries) == len(self._entries):
+            for entry in entries:
+                entry.drop("pool retired")
+            # Who comes to wait looks at this once it can be seen to wait.
+            self._retired = len(entries) == len(self._entries)
+            if self._waiters or self._sessions.open_sessions:
+                self._retired = False
+        while entries and not self._retired:
+            self._put(entries.pop())
+        self._dropped += [entry.stats for entry in entries]
         return self._retired
 
     @property
@@ -373,36 +663,13 @@ class FairQueuePool(EntryPool):
         self.resume()  # an exception has ended the one that was called
         return self._take(since)
 
-    def dispose(self) -> None:
-        super().dispose()
-        self._upkeep.wait()  # perhaps a fork follows
-        if self._leaks is not None:
-            self._leaks.stop_if_unused()
+    # -- reporting -----------------------------------------------------------------------
 
-    @clears_frames
-    def retire(self) -> bool:
-        """Close for good, unless a connection is in use or wanted; says whether it did.
-
-        A borrower that comes later gets :exc:`PoolRetired`, and has to look for another pool.
-        """
-        self._reclaim()
-        if any(entry.holder is not None for entry in self.entries):
-            return False
-        # Who has all entries has the pool. Those who come meanwhile queue up, as ever.
-        entries = list(iter(self._take_surplus, None))
-        if len(entries) == len(self._entries):
-            for entry in entries:
-                entry.drop("pool retired")
-            # Who comes to wait looks at this once it can be seen to wait.
-            self._retired = len(entries) == len(self._entries)
-            if self._waiters or self._sessions.open_sessions:
-                self._retired = False
-        while entries and not self._retired:
-            self._put(entries.pop())
-        self._dropped += [entry.stats for entry in entries]
-        return self._retired
-
-    # -- telling ----------------------------------------------------------------------
+    @property
+    def last_used(self) -> float:
+        """When a connection was last lent or taken back (monotonic clock)."""
+        times = [max(entry.held_since, entry.idle_since) for entry in self.entries]
+        return max(times, default=0.0)
 
     @property
     def has_room(self) -> bool:

@@ -9,8 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from pooldaemon.pool.queue.counters import EntryStats, sum_times
-from pooldaemon.pool.queue.entry import PoolEntry
+from pooldaemon.pool.queue.entry import EntryStats, PoolEntry, sum_times
 from pooldaemon.stats import Holder, PoolStats
 
 

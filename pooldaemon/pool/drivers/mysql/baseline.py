@@ -13,16 +13,13 @@ import logging
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import MySQLdb
 
 from pooldaemon.pool.drivers.mysql import client_library
 from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY, judge, shape
 from pooldaemon.pool.drivers.mysql.sql.side_effects import Session
-
-if TYPE_CHECKING:
-    from pooldaemon.pool.drivers.mysql.connection import PooledConnection
 
 logger = logging.getLogger("pooldaemon.pool")
 
@@ -106,6 +103,23 @@ Variables = dict[str, str]
 Statements = list[str | bytes]
 
 
+class Connection(Protocol):
+    """What is asked of a ``PooledConnection``."""
+
+    encoding: str
+    broken: bool
+    setup: list[bytes] | None
+    wait_timeout: float
+    baseline: Baseline
+    went_elsewhere: bool
+
+    def get_server_info(self) -> str: ...
+    def rows_of(self, question: str) -> Any: ...
+    def ask_aside(self, statement: bytes | str) -> Any: ...
+    def store_result(self) -> Any: ...
+    def next_result(self) -> int: ...
+
+
 class Baseline:
     """What sessions of a pool have in common that were set up alike.
 
@@ -134,7 +148,7 @@ class Baseline:
         self.lost: tuple[str, ...] = ()
         """What no reset brings back: these sessions are closed instead."""
 
-    def restore(self, connection: PooledConnection) -> None:
+    def restore(self, connection: Connection) -> None:
         """Bring *connection*, which has just been reset, back to its state after set-up.
 
         :raises MySQLdb.Error: that failed, and the session is of no use.
@@ -161,7 +175,7 @@ class Baseline:
             if self._failures == MAX_FAILURES:
                 self._give_up([f"{shape(statement)} (error {error.args[0]})"])
 
-    def _compare(self, connection: PooledConnection, wanted: Variables) -> None:
+    def _compare(self, connection: Connection, wanted: Variables) -> None:
         lost = _unlike(connection, wanted)
         if lost:
             for name in lost:
@@ -172,7 +186,7 @@ class Baseline:
         if lost:
             self._give_up(lost)
 
-    def _bring_back(self, connection: PooledConnection, name: str, value: str | None) -> None:
+    def _bring_back(self, connection: Connection, name: str, value: str | None) -> None:
         if name in {DATABASE, ROLE}:
             self._again = self._elsewhere + self._again
             self._elsewhere = []
@@ -208,7 +222,7 @@ class Baselines:
         """Variables that somebody sets unseen: each new session is asked for its own."""
         self._told: set[tuple[str, ...]] = set()
 
-    def record(self, connection: PooledConnection, pool_name: str) -> Session:
+    def record(self, connection: Connection, pool_name: str) -> Session:
         """End the set-up of a new session: remember what brings it back to this state.
 
         :returns: what it has in common with the others, whatever else was set up.
@@ -229,7 +243,7 @@ class Baselines:
         connection.wait_timeout = row[7]
         return Session(row[0] or "", _is_mariadb(connection), row[1])
 
-    def _ask(self, connection: PooledConnection) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    def _ask(self, connection: Connection) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         learned = self._learned
         columns = "".join(f", @@session.{name}" for name in learned)
         question = SET_UP.format(
@@ -245,7 +259,7 @@ class Baselines:
 
     def _begin(
         self,
-        connection: PooledConnection,
+        connection: Connection,
         setup: list[bytes],
         learned: tuple[str, ...],
         row: tuple[Any, ...],
@@ -302,22 +316,22 @@ NOTHING = Baseline(Baselines())
 """Of a session that is not set up yet."""
 
 
-def _is_mariadb(connection: PooledConnection) -> bool:
+def _is_mariadb(connection: Connection) -> bool:
     return "MariaDB" in connection.get_server_info()
 
 
-def variable_of_transactions(connection: PooledConnection, name: str) -> str:
+def variable_of_transactions(connection: Connection, name: str) -> str:
     """The name that the server has for ``transaction_``\\ *name*."""
     return f"tx_{name}" if _is_mariadb(connection) else f"transaction_{name}"
 
 
-def _run(connection: PooledConnection, statement: str | bytes) -> None:
+def _run(connection: Connection, statement: str | bytes) -> None:
     connection.ask_aside(statement)
     while connection.next_result() == 0:  # init_command alone may be several
         connection.store_result()
 
 
-def _can_run(connection: PooledConnection, statement: str) -> bool:
+def _can_run(connection: Connection, statement: str) -> bool:
     """Run it, or see that the server refuses it."""
     try:
         _run(connection, statement)
@@ -328,7 +342,7 @@ def _can_run(connection: PooledConnection, statement: str) -> bool:
     return True
 
 
-def _variables(connection: PooledConnection, names: Iterable[str] = ()) -> Variables:
+def _variables(connection: Connection, names: Iterable[str] = ()) -> Variables:
     """Those that the session has otherwise than the server, and those of *names*."""
     known = ", ".join(f"'{name}'" for name in names if name.isidentifier()) or "''"
     question = OWN_VARIABLES[_is_mariadb(connection)].format(names=known) + PLACE
@@ -336,13 +350,13 @@ def _variables(connection: PooledConnection, names: Iterable[str] = ()) -> Varia
     return {name: value or "" for name, value in rows if name not in VOLATILE}
 
 
-def _unlike(connection: PooledConnection, wanted: Variables) -> list[str]:
+def _unlike(connection: Connection, wanted: Variables) -> list[str]:
     """The names of those in which the session is not as *wanted*."""
     found = _variables(connection, wanted)
     return [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
 
 
-def _of_init_connect(connection: PooledConnection, init_connect: str) -> list[str]:
+def _of_init_connect(connection: Connection, init_connect: str) -> list[str]:
     """What of the server's ``init_connect`` has to be sent again: all that is not clean, if any of
     it does more than set variables, which are set by their values."""
     parts = [found[0].strip() for found in _STATEMENT.finditer(init_connect)]

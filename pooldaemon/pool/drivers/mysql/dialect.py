@@ -23,7 +23,7 @@ from pooldaemon.pool.drivers.mysql import reset, setup_timeout
 from pooldaemon.pool.drivers.mysql.baseline import Baselines
 from pooldaemon.pool.drivers.mysql.connection import MySQLLease, PooledConnection
 from pooldaemon.pool.drivers.mysql.setup_replay import settled, without_repetition
-from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY
+from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY, shape
 from pooldaemon.pool.drivers.mysql.sql.side_effects import SideEffects
 from pooldaemon.pool.drivers.mysql.transaction import TransactionLease
 from pooldaemon.pool.drivers.provider import PasswordProvider
@@ -91,6 +91,7 @@ class MySQLDialect(DriverDialect):
     """
 
     lease_class = MySQLLease
+    side_effects: SideEffects
 
     def __init__(
         self,
@@ -212,6 +213,9 @@ class MySQLDialect(DriverDialect):
             without_repetition(connection, run)
         else:
             run()
+
+    def last_statement(self, connection: PooledConnection | None) -> str:
+        return "" if connection is None else shape(connection.last_statement)
 
     def begin_transaction_lease(
         self, borrow: Callable[[], Lease], first: Lease
