@@ -17,11 +17,11 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from pooldaemon.conf import PerDatabase
-from pooldaemon.orders import PoolOrder
 from pooldaemon.pool.drivers.mysql.sql.side_effects import Answer, heard
 from pooldaemon.pool.drivers.mysql.sql.suspects import Suspects
 from pooldaemon.pool.registry import registry
 from pooldaemon.pool.tokens import Token
+from pooldaemon.pool_commands import PoolCommand
 from pooldaemon.stats import PoolStats
 
 logger = logging.getLogger("pooldaemon.connections")
@@ -319,14 +319,16 @@ def pool_stats() -> tuple[PoolStats, ...]:
     return tuple(pool.stats() for pool in registry.all())
 
 
-def order_pools(order: PoolOrder) -> list[tuple[str, str | None]]:
-    """Pause, resume, reconnect or resize pools of this process, and those that it opens later.
+def control_pools(command: PoolCommand) -> list[tuple[str, str | None]]:
+    """Pause, resume, reconnect or resize pools of this process.
 
-    Thread-safe. Closing connections takes as long as the server needs to let go of them.
+    Pools that the process opens later are paused, resumed and resized as well. Thread-safe. Blocks
+    until the server has ended the sessions of the idle connections that are closed.
 
-    :returns: the names of the pools concerned, and why one of them can't, or ``None``.
+    :returns: for each open pool concerned its name, and why it can't carry out the command, or
+        ``None``.
     """
-    return registry.obey(order)
+    return registry.carry_out(command)
 
 
 def close_paused_pools() -> bool:

@@ -29,7 +29,7 @@ def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
     seconds = options["wait"]
     if not WAIT.accepts(seconds):
         raise CommandError(f"--wait is {seconds:g}; it must be {WAIT}.")
-    daemon = steering.give("pause", options, out)
+    daemon = steering.send("pause", options, out)
     if not seconds:
         return
     status = steering.wait_for(daemon, lambda told: not any(_open(told)), seconds)

@@ -13,4 +13,4 @@ add_arguments = steering.add_arguments
 
 
 def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
-    steering.give("reconnect", options, out)
+    steering.send("reconnect", options, out)

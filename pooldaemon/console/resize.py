@@ -16,4 +16,4 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
-    steering.give("resize", options, out, size=options["size"])
+    steering.send("resize", options, out, size=options["size"])

@@ -1,5 +1,5 @@
-"""What ``pause``, ``resume``, ``reconnect`` and ``resize`` have in common: an order to the pools of
-a daemon's workers, and what came of it."""
+"""Shared by ``pause``, ``resume``, ``reconnect`` and ``resize``: send a command to the pools of a
+daemon's workers, and print the result of each worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser, OutputWrapp
 
 from pooldaemon.console import daemons
 from pooldaemon.console.daemons import Daemon
-from pooldaemon.orders import ABOUT
+from pooldaemon.pool_commands import LASTING_STATE
 
 PATIENCE = 10.0
 """Seconds that workers get to answer. One that boots answers when it has."""
@@ -26,6 +26,8 @@ DONE = {
     "resize": "resized",
 }
 
+UNSUPPORTED = "runs an older version of pooldaemon, which has no such commands"
+
 Status = Mapping[str, Any]
 
 
@@ -39,16 +41,19 @@ def add_arguments(parser: CommandParser) -> None:
     daemons.add_arguments(parser)
 
 
-def give(
+def send(
     verb: str, options: Mapping[str, Any], out: OutputWrapper, size: int | None = None
 ) -> Daemon:
-    """Give the order, and say what each worker has done.
+    """Send the command to a daemon and print what each worker has done.
 
     :raises CommandError: it is refused, or not carried out by all.
     """
     daemon = daemons.choose(options["daemon"], options["directory"])
     told = ask(daemon, verb, pool=options["pool"], size=size)
-    lacking = [f"{name} runs code from before a reload and can't be told" for name in told["deaf"]]
+    lacking = [
+        f"{name} runs an older version of pooldaemon without these commands"
+        for name in told["unsupported"]
+    ]
     pids, number = dict(told["workers"]), told["number"]
     for status in _statuses(daemon, PATIENCE):
         living = {worker["name"]: worker for worker in status["workers"]}
@@ -56,10 +61,10 @@ def give(
             worker = living.get(name)
             if worker is None or worker["pid"] != pid:  # who comes after it is told at its start
                 del pids[name]
-            elif (order := worker["order"]) and order["number"] >= number:
+            elif (command := worker["last_command"]) and command["number"] >= number:
                 del pids[name]
-                out.write(f"{name}: {_describe(verb, order)}")
-                lacking += [f"{name}: {order['refused']}"] if order["refused"] else []
+                out.write(f"{name}: {_describe(verb, command)}")
+                lacking += [f"{name}: {command['refused']}"] if command["refused"] else []
         if not pids:
             break
     lacking += [f"{name} has not answered; it will when it can" for name in pids]
@@ -68,12 +73,12 @@ def give(
     return daemon
 
 
-def _describe(verb: str, order: Status) -> str:
-    if order["done"]:
-        return f"{DONE[verb]} {', '.join(order['done'])}"
-    if order["refused"] or not ABOUT[verb]:
+def _describe(verb: str, command: Status) -> str:
+    if command["done"]:
+        return f"{DONE[verb]} {', '.join(command['done'])}"
+    if command["refused"] or not LASTING_STATE[verb]:
         return "nothing done"
-    return "no such pool is open; the order holds for it if it is"
+    return "no such pool is open; the command holds for it if it is"
 
 
 def ask(daemon: Daemon, command: str, **values: Any) -> dict[str, Any]:

@@ -16,6 +16,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes % 60} min" if days == 0 else f"{days} d {hours % 24} h"
 
 
+def count(number: int, noun: str) -> str:
+    """``"1 worker"``, ``"2 workers"``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def clean(text: str) -> str:
     """*text* in one line, and without what a terminal could take for an order."""
     return "".join(char if char.isprintable() else " " for char in text)

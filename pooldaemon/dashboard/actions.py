@@ -47,7 +47,7 @@ def carry_out(source: Source, command: str, values: Mapping[str, Any]) -> str:
     :raises ActionError: it refuses, or does not answer.
     """
     if source.daemon is None:
-        Snapshot(source.row).orders.create(command=command, values=dict(values))
+        Snapshot(source.row).commands.create(verb=command, values=dict(values))
         return "left for its next report"
     try:
         answer = source.daemon.ask(command, **values)

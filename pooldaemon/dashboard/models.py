@@ -36,16 +36,17 @@ class Snapshot(models.Model):
         return f"{self.name} on {self.source}"
 
 
-class Order(models.Model):
-    """What a daemon is to do that only the database reaches. Obeyed once, or not at all.
+class DaemonCommand(models.Model):
+    """A command for a daemon that the page can't reach directly. Carried out once or not at all.
 
-    :ivar values: that go with the command.
-    :ivar taken_at: when the daemon has found it.
-    :ivar answer: what the daemon said.
+    :ivar verb: one of :data:`COMMANDS`.
+    :ivar values: the command's arguments.
+    :ivar taken_at: when the daemon fetched it; ``None``: not yet.
+    :ivar answer: the answer of the daemon's control socket.
     """
 
-    snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="orders")
-    command = models.CharField(max_length=20)
+    snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="commands")
+    verb = models.CharField(max_length=20)
     values = models.JSONField()
     created_at = models.DateTimeField(db_default=Now())
     taken_at = models.DateTimeField(null=True)
@@ -55,4 +56,4 @@ class Order(models.Model):
         default_permissions = ()
 
     def __str__(self) -> str:
-        return f"{self.command} for {self.snapshot_id}"
+        return f"{self.verb} for {self.snapshot_id}"

@@ -1,4 +1,4 @@
-"""Runs in daemons and web processes: tells the database how they are, and takes orders from it.
+"""Runs in daemons and web processes: tells the database how they are, and takes commands from it.
 
 On a connection of its own, from no pool: who wants to know of a pool that is exhausted must not
 wait for one of its connections.
@@ -19,20 +19,21 @@ from django.db import DatabaseError, connections, router
 from django.db.models.functions import Now
 
 from pooldaemon.connections import pool_stats, unpooled_aliases
-from pooldaemon.dashboard.models import COMMANDS, SOURCE_LENGTH, Order, Snapshot
+from pooldaemon.dashboard.models import COMMANDS, SOURCE_LENGTH, DaemonCommand, Snapshot
 from pooldaemon.tenants import use_database
 from pooldaemon.workers.ipc.control import ask
 from pooldaemon.workers.worker.reporter import describe
 
 logger = logging.getLogger("pooldaemon.dashboard")
 
-ORDER_LIFETIME = datetime.timedelta(minutes=1)
-"""An order that was found by nobody for so long is not carried out: whoever gave it has left."""
+COMMAND_LIFETIME = datetime.timedelta(minutes=1)
+"""A command that the daemon has not fetched within this time is not carried out: whoever sent it
+may have left the page."""
 
 KEPT = datetime.timedelta(days=1)
 """How long the database remembers what ended without a word."""
 
-Obey = Callable[[str, Mapping[str, Any]], dict[str, Any]]
+CarryOut = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 """Takes a command and its values, and returns the answer."""
 
 
@@ -42,37 +43,37 @@ def source_of(pid: int) -> str:
 
 
 def publish_daemon(control: Path | None, told: Mapping[str, Any]) -> None:
-    """In a helper of a daemon: publish what its supervisor has *told*, and pass orders on to it.
+    """In a helper of a daemon: publish what its supervisor has *told*, and pass commands on to it.
 
-    :param control: its socket; without one it takes no orders.
+    :param control: its socket; without one it takes no commands.
     """
 
-    def obey(command: str, values: Any) -> dict[str, Any]:
+    def carry_out(command: str, values: Any) -> dict[str, Any]:
         # Whoever can write to the table is told no more than the page is.
         if control is None or command not in COMMANDS:
             return {"error": f"not for the page: {command}"}
         if not isinstance(values, dict):
-            return {"error": "the values of an order are a JSON object"}
+            return {"error": "the values of a command are a JSON object"}
         try:
             return ask(control, command, **values)
         except OSError as error:
             return {"error": error.strerror or str(error)}
 
     without_options = {name: value for name, value in told.items() if name != "options"}
-    publish(told["command"], {**without_options, "controlled": control is not None}, obey)
+    publish(told["command"], {**without_options, "controlled": control is not None}, carry_out)
 
 
-def publish(name: str, told: Mapping[str, Any], obey: Obey | None = None) -> None:
+def publish(name: str, told: Mapping[str, Any], carry_out: CarryOut | None = None) -> None:
     """Write down how a process is. A database that does not answer is logged.
 
     :param told: ``pid``, ``workers`` and what else ``status`` tells of a daemon.
-    :param obey: carries out the orders that have come.
+    :param carry_out: carries out the commands that have come.
     """
     try:
         with _own_connection(router.db_for_write(Snapshot)):
             snapshot = _save(name, told)
-            if obey is not None:
-                _take_orders(snapshot, obey)
+            if carry_out is not None:
+                _take_commands(snapshot, carry_out)
     except DatabaseError as error:
         logger.warning("Not published (has pooldaemon_dashboard been migrated?): %s", error)
 
@@ -89,7 +90,7 @@ def this_process() -> dict[str, Any]:
 
 def sweep() -> None:
     """Forget what is of no interest any more."""
-    Order.objects.filter(created_at__lt=Now() - KEPT).delete()
+    DaemonCommand.objects.filter(created_at__lt=Now() - KEPT).delete()
     Snapshot.objects.filter(updated_at__lt=Now() - KEPT).delete()
 
 
@@ -122,9 +123,11 @@ def _save(name: str, told: Mapping[str, Any]) -> Snapshot:
     return Snapshot.objects.only("pk").get(source=source)
 
 
-def _take_orders(snapshot: Snapshot, obey: Obey) -> None:
-    waiting = snapshot.orders.filter(taken_at=None, created_at__gte=Now() - ORDER_LIFETIME)
-    for order in waiting.order_by("pk"):
+def _take_commands(snapshot: Snapshot, carry_out: CarryOut) -> None:
+    waiting = snapshot.commands.filter(taken_at=None, created_at__gte=Now() - COMMAND_LIFETIME)
+    for command in waiting.order_by("pk"):
         # Another helper of the same daemon may be about to take it.
-        if Order.objects.filter(pk=order.pk, taken_at=None).update(taken_at=Now()):
-            Order.objects.filter(pk=order.pk).update(answer=obey(order.command, order.values))
+        if DaemonCommand.objects.filter(pk=command.pk, taken_at=None).update(taken_at=Now()):
+            DaemonCommand.objects.filter(pk=command.pk).update(
+                answer=carry_out(command.verb, command.values)
+            )

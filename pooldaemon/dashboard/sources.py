@@ -15,13 +15,13 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from pooldaemon.console.daemons import Daemon, configured_directory, find
-from pooldaemon.dashboard.models import Order, Snapshot
-from pooldaemon.dashboard.publishing import ORDER_LIFETIME, source_of
+from pooldaemon.dashboard.models import DaemonCommand, Snapshot
+from pooldaemon.dashboard.publishing import COMMAND_LIFETIME, source_of
 
 SHOWN = datetime.timedelta(minutes=10)
 """How long the page shows a process that tells nothing any more."""
 
-ORDERS = 3
+COMMANDS_SHOWN = 3
 """Of each daemon, those that were given last."""
 
 
@@ -33,7 +33,7 @@ class Source:
     :ivar age: seconds since it told.
     :ivar told: what it told; see :class:`~pooldaemon.dashboard.models.Snapshot`.
     :ivar daemon: where it can be asked.
-    :ivar row: the key of its snapshot, where orders for it are left.
+    :ivar row: the key of its snapshot, where commands for it are left.
     """
 
     id: str
@@ -43,7 +43,7 @@ class Source:
     told: dict[str, Any]
     daemon: Daemon | None = None
     row: int | None = None
-    orders: list[dict[str, Any]] = field(default_factory=list)
+    commands: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def can_be_operated(self) -> bool:
@@ -59,7 +59,7 @@ class Source:
             "age": round(self.age, 1),
             "via": "control socket" if self.daemon else "database",
             "operable": self.can_be_operated,
-            "orders": self.orders,
+            "commands": self.commands,
             "told": self.told,
         }
 
@@ -69,7 +69,7 @@ def all_sources() -> list[Source]:
     found = {source.id: source for source in _published()}
     for source in _local():
         if (published := found.get(source.id)) is not None:
-            source.row, source.orders = published.row, published.orders
+            source.row, source.commands = published.row, published.commands
         found[source.id] = source
     return sorted(found.values(), key=lambda source: (source.name, source.id))
 
@@ -93,7 +93,9 @@ def _local() -> list[Source]:
 
 
 def _published() -> list[Source]:
-    orders = Prefetch("orders", Order.objects.annotate(age=_age("created_at")).order_by("-pk"))
+    commands = Prefetch(
+        "commands", DaemonCommand.objects.annotate(age=_age("created_at")).order_by("-pk")
+    )
     snapshots = Snapshot.objects.filter(updated_at__gte=Now() - SHOWN)
     return [
         Source(
@@ -103,12 +105,12 @@ def _published() -> list[Source]:
             max(0.0, snapshot.age.total_seconds()),
             snapshot.data,
             row=snapshot.pk,
-            orders=[
-                {"command": order.command, "state": _state(order)}
-                for order in [*snapshot.orders.all()][:ORDERS]
+            commands=[
+                {"command": command.verb, "state": _state(command)}
+                for command in [*snapshot.commands.all()][:COMMANDS_SHOWN]
             ],
         )
-        for snapshot in snapshots.annotate(age=_age("updated_at")).prefetch_related(orders)
+        for snapshot in snapshots.annotate(age=_age("updated_at")).prefetch_related(commands)
     ]
 
 
@@ -117,12 +119,12 @@ def _age(column: str) -> Combinable:
     return ExpressionWrapper(Now() - F(column), output_field=DurationField())
 
 
-def _state(order: Any) -> str:
-    if order.answer is not None:
-        error = order.answer.get("error")
+def _state(command: Any) -> str:
+    if command.answer is not None:
+        error = command.answer.get("error")
         # What becomes of the others, of a reload for instance, is told by the daemon later.
-        done = "done" if order.command == "scale" else "begun"
+        done = "done" if command.verb == "scale" else "begun"
         return f"failed: {error}" if error else done
-    if order.taken_at is not None:
+    if command.taken_at is not None:
         return "taken, without an answer"
-    return "expired" if order.age > ORDER_LIFETIME else "waiting for the daemon's next report"
+    return "expired" if command.age > COMMAND_LIFETIME else "waiting for the daemon's next report"

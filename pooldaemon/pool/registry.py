@@ -16,7 +16,6 @@ from typing import Any
 import sqlalchemy.pool
 
 from pooldaemon.conf import PerDatabase, ProcessConfig, of_database, read_process_config
-from pooldaemon.orders import PoolOrder, StandingOrders
 from pooldaemon.pool import fork_safety
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.drivers.base import DriverDialect
@@ -26,6 +25,7 @@ from pooldaemon.pool.queue.pool import FairQueuePool
 from pooldaemon.pool.sqlalchemy_pools import SQLAlchemyPool
 from pooldaemon.pool.tokens import TokenLock, clears_frames
 from pooldaemon.pool.watchdog import watchdog
+from pooldaemon.pool_commands import PoolCommand, StandingCommands
 from pooldaemon.stats import PoolStats
 
 
@@ -99,17 +99,17 @@ class ManagedPool:
         """What the pool is doing and has done."""
         return replace(self._pool.stats(), aliases=self.aliases)
 
-    def obey(self, order: PoolOrder) -> None:
+    def carry_out(self, command: PoolCommand) -> None:
         """:raises TypeError: a pool of this class can't."""
-        match order:
-            case PoolOrder("pause"):
+        match command:
+            case PoolCommand("pause"):
                 self.pause()
                 self.close()
-            case PoolOrder("resume"):
+            case PoolCommand("resume"):
                 self.resume()
-            case PoolOrder("reconnect"):
+            case PoolCommand("reconnect"):
                 self.close()
-            case PoolOrder("resize", size=int(size)):
+            case PoolCommand("resize", size=int(size)):
                 self.resize(size)
 
     @property
@@ -157,7 +157,7 @@ class PoolRegistry:
         """Told of every session that a backend of ours has opened, in a pool or without: the
         wrapper that sets it up, and the driver's connection."""
         self._limits: PerDatabase = {}
-        self._standing = StandingOrders()
+        self._standing = StandingCommands()
         self._config: ProcessConfig | None = None
         self.epoch = 0
         """Changes when pools that were handed out are no longer to be used."""
@@ -198,27 +198,29 @@ class PoolRegistry:
 
     @clears_frames
     def introduce(self, pool: ManagedPool, alias: str) -> None:
-        """The database *alias* uses *pool*: with it come the orders that stand for it."""
+        """Note that the database *alias* uses *pool*, and carry out its standing commands."""
         if alias in pool.aliases:
             return
         turn = self._turns.wait()
         pool.aliases = tuple(dict.fromkeys((*pool.aliases, alias)))
-        standing = [order for order in self._standing if order.is_for(pool.name, pool.aliases)]
+        standing = [
+            command for command in self._standing if command.is_for(pool.name, pool.aliases)
+        ]
         del turn
-        for order in standing:
-            _refusal(pool, order)  # which was told when the order was given
+        for command in standing:
+            _refusal(pool, command)  # reported when the command was sent
 
     @clears_frames
-    def obey(self, order: PoolOrder) -> list[tuple[str, str | None]]:
-        """Have pools obey, also those to come, as far as the order stands.
+    def carry_out(self, command: PoolCommand) -> list[tuple[str, str | None]]:
+        """Have the pools that *command* concerns carry it out, now and when they are opened later.
 
-        :returns: the names of the pools, and why one of them can't, or ``None``.
+        :returns: for each pool its name, and why it can't carry the command out, or ``None``.
         """
         turn = self._turns.wait()
-        self._standing.add(order)
-        pools = [p for p in self._pools.values() if order.is_for(p.name, p.aliases)]
+        self._standing.add(command)
+        pools = [p for p in self._pools.values() if command.is_for(p.name, p.aliases)]
         del turn
-        return [(pool.name, _refusal(pool, order)) for pool in pools]
+        return [(pool.name, _refusal(pool, command)) for pool in pools]
 
     @clears_frames
     def _retire(self, surplus: int, keep: ManagedPool) -> None:
@@ -277,9 +279,9 @@ class PoolRegistry:
         del turn
 
 
-def _refusal(pool: ManagedPool, order: PoolOrder) -> str | None:
+def _refusal(pool: ManagedPool, command: PoolCommand) -> str | None:
     try:
-        pool.obey(order)
+        pool.carry_out(command)
     except TypeError as error:
         return str(error)
     return None

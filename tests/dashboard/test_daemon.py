@@ -1,8 +1,8 @@
-"""A real daemon tells the database how it is, and takes orders from it."""
+"""A real daemon tells the database how it is, and takes commands from it."""
 
 import pytest
 
-from pooldaemon.dashboard.models import Order, Snapshot
+from pooldaemon.dashboard.models import DaemonCommand, Snapshot
 from tests.dashboard import load
 from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.support.poll import wait_until
@@ -10,14 +10,14 @@ from tests.support.poll import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def answer_to(told: Snapshot, command: str, values: object = None) -> object:
-    order = Order.objects.create(snapshot=told, command=command, values=values or {})
+def answer_to(told: Snapshot, verb: str, values: object = None) -> object:
+    command = DaemonCommand.objects.create(snapshot=told, verb=verb, values=values or {})
 
     def answer() -> object:
-        order.refresh_from_db()
-        return order.answer
+        command.refresh_from_db()
+        return command.answer
 
-    return wait_until(answer, TIMEOUT, f"an answer to {command}")
+    return wait_until(answer, TIMEOUT, f"an answer to {verb}")
 
 
 def test_a_daemon_tells_of_its_workers_and_obeys_an_order_from_the_database(
@@ -39,7 +39,7 @@ def test_a_daemon_tells_of_its_workers_and_obeys_an_order_from_the_database(
     daemon.stop()
 
 
-def test_what_the_page_does_not_offer_is_not_obeyed_whoever_wrote_it(daemon: Daemon) -> None:
+def test_what_the_page_does_not_offer_is_not_carried_out_whoever_wrote_it(daemon: Daemon) -> None:
     told = wait_until(Snapshot.objects.first, TIMEOUT, "a snapshot")
     assert answer_to(told, "stop") == {"error": "not for the page: stop"}
     assert daemon.process.poll() is None
@@ -52,7 +52,7 @@ def test_what_the_page_does_not_offer_is_not_obeyed_whoever_wrote_it(daemon: Dae
         ("scale", {"processes": 1001}, "processes is 1001; it must be a whole number from 1 to"),
         ("scale", {"processes": True}, "processes is True; it must be a whole number"),
         ("scale", {"processes": "3"}, "processes is '3'; it must be a whole number"),
-        ("scale", [3], "the values of an order are a JSON object"),
+        ("scale", [3], "the values of a command are a JSON object"),
         ("scale", {"size": 3}, "not understood"),
         ("pause", {"pool": ["default"]}, "there is no pool ['default']"),
         ("pause", {"command": "stop", "pool": "deflaut"}, "Did you mean 'default'?"),

@@ -9,8 +9,8 @@ from django.db.models.functions import Now
 
 from pooldaemon.connections import pool_stats
 from pooldaemon.dashboard import publishing
-from pooldaemon.dashboard.models import Order, Snapshot
-from pooldaemon.dashboard.publishing import KEPT, ORDER_LIFETIME, publish, publish_daemon
+from pooldaemon.dashboard.models import DaemonCommand, Snapshot
+from pooldaemon.dashboard.publishing import COMMAND_LIFETIME, KEPT, publish, publish_daemon
 from pooldaemon.tenants import use_database
 from tests.dashboard import canned
 
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 Asked = list[tuple[str, Any]]
 
 
-def obedient(asked: Asked) -> publishing.Obey:
-    def obey(command: str, values: Any) -> dict[str, Any]:
+def recorder(asked: Asked) -> publishing.CarryOut:
+    def carry_out(command: str, values: Any) -> dict[str, Any]:
         asked.append((command, values))
         return {"ok": True}
 
-    return obey
+    return carry_out
 
 
 def ago(duration: datetime.timedelta) -> Any:
@@ -48,41 +48,43 @@ def test_options_stay_with_the_daemon() -> None:
 
 def test_who_begins_forgets_what_ended_long_ago() -> None:
     publish("old", canned.told(pid=1))
-    order = Order.objects.create(snapshot=Snapshot.objects.get(), command="reload", values={})
+    command = DaemonCommand.objects.create(
+        snapshot=Snapshot.objects.get(), verb="reload", values={}
+    )
     Snapshot.objects.update(updated_at=ago(KEPT))
-    Order.objects.filter(pk=order.pk).update(created_at=ago(KEPT))
+    DaemonCommand.objects.filter(pk=command.pk).update(created_at=ago(KEPT))
     publish("new", canned.told(pid=2))
     assert [row.name for row in Snapshot.objects.all()] == ["new"]
-    assert not Order.objects.exists()
+    assert not DaemonCommand.objects.exists()
 
 
-def test_an_order_is_obeyed_once_and_its_answer_kept() -> None:
+def test_a_command_is_carried_out_once_and_its_answer_kept() -> None:
     asked: Asked = []
-    publish("deliver", canned.told(), obedient(asked))
-    order = Order.objects.create(
-        snapshot=Snapshot.objects.get(), command="scale", values={"processes": 3}
+    publish("deliver", canned.told(), recorder(asked))
+    command = DaemonCommand.objects.create(
+        snapshot=Snapshot.objects.get(), verb="scale", values={"processes": 3}
     )
     for _ in range(2):
-        publish("deliver", canned.told(), obedient(asked))
+        publish("deliver", canned.told(), recorder(asked))
     assert asked == [("scale", {"processes": 3})]
-    order.refresh_from_db()
-    assert order.answer == {"ok": True}
+    command.refresh_from_db()
+    assert command.answer == {"ok": True}
 
 
-def test_an_order_that_nobody_found_in_time_is_not_obeyed() -> None:
+def test_a_command_that_is_not_fetched_in_time_is_not_carried_out() -> None:
     asked: Asked = []
-    publish("deliver", canned.told(), obedient(asked))
-    Order.objects.create(snapshot=Snapshot.objects.get(), command="reload", values={})
-    Order.objects.update(created_at=ago(ORDER_LIFETIME))
-    publish("deliver", canned.told(), obedient(asked))
+    publish("deliver", canned.told(), recorder(asked))
+    DaemonCommand.objects.create(snapshot=Snapshot.objects.get(), verb="reload", values={})
+    DaemonCommand.objects.update(created_at=ago(COMMAND_LIFETIME))
+    publish("deliver", canned.told(), recorder(asked))
     assert asked == []
 
 
-def test_an_order_for_another_daemon_is_left_to_it() -> None:
+def test_a_command_for_another_daemon_is_left_to_it() -> None:
     asked: Asked = []
     publish("other", canned.told(pid=1))
-    Order.objects.create(snapshot=Snapshot.objects.get(), command="reload", values={})
-    publish("deliver", canned.told(pid=2), obedient(asked))
+    DaemonCommand.objects.create(snapshot=Snapshot.objects.get(), verb="reload", values={})
+    publish("deliver", canned.told(pid=2), recorder(asked))
     assert asked == []
 
 

@@ -139,9 +139,9 @@ def test_pools_are_shown_with_those_who_hold_and_wait_and_can_be_paused(
     screen.press("p")
     screen.wait_for("Pause all pools of orders?")
     screen.press("y")
-    screen.wait_for("orders: pause: told to 2 workers", "▸  orders  paused", "paused default:")
+    screen.wait_for("orders: pause: sent to 2 workers", "▸  orders  paused", "paused default:")
     screen.press("P")
-    screen.wait_for("orders: resume: told to 2 workers", "▸  orders  running")
+    screen.wait_for("orders: resume: sent to 2 workers", "▸  orders  running")
     daemon.stop()
 
 

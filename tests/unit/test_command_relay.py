@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pooldaemon.conf import PerDatabase
-from pooldaemon.orders import PoolOrder
+from pooldaemon.pool_commands import PoolCommand
 from pooldaemon.workers.ipc.channel import Receiver, Sender
 from pooldaemon.workers.ipc.report import Report
 from pooldaemon.workers.supervisor.budget import Budget
@@ -54,11 +54,11 @@ def floor(request: pytest.FixtureRequest) -> Iterator[Floor]:
 
 
 def test_every_worker_is_told_and_the_answer_says_whom_to_wait_for(floor: Floor) -> None:
-    floor.worker_set.workers["worker-2"].orders = None  # of a version that can't be told
+    floor.worker_set.workers["worker-2"].commands = None  # of a version without commands
     told = floor.take("pause", pool="default")
-    assert told == {"number": 1, "workers": {"worker-1": 101}, "deaf": ["worker-2"]}
+    assert told == {"number": 1, "workers": {"worker-1": 101}, "unsupported": ["worker-2"]}
     assert floor.told["worker-1"].receive() == [
-        {"kind": "order", "number": 1, "verb": "pause", "pool": "default", "size": None}
+        {"kind": "command", "number": 1, "verb": "pause", "pool": "default", "size": None}
     ]
     assert floor.take("resume", pool="default")["number"] == 2
 
@@ -67,7 +67,7 @@ def test_what_stands_is_kept_for_new_workers_and_for_the_next_supervisor(floor: 
     floor.take("pause")
     floor.take("reconnect")
     after = CommandRelay(floor.worker_set, floor.book.hand_over())
-    assert list(after.standing()) == [PoolOrder("pause")]
+    assert list(after.standing()) == [PoolCommand("pause")]
     assert after.take({"command": "resume"})["number"] == 3
     assert list(after.standing()) == []
 
@@ -86,7 +86,7 @@ def test_a_pool_is_known_by_what_workers_tell_and_by_the_settings(floor: Floor) 
         "Valid: default, mysql app@host/shop"
     }
     assert "there is no pool ['x']" in floor.take("pause", pool=["x"])["error"]
-    assert list(floor.book.standing()) == [PoolOrder("pause", "mysql app@host/shop")]
+    assert list(floor.book.standing()) == [PoolCommand("pause", "mysql app@host/shop")]
 
 
 @pytest.mark.parametrize("size", [0, -1, None, True, "3", 10**9])
@@ -104,7 +104,7 @@ def test_the_total_of_connections_bounds_the_size(floor: Floor) -> None:
             f"the size is {most + 1}; total_connections is enough for {most} in each worker"
         )
     floor.worker_set.resize(6)  # the share is smaller now
-    assert PoolOrder("resize", "default", 2) in floor.book.standing()
+    assert PoolCommand("resize", "default", 2) in floor.book.standing()
 
 
 def test_restarts_are_counted_by_place_and_units_also_of_the_dead(floor: Floor) -> None:

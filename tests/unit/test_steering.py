@@ -11,10 +11,10 @@ from pooldaemon.console import daemons, pause, steering
 OPTIONS = {"daemon": None, "directory": None, "pool": None, "wait": 30.0}
 
 
-def worker(name: str, pid: int, number: int | None, **order: Any) -> dict[str, Any]:
-    """As status tells of it; `number` is that of its last order."""
-    told = None if number is None else {"number": number, "done": [], "refused": None, **order}
-    return {"name": name, "pid": pid, "order": told, "pools": []}
+def worker(name: str, pid: int, number: int | None, **command: Any) -> dict[str, Any]:
+    """As status tells of it; `number` is that of its last command."""
+    told = None if number is None else {"number": number, "done": [], "refused": None, **command}
+    return {"name": name, "pid": pid, "last_command": told, "pools": []}
 
 
 class Canned:
@@ -23,7 +23,11 @@ class Canned:
     name = "shop"
 
     def __init__(self, *statuses: list[dict[str, Any]], **told: Any) -> None:
-        self._told = {"number": 2, "workers": {"worker-1": 11, "worker-2": 12}, "deaf": []} | told
+        self._told = {
+            "number": 2,
+            "workers": {"worker-1": 11, "worker-2": 12},
+            "unsupported": [],
+        } | told
         self._statuses = [*statuses]
 
     def ask(self, command: str, **values: Any) -> dict[str, Any]:
@@ -35,7 +39,7 @@ class Canned:
 
 @pytest.fixture
 def give(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give the order to a canned daemon; returns what is said."""
+    """Send the command to a canned daemon; returns what is said."""
 
     def run(daemon: Canned, patience: float = 5.0) -> str:
         monkeypatch.setattr(daemons, "choose", lambda name, directory: daemon)
@@ -48,7 +52,7 @@ def give(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_each_worker_is_waited_for_until_it_has_obeyed_this_order(give: Any) -> None:
+def test_each_worker_is_waited_for_until_it_has_carried_out_this_command(give: Any) -> None:
     said = give(
         Canned(
             [worker("worker-1", 11, 1, done=["old"]), worker("worker-2", 12, None)],
@@ -58,7 +62,7 @@ def test_each_worker_is_waited_for_until_it_has_obeyed_this_order(give: Any) -> 
     )
     assert said.splitlines() == [
         "worker-1: paused one",
-        "worker-2: no such pool is open; the order holds for it if it is",
+        "worker-2: no such pool is open; the command holds for it if it is",
         "shop: no connection is left",
     ]
 
@@ -78,15 +82,15 @@ def test_a_worker_that_has_been_replaced_is_not_waited_for(give: Any) -> None:
             "worker-1: x: a NullPool can't be paused",
         ),
         (
-            Canned([], workers={}, deaf=["worker-1"]),
-            "worker-1 runs code from before a reload and can't be told",
+            Canned([], workers={}, unsupported=["worker-1"]),
+            "worker-1 runs an older version of pooldaemon without these commands",
         ),
         (
             Canned([worker("worker-1", 11, 1)], workers={"worker-1": 11}),
             "worker-1 has not answered; it will when it can",
         ),
     ],
-    ids=["refused", "deaf", "silent"],
+    ids=["refused", "unsupported", "silent"],
 )  # fmt: skip
 def test_what_was_not_done_by_all_is_a_failure_that_says_why(
     canned: Canned, lacking: str, give: Any

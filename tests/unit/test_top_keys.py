@@ -29,7 +29,7 @@ class Shop:
         if command == "scale":
             before, self.workers = self.workers, values["processes"]
             return {"before": before, "processes": self.workers}
-        return {"number": 1, "workers": {"worker-1": 101, "worker-2": 102}, "deaf": []}
+        return {"number": 1, "workers": {"worker-1": 101, "worker-2": 102}, "unsupported": []}
 
 
 def view(name: str = "shop", health: Health = Health.ANSWERS) -> DaemonView:
@@ -67,20 +67,20 @@ def test_what_stops_work_is_asked_before(key: str, command: str) -> None:
     assert shop.heard == [{"command": command}]
 
 
-def test_an_answer_to_a_question_is_no_order() -> None:
+def test_a_key_that_answers_a_question_starts_no_action() -> None:
     shop = Shop()
     press(shop, "p", "+")
     assert shop.heard == []
 
 
 def test_resume_is_not_asked_twice() -> None:
-    assert press(Shop(), "P") == "shop: resume: told to 2 workers"
+    assert press(Shop(), "P") == "shop: resume: sent to 2 workers"
 
 
 def test_workers_that_can_not_be_told_are_named() -> None:
-    told = {"number": 1, "workers": {}, "deaf": ["worker-2"]}
+    told = {"number": 1, "workers": {}, "unsupported": ["worker-2"]}
     said = press(lambda command, **values: told, "P")
-    assert said == "shop: resume: told to 0 workers; of an older version, and not told: worker-2"
+    assert said == "shop: resume: sent to 0 workers; not to worker-2 (older version of pooldaemon)"
 
 
 def test_the_stacks_are_asked_for_by_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,11 +41,11 @@ class Wire:
 
     def __init__(self, stack: ExitStack) -> None:
         read_end, write_end = os.pipe()
-        orders, orders_end = os.pipe()
-        self.links = Links(Sender(write_end), Receiver(orders), parent_death_pipe=-1)
-        self.handle = WorkerHandle("worker-1", 0, Receiver(read_end), 0.0, {}, Sender(orders_end))
+        commands, commands_end = os.pipe()
+        self.links = Links(Sender(write_end), Receiver(commands), parent_death_pipe=-1)
+        self.handle = WorkerHandle("worker-1", 0, Receiver(read_end), 0.0, {}, Sender(commands_end))
         self.done: list[Any] = []
-        for close in (self.links.sender.close, self.links.orders.close):
+        for close in (self.links.sender.close, self.links.commands.close):
             stack.callback(close)
         self.close = stack.enter_context(_Closing(self.handle)).close
 
@@ -166,19 +166,21 @@ def test_a_message_that_is_too_long_is_not_sent_at_all(wire: Wire) -> None:
     assert wire.handle.receiver.receive() == [{"kind": "told"}]
 
 
-def test_an_order_is_carried_out_and_answered(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_is_carried_out_and_answered(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = [("first", None), ("second", "a NullPool can't be paused")]
-    monkeypatch.setattr(commands, "order_pools", lambda order: wire.done.append(order) or outcome)
-    assert wire.handle.orders is not None
-    wire.handle.orders.send("order", number=3, verb="pause", pool="default", size=None)
+    monkeypatch.setattr(
+        commands, "control_pools", lambda command: wire.done.append(command) or outcome
+    )
+    assert wire.handle.commands is not None
+    wire.handle.commands.send("command", number=3, verb="pause", pool="default", size=None)
     done = wire.done.append
     CommandListener(wire.links, lambda: done("told"), lambda: done("held")).catch_up()
     assert [str(one) for one in wire.done] == [
         "held",
-        "PoolOrder(verb='pause', pool='default', size=None)",
+        "PoolCommand(verb='pause', pool='default', size=None)",
         "told",
     ]
-    assert wire.describe()["order"] == {
+    assert wire.describe()["last_command"] == {
         "number": 3,
         "done": ["first"],
         "refused": "second: a NullPool can't be paused",
@@ -189,40 +191,40 @@ def test_an_answer_names_as_many_pools_as_go_into_it(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"mysql tenant{number}@host/db" for number in range(1000)]
-    monkeypatch.setattr(commands, "order_pools", lambda order: [(name, None) for name in names])
-    assert wire.handle.orders is not None
-    wire.handle.orders.send("order", number=1, verb="reconnect", pool=None, size=None)
+    monkeypatch.setattr(commands, "control_pools", lambda command: [(name, None) for name in names])
+    assert wire.handle.commands is not None
+    wire.handle.commands.send("command", number=1, verb="reconnect", pool=None, size=None)
     CommandListener(wire.links, lambda: None).catch_up()
-    done = wire.describe()["order"]["done"]
+    done = wire.describe()["last_command"]["done"]
     assert done == names[: len(done)]
     assert 50 < len(done) < 1000
 
 
 def test_an_order_of_a_later_version_is_refused(wire: Wire) -> None:
-    assert wire.handle.orders is not None
-    wire.handle.orders.send("order", number=1, verb="dance", steps=3)
+    assert wire.handle.commands is not None
+    wire.handle.commands.send("command", number=1, verb="dance", steps=3)
     CommandListener(wire.links, lambda: None).catch_up()
-    assert wire.describe()["order"]["refused"] == "this worker's version knows no 'dance'"
+    assert wire.describe()["last_command"]["refused"] == "this worker's version knows no 'dance'"
 
 
 def test_an_order_that_fails_is_answered_too(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(order: object) -> None:
+    def fail(command: object) -> None:
         raise LookupError("the pool's own mistake")
 
-    monkeypatch.setattr(commands, "order_pools", fail)
-    assert wire.handle.orders is not None
-    wire.handle.orders.send("order", number=1, verb="pause", pool=None, size=None)
+    monkeypatch.setattr(commands, "control_pools", fail)
+    assert wire.handle.commands is not None
+    wire.handle.commands.send("command", number=1, verb="pause", pool=None, size=None)
     CommandListener(wire.links, lambda: None).catch_up()
-    assert wire.describe()["order"]["refused"] == "the pool's own mistake"
+    assert wire.describe()["last_command"]["refused"] == "the pool's own mistake"
 
 
 def test_orders_are_followed_until_the_supervisor_is_gone(wire: Wire) -> None:
-    assert wire.handle.orders is not None
+    assert wire.handle.commands is not None
     task = Task(CommandListener(wire.links, lambda: None).follow)
     for number in (1, 2):
-        wire.handle.orders.send("order", number=number, verb="resume", pool="none", size=None)
+        wire.handle.commands.send("command", number=number, verb="resume", pool="none", size=None)
         wait_until(
-            lambda number=number: (wire.describe()["order"] or {}).get("number") == number,
+            lambda number=number: (wire.describe()["last_command"] or {}).get("number") == number,
             DEADLINE,
             "no answer",
         )
@@ -249,15 +251,15 @@ def test_the_next_supervisor_goes_on_with_both_pipes(wire: Wire) -> None:
     wire.handle.read_messages(0.0)
     after = WorkerHandle.taken_over(wire.handle.hand_over(), now=1.0)
     assert after.descriptors == wire.handle.descriptors
-    assert after.orders is not None
-    after.orders.send("order", number=1)
-    assert wire.links.orders.receive() == [{"kind": "order", "number": 1}]
+    assert after.commands is not None
+    after.commands.send("command", number=1)
+    assert wire.links.commands.receive() == [{"kind": "command", "number": 1}]
 
 
 def test_a_worker_of_a_version_without_orders_is_taken_over_without(wire: Wire) -> None:
     told = wire.handle.hand_over()
-    del told["orders"]
+    del told["commands"]
     after = WorkerHandle.taken_over(told, now=1.0)
-    assert after.orders is None
+    assert after.commands is None
     assert after.descriptors == [wire.handle.receiver.descriptor]
-    assert after.view.describe({}) == {"pools": [], "running": [], "order": None}
+    assert after.view.describe({}) == {"pools": [], "running": [], "last_command": None}

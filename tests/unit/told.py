@@ -61,7 +61,7 @@ def worker(number: int = 1, *pools: Told, **values: Any) -> Told:
         "crashes": 0,
         "restarts": 0,
         "running": [],
-        "order": None,
+        "last_command": None,
         "pools": list(pools),
         **values,
     }

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from django.core.management.base import CommandError
 
 from pooldaemon.console.daemons import Daemon
-from pooldaemon.console.terminal.orders import ORDERS, Order
+from pooldaemon.console.terminal.actions import ACTIONS, Action
 from pooldaemon.console.view import DaemonView, Health
 
 KEYS = {
     "up down": "choose a daemon (also k and j)",
     "page up, page down": "scroll (also b and space)",
-    **{key: order.text for key, order in ORDERS.items()},
+    **{key: action.text for key, action in ACTIONS.items()},
     "?": "this help",
     "q": "quit",
 }
@@ -38,7 +38,7 @@ class Controls:
     """
     :ivar chosen: the name of a daemon; ``None`` if there is none.
     :ivar offset: lines that are scrolled away.
-    :ivar message: what came of the last order, or a question.
+    :ivar message: what came of the last action, or a question.
     """
 
     def __init__(self, chosen: str | None = None) -> None:
@@ -47,7 +47,7 @@ class Controls:
         self.message = ""
         self.help = False
         self.ended = False
-        self._asked: Order | None = None
+        self._asked: Action | None = None
 
     def look(self, views: Sequence[DaemonView]) -> DaemonView | None:
         """The chosen daemon; the first that lives, if none is chosen."""
@@ -58,11 +58,11 @@ class Controls:
 
     def press(self, key: str, views: Sequence[DaemonView], daemons: Mapping[str, Daemon]) -> None:
         """*key* is pressed while these *views* are shown, of which these *daemons* live."""
-        order, self._asked = self._asked, None
+        action, self._asked = self._asked, None
         self.message = ""
-        if order is not None:
+        if action is not None:
             if key in ("y", "Y"):
-                self._give(order, daemons)
+                self._run(action, daemons)
         elif key in ("q", "\x04"):
             self.ended = True
         elif key == "?":
@@ -71,8 +71,8 @@ class Controls:
             self._choose(STEPS[key], views)
         elif key in SCROLLS:
             self.offset = max(0, self.offset + SCROLLS[key])
-        elif key in ORDERS:
-            self._order(ORDERS[key], views, daemons)
+        elif key in ACTIONS:
+            self._start(ACTIONS[key], views, daemons)
 
     def _choose(self, step: int, views: Sequence[DaemonView]) -> None:
         names = [view.name for view in views]
@@ -81,8 +81,8 @@ class Controls:
             self.chosen = names[max(0, min(number, len(names) - 1))]
             self.offset = 0
 
-    def _order(
-        self, order: Order, views: Sequence[DaemonView], daemons: Mapping[str, Daemon]
+    def _start(
+        self, action: Action, views: Sequence[DaemonView], daemons: Mapping[str, Daemon]
     ) -> None:
         view = self.look(views)
         if view is None:
@@ -90,17 +90,17 @@ class Controls:
         elif view.health is not Health.ANSWERS:  # to ask it would hold up the screen
             ended = view.health is Health.ENDED
             self.message = f"{view.name} {'has ended' if ended else 'does not answer'}"
-        elif order.question:
-            self._asked = order
-            self.message = f"{order.question} {view.name}? y: yes, any other key: no"
+        elif action.question:
+            self._asked = action
+            self.message = f"{action.question} {view.name}? y: yes, any other key: no"
         else:
-            self._give(order, daemons)
+            self._run(action, daemons)
 
-    def _give(self, order: Order, daemons: Mapping[str, Daemon]) -> None:
+    def _run(self, action: Action, daemons: Mapping[str, Daemon]) -> None:
         if self.chosen is None or (daemon := daemons.get(self.chosen)) is None:
             self.message = f"{self.chosen} has ended"
             return
         try:
-            self.message = f"{daemon.name}: {order.give(daemon)}"
+            self.message = f"{daemon.name}: {action.run(daemon)}"
         except CommandError as error:
             self.message = str(error)

@@ -146,14 +146,14 @@ class Receiver:
 class Links:
     """What a worker has of its supervisor.
 
-    :ivar sender: for what it tells. :ivar orders: for what it is told.
+    :ivar sender: for what it tells. :ivar commands: for what it is told.
     :ivar parent-death pipe: a descriptor that reaches its end when the supervisor has died.
     """
 
     sender: Sender
-    orders: Receiver
+    commands: Receiver
     parent_death_pipe: int
 
     @property
     def descriptors(self) -> list[int]:
-        return [self.sender.descriptor, self.orders.descriptor, self.parent_death_pipe]
+        return [self.sender.descriptor, self.commands.descriptor, self.parent_death_pipe]

@@ -1,4 +1,4 @@
-"""Runs in the parent: what a worker has told of its pools, its units under way and its orders."""
+"""Runs in the parent: what a worker has told of its pools, its units under way and its commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class View:
         self._pools: list[dict[str, Any]] = []
         self._units: list[tuple[str, float]] = []
         self._coming = _Round()
-        self._order: dict[str, Any] | None = None
+        self._last_command: dict[str, Any] | None = None
 
     def take(self, message: Mapping[str, Any]) -> None:
         match message:
@@ -34,8 +34,8 @@ class View:
             case {"kind": "told", "round": number}:
                 told = self._round(number)
                 self._pools, self._units = told.pools, told.units
-            case {"kind": "obeyed", "number": number, "done": done, "refused": refused}:
-                self._order = {"number": number, "done": done, "refused": refused}
+            case {"kind": "command_done", "number": number, "done": done, "refused": refused}:
+                self._last_command = {"number": number, "done": done, "refused": refused}
 
     def _round(self, number: int) -> _Round:
         """The end of the last one may have been lost."""
@@ -56,4 +56,4 @@ class View:
         for thread, seconds in self._units:
             done, total = progress.get(thread, (None, None))
             units.append({"thread": thread, "seconds": seconds, "done": done, "total": total})
-        return {"pools": self._pools, "running": units, "order": self._order}
+        return {"pools": self._pools, "running": units, "last_command": self._last_command}

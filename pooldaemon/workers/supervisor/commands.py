@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connections
 
 from pooldaemon.conf import MAX_CONNECTIONS, Number, nearest, of_database
-from pooldaemon.orders import PoolOrder, StandingOrders
+from pooldaemon.pool_commands import PoolCommand, StandingCommands
 from pooldaemon.workers.supervisor.worker_set import WorkerSet
 
 logger = logging.getLogger("pooldaemon.supervisor")
@@ -19,65 +19,65 @@ SIZE = Number(1, MAX_CONNECTIONS, whole=True)
 
 
 class CommandRelay:
-    """Passes orders on to workers, and keeps those that stand for workers to come.
+    """Passes commands on to workers, and keeps those that stand for workers to come.
 
     :param taken_over: what :meth:`hand_over` of the last supervisor's told; empty if that knew of
-        no orders.
+        no commands.
     """
 
     def __init__(self, worker_set: WorkerSet, taken_over: Mapping[str, Any]) -> None:
         self._worker_set = worker_set
         self._number: int = taken_over.get("number", 0)
         standing = taken_over.get("standing", ())
-        self._standing = StandingOrders(PoolOrder(**order) for order in standing)
+        self._standing = StandingCommands(PoolCommand(**command) for command in standing)
 
     def hand_over(self) -> dict[str, Any]:
         """What the next supervisor has to know, as JSON takes it."""
         return {"number": self._number, "standing": self.describe()}
 
     def describe(self) -> list[dict[str, Any]]:
-        """The orders that stand, as JSON takes them."""
-        return [asdict(order) for order in self._standing]
+        """The commands that stand, as JSON takes them."""
+        return [asdict(command) for command in self._standing]
 
-    def standing(self) -> Iterator[PoolOrder]:
+    def standing(self) -> Iterator[PoolCommand]:
         """What a new worker is told. Its share of the total may have become smaller."""
-        for order in self._standing:
-            if order.size is None:
-                yield order
+        for command in self._standing:
+            if command.size is None:
+                yield command
             else:
-                yield replace(order, size=min(order.size, self._most(order.pool)))
+                yield replace(command, size=min(command.size, self._most(command.pool)))
 
     def take(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Pass on what is asked for; returns the answer.
+        """Send the command in *request* to all workers; returns the answer.
 
-        That has the order's number and, by name, the pids of the workers that have been told:
-        each says in ``status`` what it has done. ``deaf`` are those of a version that can't be
-        told.
+        The answer has the command's ``number``; ``workers``: the pids of those it was sent to, by
+        name, which report in ``status`` what they have done; ``unsupported``: the names of those
+        whose version has no such commands.
         """
         try:
-            order = self._read(request)
+            command = self._read(request)
         except ValueError as error:
             return {"error": str(error)}
         self._number += 1
-        self._standing.add(order)
-        size = "" if order.size is None else f" to {order.size}"
-        logger.info("%s%s: %s", order.verb, size, order.pool or "all pools")
-        told, deaf = {}, []
+        self._standing.add(command)
+        size = "" if command.size is None else f" to {command.size}"
+        logger.info("%s%s: %s", command.verb, size, command.pool or "all pools")
+        told, unsupported = {}, []
         for worker in self._worker_set.workers.values():
-            if worker.orders is None:
-                deaf.append(worker.name)
+            if worker.commands is None:
+                unsupported.append(worker.name)
             else:
-                worker.orders.send("order", number=self._number, **asdict(order))
+                worker.commands.send("command", number=self._number, **asdict(command))
                 told[worker.name] = worker.pid
-        return {"number": self._number, "workers": told, "deaf": deaf}
+        return {"number": self._number, "workers": told, "unsupported": unsupported}
 
-    def _read(self, request: Mapping[str, Any]) -> PoolOrder:
+    def _read(self, request: Mapping[str, Any]) -> PoolCommand:
         """:raises ValueError: it makes no sense."""
         verb, pool = request["command"], request.get("pool")
         if pool is not None:
             self._check_pool(pool)
         if verb != "resize":
-            return PoolOrder(verb, pool)
+            return PoolCommand(verb, pool)
         size: Any = request.get("size")
         if not SIZE.accepts(size):
             raise ValueError(f"the size is {size!r}; it must be {SIZE}")
@@ -85,7 +85,7 @@ class CommandRelay:
             raise ValueError(
                 f"the size is {size}; total_connections is enough for {most} in each worker"
             )
-        return PoolOrder(verb, pool, size)
+        return PoolCommand(verb, pool, size)
 
     def _most(self, pool: str | None) -> int:
         """Connections that a worker's pool may have, so that the daemon's total holds."""

@@ -123,7 +123,7 @@ class WorkerHandle:
 
     :param started: when it was forked (monotonic clock, as all times here).
     :param caps: the most connections it may have, by database.
-    :param orders: by which it is told what its pools are to do; ``None``: it is of a version that
+    :param commands: by which it is told what its pools are to do; ``None``: it is of a version that
         can't be told.
     """
 
@@ -134,7 +134,7 @@ class WorkerHandle:
         receiver: Receiver,
         started: float,
         caps: PerDatabase,
-        orders: Sender | None = None,
+        commands: Sender | None = None,
     ) -> None:
         self.name = name
         self.pid = pid
@@ -142,7 +142,7 @@ class WorkerHandle:
         self.caps = caps
         self.state = WorkerState.BOOTING
         self.receiver = receiver
-        self.orders = orders
+        self.commands = commands
         self.boot_error: str | None = None
         self.was_ready = False
         self.ready_since = started
@@ -177,7 +177,7 @@ class WorkerHandle:
             "name": self.name,
             "pid": self.pid,
             "descriptor": self.receiver.descriptor,
-            "orders": self.orders and self.orders.descriptor,
+            "commands": self.commands and self.commands.descriptor,
             "started": self.started,
             "caps": self.caps,
             "state": self.state.value,
@@ -193,9 +193,9 @@ class WorkerHandle:
     def taken_over(cls, told: Mapping[str, Any], now: float) -> WorkerHandle:
         """One that the last supervisor has handed over."""
         receiver = Receiver(told["descriptor"])
-        given = told.get("orders")  # not by an older version
-        orders = None if given is None else Sender(given)
-        worker = cls(told["name"], told["pid"], receiver, told["started"], told["caps"], orders)
+        given = told.get("commands")  # not by an older version
+        commands = None if given is None else Sender(given)
+        worker = cls(told["name"], told["pid"], receiver, told["started"], told["caps"], commands)
         worker.outdated = worker.inherited = True
         worker.state = WorkerState(told["state"])
         worker.was_ready, worker.retired = told["was_ready"], told["retired"]
@@ -319,7 +319,7 @@ class WorkerHandle:
             logger.exception("%s (pid %d): its last messages are lost", self.name, self.pid)
         self.close_descriptors()
         self._unsent.clear()
-        self.orders = None
+        self.commands = None
         self.become(WorkerState.DEAD)
         killed = code == -signal.SIGKILL and self.killed_for is None
         return WorkerDeath(
@@ -337,7 +337,7 @@ class WorkerHandle:
     @property
     def descriptors(self) -> list[int]:
         """Its ends that are ours."""
-        return [self.receiver.descriptor, *([self.orders.descriptor] if self.orders else ())]
+        return [self.receiver.descriptor, *([self.commands.descriptor] if self.commands else ())]
 
     def close_descriptors(self) -> None:
         for descriptor in self.descriptors:
@@ -361,8 +361,8 @@ class WorkerHandle:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, self._unsent[0])
             del self._unsent[0]
-        if self.orders:
-            self.orders.flush()
+        if self.commands:
+            self.commands.flush()
 
     def __str__(self) -> str:
         told = self.report

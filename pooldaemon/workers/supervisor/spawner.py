@@ -12,7 +12,7 @@ from typing import Any
 
 from pooldaemon.conf import PerDatabase
 from pooldaemon.faults import fault_point
-from pooldaemon.orders import PoolOrder
+from pooldaemon.pool_commands import PoolCommand
 from pooldaemon.workers.ipc.channel import Links, Receiver, Sender
 from pooldaemon.workers.process import exit_codes
 from pooldaemon.workers.supervisor.forking import fork
@@ -78,7 +78,7 @@ class Spawner:
             os.close(descriptor)
 
     def fork(
-        self, name: str, caps: PerDatabase, standing: Iterable[PoolOrder], now: float
+        self, name: str, caps: PerDatabase, standing: Iterable[PoolCommand], now: float
     ) -> WorkerHandle:
         """
         :param standing: what it is told to begin with.
@@ -87,10 +87,10 @@ class Spawner:
         fault_point("before_fork")
         with ExitStack() as on_failure:
             read_end, write_end = _pipe(on_failure)
-            orders, orders_end = _pipe(on_failure)
-            receiver, sender = Receiver(read_end), Sender(orders_end)
-            for order in standing:
-                sender.send("order", number=0, **asdict(order))
+            commands, commands_end = _pipe(on_failure)
+            receiver, sender = Receiver(read_end), Sender(commands_end)
+            for command in standing:
+                sender.send("command", number=0, **asdict(command))
 
             def release() -> None:
                 receiver.close()
@@ -98,13 +98,13 @@ class Spawner:
                 self._leave_to_parent()
 
             def run() -> int:
-                links = Links(Sender(write_end), Receiver(orders), self.parent_death_pipe[0])
+                links = Links(Sender(write_end), Receiver(commands), self.parent_death_pipe[0])
                 return self._run_worker(name, caps, links)
 
             pid = fork(name, run, release)
             on_failure.pop_all()
         # From here on there is a worker, whatever else fails.
-        for descriptor in (write_end, orders):
+        for descriptor in (write_end, commands):
             with suppress(OSError):
                 os.close(descriptor)
         logger.info("%s: started as pid %d", name, pid)

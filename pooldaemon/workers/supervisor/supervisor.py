@@ -17,7 +17,7 @@ from typing import Any
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DAEMON_RULES, DaemonConfig, PerDatabase
-from pooldaemon.orders import ABOUT
+from pooldaemon.pool_commands import LASTING_STATE
 from pooldaemon.workers.process import exit_codes, logfiles, safe_logging
 from pooldaemon.workers.process.clock import RunningClock
 from pooldaemon.workers.process.errors import in_a_line
@@ -122,7 +122,9 @@ class Supervisor:
         release_in_children(self._spawner.leave_to_parent)
         budget = Budget(self._config.total_connections, self._config.max_connections)
         self._worker_set = WorkerSet(self._config.processes, self._fork, budget)
-        self._orders = CommandRelay(self._worker_set, told.get("orders", {}) if told else {})
+        self._command_relay = CommandRelay(
+            self._worker_set, told.get("commands", {}) if told else {}
+        )
         self._reaper = Reaper(self._config, self._spawner, self._cut_off)
         self._setup_hook = SetupHook(
             self._config, self._services, self._signals, has_workers=told is not None
@@ -277,7 +279,7 @@ class Supervisor:
             self._retry_start(f"there is no process for a worker: {in_a_line(error)}", now)
 
     def _fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
-        return self._spawner.fork(name, caps, self._orders.standing(), now)
+        return self._spawner.fork(name, caps, self._command_relay.standing(), now)
 
     def _leave_to_parent(self) -> None:
         """In a forked child: let go of what is the supervisor's."""
@@ -304,8 +306,8 @@ class Supervisor:
                 before = self._worker_set.size
                 error = self.scale(size)
                 return {"error": error} if error else {"before": before, "processes": size}
-            case {"command": str(verb)} if verb in ABOUT:
-                return self._orders.take(request)
+            case {"command": str(verb)} if verb in LASTING_STATE:
+                return self._command_relay.take(request)
         return {"error": f"not understood: {request}"}
 
     def _describe(self, now: float) -> dict[str, Any]:
@@ -315,7 +317,7 @@ class Supervisor:
             "ready": self._worker_set.is_complete,
             "last_death": self._last_death,
             "reload": self._reload.describe(),
-            "standing": self._orders.describe(),
+            "standing": self._command_relay.describe(),
             "troubles": [*self._duties.describe(now), *safe_logging.describe_troubles()],
             "metrics": self._services.metrics_server and self._services.metrics_server.describe(),
             **self._services.about,
@@ -482,7 +484,7 @@ class Supervisor:
             "history": list(self.history),
             "spawner": self._spawner.hand_over(),
             "worker_set": self._worker_set.hand_over(),
-            "orders": self._orders.hand_over(),
+            "commands": self._command_relay.hand_over(),
             "workers": [worker.hand_over() for worker in workers],
         }
         descriptors = [

@@ -142,7 +142,7 @@ class Worker:
         self._postponement = Postponement()
         self._held = threading.Event()
         """A database is paused: a unit that begins now would only wait, and time out."""
-        self._obedience = CommandListener(links, self._after_order, self._held.set)
+        self._commands = CommandListener(links, self._after_command, self._held.set)
         threading.Thread(
             target=self._follow_supervisor, name="parent_death_pipe", daemon=True
         ).start()
@@ -187,8 +187,8 @@ class Worker:
 
     def _boot(self) -> bool:
         try:
-            self._obedience.catch_up()  # what stands since before its time
-            threading.Thread(target=self._obedience.follow, name="orders", daemon=True).start()
+            self._commands.catch_up()  # what stands since before its time
+            threading.Thread(target=self._commands.follow, name="commands", daemon=True).start()
             boot(self._config, self._job, self.info)
         except (Exception, SystemExit) as error:
             logger.debug("%s could not boot", self.info.name, exc_info=True)
@@ -289,7 +289,7 @@ class Worker:
             self._sender.send("overdue", thread=thread, seconds=now - began, sessions=sessions)
             self._leave(f"a unit hangs in {thread}")
 
-    def _after_order(self) -> None:
+    def _after_command(self) -> None:
         if any(is_paused(alias) for alias in self._job.databases):
             self._held.set()
         else:

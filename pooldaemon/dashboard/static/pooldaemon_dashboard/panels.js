@@ -165,8 +165,8 @@ const PooldaemonPanels = (() => {
       const failed = told.reload !== undefined && told.reload.state === "failed";
       this.find(".pd-reload").hidden = !failed;
       this.find(".pd-reload").textContent = failed ? `The last reload failed: ${told.reload.reason}` : "";
-      this.find(".pd-orders").hidden = !source.orders.length;
-      this.find(".pd-orders").replaceChildren(...source.orders.map((order) => element("li", `${order.command}: ${order.state}`)));
+      this.find(".pd-commands").hidden = !source.commands.length;
+      this.find(".pd-commands").replaceChildren(...source.commands.map((command) => element("li", `${command.command}: ${command.state}`)));
       if (this.form) this.form.hidden = !source.operable || stale;
       this.tables.forEach((table) => table.show(told));
     }

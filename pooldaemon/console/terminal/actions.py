@@ -1,4 +1,4 @@
-"""What a key tells a daemon to do."""
+"""The actions of ``top`` on a daemon, by key."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from django.core.management.base import CommandError
 
 from pooldaemon.console.daemons import Daemon
 from pooldaemon.console.steering import ask
+from pooldaemon.console.words import count
 
 
 @dataclass(frozen=True)
-class Order:
+class Action:
     """
-    :ivar text: for the help.
-    :ivar give: gives it and returns what came of it; raises ``CommandError``.
-    :ivar question: asked before, if it stops work.
+    :ivar text: its line in the help.
+    :ivar run: carries it out and returns the result, a line of text; raises ``CommandError``.
+    :ivar question: asked first, for actions that interrupt work; empty: none.
     """
 
     text: str
-    give: Callable[[Daemon], str]
+    run: Callable[[Daemon], str]
     question: str = ""
 
 
@@ -51,22 +52,24 @@ def _dump_stacks(daemon: Daemon) -> str:
     return f"the workers log their stacks, to {logfile or 'its standard error'}"
 
 
-def _order(daemon: Daemon, verb: str) -> str:
+def _command(daemon: Daemon, verb: str) -> str:
     told = ask(daemon, verb)
-    deaf = f"; of an older version, and not told: {', '.join(told['deaf'])}" if told["deaf"] else ""
-    return f"{verb}: told to {len(told['workers'])} workers{deaf}"
+    sent = f"{verb}: sent to {count(len(told['workers']), 'worker')}"
+    if names := ", ".join(told["unsupported"]):
+        return f"{sent}; not to {names} (older version of pooldaemon)"
+    return sent
 
 
-ORDERS = {
-    "+": Order("one worker more", partial(_scale, by=1)),
-    "-": Order("one worker less; it finishes its units", partial(_scale, by=-1)),
-    "r": Order("reload code and settings", _reload, "Reload"),
-    "s": Order("log the stack of every thread", _dump_stacks),
-    "p": Order(
+ACTIONS = {
+    "+": Action("one worker more", partial(_scale, by=1)),
+    "-": Action("one worker less; it finishes its units", partial(_scale, by=-1)),
+    "r": Action("reload code and settings", _reload, "Reload"),
+    "s": Action("log the stack of every thread", _dump_stacks),
+    "p": Action(
         "pause its pools: they lend nothing until resumed",
-        partial(_order, verb="pause"),
+        partial(_command, verb="pause"),
         "Pause all pools of",
     ),
-    "P": Order("resume its pools", partial(_order, verb="resume")),
+    "P": Action("resume its pools", partial(_command, verb="resume")),
 }
 """By key."""

@@ -19,7 +19,7 @@ from tests.lifecycle.databases import Database, MySQLDatabase, SQLiteDatabase
 PIDFILE = ("--pidfile", "shop.pid")
 
 
-def order(daemon: Daemon, verb: str, *words: str) -> str:
+def command(daemon: Daemon, verb: str, *words: str) -> str:
     """Run the command; returns what it says."""
     out = StringIO()
     call_command("pooldaemon", verb, *words, "--directory", str(daemon.directory), stdout=out)
@@ -52,7 +52,7 @@ def test_a_paused_daemon_has_no_session_and_loses_no_unit_whoever_is_replaced_me
         mysql, "use_connection", *PIDFILE, "--processes", "2", "--threads", "4", "--retries", "0"
     )
     daemon.wait_for_threads("used", 8)
-    said = order(daemon, "pause")
+    said = command(daemon, "pause")
     assert said.splitlines()[-1] == "shop: no connection is left"
     for name in ("worker-1", "worker-2"):
         assert f"{name}: paused mysql " in said
@@ -68,7 +68,7 @@ def test_a_paused_daemon_has_no_session_and_loses_no_unit_whoever_is_replaced_me
     assert len(daemon.journal.events("used")) <= used + 8
     assert daemon.status()["standing"] == [{"verb": "pause", "pool": None, "size": None}]
 
-    assert "worker-3: resumed mysql " in order(daemon, "resume")
+    assert "worker-3: resumed mysql " in command(daemon, "resume")
     daemon.wait_for("used", used + 30)
     wait_until(lambda: len(mysql.sessions()) == 12, TIMEOUT, "not every thread works again")
     # A thread that was on its way to a connection may have waited in vain, once.
@@ -82,18 +82,18 @@ def test_pause_waits_for_what_is_in_use_and_says_who_has_it(
     daemon = start_daemon(database, "hold", *PIDFILE)
     daemon.wait_for("started")
     with pytest.raises(CommandError) as refused:
-        order(daemon, "pause", "default", "--wait", "0.2")
+        command(daemon, "pause", "default", "--wait", "0.2")
     first, second = str(refused.value).splitlines()
     assert first == "shop: paused, but after 0.2 s 1 connections are open."
     assert second.startswith("worker-1/thread-1 for ")
     assert "tests/lifecycle/project/units.py:" in second
-    assert "paused" in order(daemon, "pause", "--wait", "0")
+    assert "paused" in command(daemon, "pause", "--wait", "0")
     out = StringIO()
     pidfile = str(daemon.directory / PIDFILE[1])
     call_command("rundaemon", "status", "--pidfile", pidfile, stdout=out)
     assert "\npaused in 1 workers: " in out.getvalue()
     daemon.journal.open_gate()
-    assert "shop: no connection is left" in order(daemon, "pause")
+    assert "shop: no connection is left" in command(daemon, "pause")
     assert len(daemon.journal.events("finished")) == 1
     daemon.stop()
 
@@ -107,9 +107,9 @@ def test_what_stands_survives_a_reload_and_the_server_counts_what_resize_says(
     daemon = start_daemon(mysql, "use_connection", *PIDFILE, "--threads", "4")
     daemon.wait_for_threads("used", 4)
     wait_until(lambda: len(mysql.sessions()) == 4, TIMEOUT, "not every thread has a session")
-    assert order(daemon, "resize", "2", "default").startswith("worker-1: resized mysql ")
+    assert command(daemon, "resize", "2", "default").startswith("worker-1: resized mysql ")
     wait_until(lambda: len(mysql.sessions()) == 2, TIMEOUT, "sessions are left")
-    order(daemon, "pause")
+    command(daemon, "pause")
     daemon.signal(signal.SIGHUP)
     daemon.wait_for_log("reload: done")
     wait_for_pools(daemon, 1, lambda pool: pool["paused"] and pool["cap"] == 2)
@@ -117,7 +117,7 @@ def test_what_stands_survives_a_reload_and_the_server_counts_what_resize_says(
     told = daemon.status()
     assert (told["restarts"], told["workers"][0]["restarts"]) == (1, 1)
     before = told["units"]
-    order(daemon, "resume", "default")
+    command(daemon, "resume", "default")
     wait_until(lambda: daemon.status()["units"] > before + 20, TIMEOUT, "no unit is done")
     wait_until(lambda: len(mysql.sessions()) == 2, TIMEOUT, "not the size of before the reload")
     daemon.stop()
@@ -130,7 +130,7 @@ def test_reconnect_replaces_every_session_and_no_unit_fails(
     daemon = start_daemon(mysql, "use_connection", *PIDFILE, "--threads", "2")
     daemon.wait_for_threads("used", 2)
     before = {session.id for session in mysql.sessions()}
-    assert "closes what is idle now" in order(daemon, "reconnect")
+    assert "closes what is idle now" in command(daemon, "reconnect")
 
     def replaced() -> bool:
         now = {session.id for session in mysql.sessions()}
@@ -174,7 +174,7 @@ def test_a_mistake_is_one_line_with_the_nearest(
         (("pause", "--daemon", "shopp"), "--daemon shopp: it is not there. Did you mean 'shop'?"),
     ):
         with pytest.raises(CommandError) as refused:
-            order(daemon, *words)
+            command(daemon, *words)
         assert str(refused.value).startswith(said)
         assert len(str(refused.value).splitlines()) == 1
     assert daemon.status()["standing"] == []

@@ -1,18 +1,18 @@
-"""What an operator tells pools to do: which obey, and what stands for pools to come."""
+"""Commands to pools: which pools carry them out, and which commands hold for later pools."""
 
 import threading
 
 import pytest
 from django.db import connections
 
-from pooldaemon.connections import close_paused_pools, is_paused, order_pools, pool_stats
-from pooldaemon.orders import PoolOrder, StandingOrders
+from pooldaemon.connections import close_paused_pools, control_pools, is_paused, pool_stats
 from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.registry import ManagedPool, PoolKey, PoolRegistry
+from pooldaemon.pool_commands import PoolCommand, StandingCommands
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import FakeDialect, FakeDriver, Pool, Task, give_back
 
-PAUSE, RESUME = PoolOrder("pause"), PoolOrder("resume")
+PAUSE, RESUME = PoolCommand("pause"), PoolCommand("resume")
 
 
 def config(**options: object) -> PoolConfig:
@@ -42,26 +42,26 @@ def open_pool(
     [
         ([PAUSE], [PAUSE]),
         ([PAUSE, RESUME], []),
-        ([PAUSE, PoolOrder("resume", "a")], [PAUSE, PoolOrder("resume", "a")]),
-        ([PoolOrder("pause", "a"), PoolOrder("resume", "a")], [PoolOrder("resume", "a")]),
-        ([PoolOrder("pause", "a"), PAUSE, PoolOrder("pause", "b"), RESUME], []),
-        ([PoolOrder("reconnect")], []),
+        ([PAUSE, PoolCommand("resume", "a")], [PAUSE, PoolCommand("resume", "a")]),
+        ([PoolCommand("pause", "a"), PoolCommand("resume", "a")], [PoolCommand("resume", "a")]),
+        ([PoolCommand("pause", "a"), PAUSE, PoolCommand("pause", "b"), RESUME], []),
+        ([PoolCommand("reconnect")], []),
         (
-            [PoolOrder("resize", "a", 1), PAUSE, PoolOrder("resize", "a", 2)],
-            [PAUSE, PoolOrder("resize", "a", 2)],
+            [PoolCommand("resize", "a", 1), PAUSE, PoolCommand("resize", "a", 2)],
+            [PAUSE, PoolCommand("resize", "a", 2)],
         ),
         (
-            [PoolOrder("resize", "a", 1), PoolOrder("resize", None, 2)],
-            [PoolOrder("resize", None, 2)],
+            [PoolCommand("resize", "a", 1), PoolCommand("resize", None, 2)],
+            [PoolCommand("resize", None, 2)],
         ),
     ],
 )
 def test_a_later_order_about_the_same_takes_the_place_of_an_earlier_one(
-    given: list[PoolOrder], stand: list[PoolOrder]
+    given: list[PoolCommand], stand: list[PoolCommand]
 ) -> None:
-    standing = StandingOrders()
-    for order in given:
-        standing.add(order)
+    standing = StandingCommands()
+    for command in given:
+        standing.add(command)
     assert list(standing) == stand
 
 
@@ -69,18 +69,18 @@ def test_an_order_is_for_a_name_an_alias_or_all() -> None:
     registry = PoolRegistry()
     first = open_pool(registry, "first", "default")
     second = open_pool(registry, "second", "replica")
-    assert registry.obey(PoolOrder("pause", "replica")) == [("second", None)]
+    assert registry.carry_out(PoolCommand("pause", "replica")) == [("second", None)]
     assert (first.paused, second.paused) == (False, True)
-    assert registry.obey(PoolOrder("pause", "first")) == [("first", None)]
-    assert registry.obey(RESUME) == [("first", None), ("second", None)]
+    assert registry.carry_out(PoolCommand("pause", "first")) == [("first", None)]
+    assert registry.carry_out(RESUME) == [("first", None), ("second", None)]
     assert (first.paused, second.paused) == (False, False)
-    assert registry.obey(PoolOrder("pause", "third")) == []
+    assert registry.carry_out(PoolCommand("pause", "third")) == []
 
 
 def test_a_pool_that_is_opened_later_is_paused_and_resized_as_the_others() -> None:
     registry = PoolRegistry()
-    for order in (PAUSE, PoolOrder("resume", "replica"), PoolOrder("resize", "replica", 3)):
-        registry.obey(order)
+    for command in (PAUSE, PoolCommand("resume", "replica"), PoolCommand("resize", "replica", 3)):
+        registry.carry_out(command)
     assert open_pool(registry, "first", "default").paused
     second = open_pool(registry, "second", "replica")
     assert (second.paused, second.stats().cap) == (False, 3)
@@ -88,7 +88,7 @@ def test_a_pool_that_is_opened_later_is_paused_and_resized_as_the_others() -> No
 
 def test_a_database_that_comes_to_a_pool_brings_what_it_was_told() -> None:
     registry = PoolRegistry()
-    registry.obey(PoolOrder("resize", "replica", 3))
+    registry.carry_out(PoolCommand("resize", "replica", 3))
     pool = open_pool(registry, "shared", "default")
     assert pool.stats().cap == 10
     assert open_pool(registry, "shared", "replica") is pool
@@ -99,7 +99,7 @@ def test_a_pool_of_another_class_says_that_it_cannot_and_the_others_obey() -> No
     registry = PoolRegistry()
     other = open_pool(registry, "other", "default", poolclass="QueuePool")
     fair = open_pool(registry, "fair", "replica")
-    assert registry.obey(PAUSE) == [("other", "a QueuePool can't be paused"), ("fair", None)]
+    assert registry.carry_out(PAUSE) == [("other", "a QueuePool can't be paused"), ("fair", None)]
     assert (other.paused, fair.paused) == (False, True)
     assert open_pool(registry, "third", "default", poolclass="QueuePool").paused is False
 
@@ -108,7 +108,7 @@ def test_a_pause_closes_what_is_idle_and_the_rest_when_it_comes_back() -> None:
     pool = Pool(pool_size=2)
     idle, used = pool.borrow(), pool.borrow()
     give_back(idle)
-    pool.managed.obey(PAUSE)
+    pool.managed.carry_out(PAUSE)
     assert (pool.stats().total, pool.stats().in_use) == (1, 1)
     give_back(used)
     assert pool.stats().total == 0
@@ -133,7 +133,7 @@ def test_who_was_served_just_before_a_pause_and_connects_in_it_leaves_nothing_op
     task = Task(lambda: give_back(pool.borrow()))
     assert served.wait(5)
     assert not close_paused_pools()
-    registry.obey(PAUSE)
+    registry.carry_out(PAUSE)
     go_on.set()
     task.result()
     assert pool.stats().total == 1
@@ -144,7 +144,7 @@ def test_who_was_served_just_before_a_pause_and_connects_in_it_leaves_nothing_op
 def test_reconnect_replaces_connections_and_lends_on() -> None:
     pool = Pool(pool_size=1)
     give_back(pool.borrow())
-    pool.managed.obey(PoolOrder("reconnect"))
+    pool.managed.carry_out(PoolCommand("reconnect"))
     assert pool.stats().total == 0
     give_back(pool.borrow())
     assert pool.stats().connects == 2
@@ -156,9 +156,9 @@ def test_the_pool_of_a_database_is_known_by_its_alias(add_sqlite: AddDatabase) -
         cursor.execute("SELECT 1")
     connections[alias].close()
     try:
-        ((name, refusal),) = order_pools(PoolOrder("pause", alias))
+        ((name, refusal),) = control_pools(PoolCommand("pause", alias))
         assert (name, refusal, is_paused(alias)) == (connections[alias].pool.name, None, True)
         assert [pool.aliases for pool in pool_stats() if pool.name == name] == [(alias,)]
     finally:
-        order_pools(RESUME)
+        control_pools(RESUME)
     assert not is_paused(alias)
