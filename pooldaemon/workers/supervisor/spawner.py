@@ -158,7 +158,7 @@ class Spawner:
     def _fork_exporter(self, serve: Callable[[int], int]) -> int:
         """Returns its pid. It has the parent-death pipe to know when the daemon has ended."""
         parent_death_pipe = self.parent_death_pipe[0]
-        return fork("metrics_server", lambda: serve(parent_death_pipe), self._leave_to_parent)
+        return fork("exporter", lambda: serve(parent_death_pipe), self._leave_to_parent)
 
     def _reap_helpers(self) -> None:
         for pid in list(self._helpers):
