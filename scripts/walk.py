@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = f"{ROOT / 'pooldaemon'}{os.sep}"
 
 LAYERS = (
-    *("exceptions", "conf", "stats", "signals", "orders", "pool_commands", "backoff"),
+    *("exceptions", "conf", "stats", "signals", "pool_commands", "backoff"),
     *("pool/tokens", "pool/fork_safety", "pool/watchdog", "pool/queue", "pool/drivers"),
     *("pool/sqlalchemy_pools", "pool/config", "pool/registry"),
     *("backends", "connections", "sessions", "faults"),
