@@ -38,7 +38,7 @@ WEBHOOK = {
 class AttemptHandler(Handler):
     def status_for(self, delivery_id: str) -> int:
         receiver: Any = self.server
-        with receiver.session_file.lock:
+        with receiver.ledger.lock:
             receiver.attempts[int(delivery_id)].append(int(self.headers[ATTEMPT_HEADER]))
         return super().status_for(delivery_id)
 
