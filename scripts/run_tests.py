@@ -9,10 +9,9 @@ SQLite, the embedded default. Without: all tests on SQLite.
     run_tests.py --again      with another interpreter or server, when all have passed once: without
                               those that neither is likely to change, and without SQLite
 
-Most tests wait for processes more than they compute, so several run at a time. Those that ask the
-server what it counted, or measure who waited for whom, run one after the other. What fails is run
-once more, alone and with nothing beside it: a machine that was too busy is no error of the project.
-The lines of both runs are shown, and what fails again has failed.
+Most tests wait for processes and servers more than they compute, so several run at a time. Those
+marked ``alone`` change what all sessions of the server share: they run one after the other. Nothing
+is tried a second time: a test that fails on a busy machine is one to repair.
 """
 
 import os
@@ -27,8 +26,8 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-ONE_BY_ONE = ("tests/mysql", "tests/isolation", "tests/servers", "tests/stress")
-SEVERAL_AT_A_TIME = ("--numprocesses=4", *(f"--ignore={path}" for path in ONE_BY_ONE))
+SEVERAL = 3 * (os.cpu_count() or 1)
+SEVERAL_AT_A_TIME = (f"--numprocesses={SEVERAL}", "--dist=worksteal")
 LEFT_OUT = {
     "--database": ("unit", "support", "plugin", "packaging", "docs"),
     "--again": (
@@ -36,7 +35,6 @@ LEFT_OUT = {
         *("stress/test_chaos.py", "stress/test_restarts.py", "stress/test_soak.py"),
     ),
 }
-TESTS_FAILED = 1  # pytest's exit status when it ran and some failed
 INTERRUPTED = 2  # pytest's exit status after Ctrl-C, and when a test file can't be read
 
 
@@ -62,26 +60,18 @@ def plan(database_url: str, selection: str | None) -> list[Run]:
         return [Run("SQLite", database_url, (*SEVERAL_AT_A_TIME, *left_out))]
     # Without user and password: this is printed.
     server = f"{parts.scheme}://{parts.hostname}:{parts.port or 3306}{parts.path}"
+    several = (*SEVERAL_AT_A_TIME, "-m", "not alone", *left_out)
     runs = [
-        Run(f"{server}, several tests at a time", database_url, (*SEVERAL_AT_A_TIME, *left_out)),
-        Run(f"{server}, one by one", database_url, (*ONE_BY_ONE, *left_out)),
+        Run(f"{server}, several tests at a time", database_url, several),
+        Run(f"{server}, one by one", database_url, ("-m", "alone", *left_out)),
     ]
     if selection is None:
-        on_sqlite = ("--numprocesses=4", "-m", "not mysql", "tests/example")
+        on_sqlite = (*SEVERAL_AT_A_TIME, "-m", "not mysql", "tests/example")
         runs.append(Run("SQLite, several tests at a time", "", on_sqlite))
     return runs
 
 
 def perform(run: Run, results: Path) -> Outcome:
-    first = attempt(run, results)
-    if first.status != TESTS_FAILED:
-        return first
-    alone = (*run.arguments, "--numprocesses=0", "--last-failed")
-    again = attempt(Run(f"once more, alone: {run.title}", run.database_url, alone), results)
-    return Outcome(again.status, first.passed + again.passed, again.failed, first.skipped)
-
-
-def attempt(run: Run, results: Path) -> Outcome:
     results.unlink(missing_ok=True)
     print(f"\n--- {run.title}", flush=True)
     command = [sys.executable, "-m", "pytest", f"--junitxml={results}", *run.arguments]

@@ -16,7 +16,7 @@ from tests.isolation.conftest import OpenPool
 from tests.isolation.state import differences, observe
 from tests.mysql.scratch import Scratch
 
-pytestmark = pytest.mark.mysql
+pytestmark = [pytest.mark.mysql, pytest.mark.alone]
 
 InitConnect = Callable[[str], AbstractContextManager[None]]
 

@@ -41,6 +41,7 @@ def test_an_account_limited_to_exactly_the_cap_refuses_nobody(
     monkeypatch.setattr(dialect, "SERVER_FULL", frozenset())  # a refusal is an error, not a retry
     alias = add_pooled(to=limited.account, pool_size=CAP, timeout=20, recycle=1)
     stop = threading.Event()
+    done = [0] * 8
 
     @auto_close_db
     def unit(number: int) -> None:
@@ -50,20 +51,23 @@ def test_an_account_limited_to_exactly_the_cap_refuses_nobody(
         if number % 5 == 0:
             connections[alias].connection.close()  # each time a new session at the limit
 
-    def work() -> int:
-        number = 0
+    def work(thread: int) -> None:
         while not stop.is_set():
-            number += 1
-            unit(number)
-        return number
+            done[thread] += 1
+            unit(done[thread])
 
-    tasks = [Task(work) for _ in range(8)]
-    until = time.monotonic() + 2
-    while time.monotonic() < until:
-        close_pool(alias)
-    stop.set()
-    assert min(task.result() for task in tasks) > 5
-    assert stats(alias).connects > 10
+    def enough() -> bool:
+        for _ in range(100):
+            close_pool(alias)
+        return sum(done) > 1000 and min(done) > 5 and stats(alias).connects > 10
+
+    tasks = [Task(lambda number=number: work(number)) for number in range(len(done))]
+    try:
+        wait_until(enough, DEADLINE, "some thread gets nothing done")
+    finally:
+        stop.set()
+    for task in tasks:
+        task.result()
     assert (stats(alias).connect_errors, stats(alias).peak) == (0, CAP)
 
 

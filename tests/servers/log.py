@@ -5,7 +5,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.poll import wait_until
 from tests.support.server import Admin
+
+PATIENCE = 240.0  # seconds; all of them together take one minute on an idle machine
 
 _PID = re.compile(r"pid=(\d+)")
 
@@ -42,7 +45,12 @@ class SessionLog:
 
 @contextmanager
 def general_log(admin: Admin) -> Iterator[None]:
-    """Have the server write down every statement, in its own table, for a while."""
+    """Have the server write down every statement, in its own table, for a while.
+
+    It has one such table, so a test that runs beside another one waits until that has ended.
+    """
+    lock = "SELECT GET_LOCK('general_log', 0) AS taken"
+    wait_until(lambda: admin.query(lock)[0]["taken"], PATIENCE, "another test keeps the log")
     (was,) = admin.query("SELECT @@GLOBAL.general_log AS state, @@GLOBAL.log_output AS output")
     admin.query("SET GLOBAL log_output = 'TABLE'")
     admin.query("SET GLOBAL general_log = 1")
@@ -53,3 +61,4 @@ def general_log(admin: Admin) -> Iterator[None]:
         admin.query("SET GLOBAL log_output = %s", [was["output"]])
         if not was["state"]:
             admin.query("TRUNCATE TABLE mysql.general_log")
+        admin.query("DO RELEASE_LOCK('general_log')")

@@ -20,7 +20,10 @@ _post, _record = sending.post, claims.record
 
 def post(claim: Claim, config: WebhookConfig) -> Answer:
     journal().note("posting", delivery=claim.id, attempt=claim.attempt, **about)
-    return _post(claim, config)
+    answer = _post(claim, config)
+    if answer.error:
+        journal().note("no answer", delivery=claim.id, attempt=claim.attempt, error=answer.error)
+    return answer
 
 
 def record(claim: Claim, answer: Answer, outcome: Outcome) -> bool:

@@ -3,7 +3,7 @@
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -33,6 +33,12 @@ WEBHOOK = {
     "WEBHOOK_RETRY_CAP": "1",
     "WEBHOOK_MAX_ATTEMPTS": "1000",
 }
+PATIENT = {
+    "WEBHOOK_CONNECT_TIMEOUT": "20",
+    "WEBHOOK_READ_TIMEOUT": "40",
+    "WEBHOOK_LEASE": "90",
+}
+"""Where nothing is killed: then only a busy machine would cause a second attempt."""
 
 
 class AttemptHandler(Handler):
@@ -103,7 +109,12 @@ class Deliveries:
 
 
 class DeliveryDaemon(Daemon):
-    """A command of the example project."""
+    """A command of the example project.
+
+    :cvar webhook: environment variables beside :data:`WEBHOOK`.
+    """
+
+    webhook: Mapping[str, str] = {}
 
     def _environment(self) -> dict[str, str]:
         settings = self.database.settings
@@ -117,6 +128,7 @@ class DeliveryDaemon(Daemon):
         return {
             **super()._environment(),
             **WEBHOOK,
+            **self.webhook,
             "DJANGO_SETTINGS_MODULE": "pooldaemon_example.settings",
             "DATABASE_URL": account.url,
         }

@@ -45,7 +45,7 @@ RESTART = os.environ.get("CHAOS_RESTART", "")
 
 BACKLOG = 200
 LONGEST_PAUSE = 0.8  # seconds between troubles
-RECOVERY = 60.0  # seconds until all is delivered: leases, and delays before workers start, run out
+RECOVERY = 180.0  # seconds until all is delivered: leases, and delays before workers start, run out
 TARGET = "tests.stress.deliver_in_trouble.deliver"
 OPTIONS = (
     *("--processes=3", "--threads=4", "--max-connections=2", "--idle-interval=0.2"),

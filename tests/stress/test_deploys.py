@@ -12,7 +12,13 @@ import pytest
 
 from tests.lifecycle.daemon import TIMEOUT
 from tests.lifecycle.releases import DeployedDaemon, Site
-from tests.stress.deliveries import AttemptReceiver, Deliveries, DeliveryDaemon, noted_attempts
+from tests.stress.deliveries import (
+    PATIENT,
+    AttemptReceiver,
+    Deliveries,
+    DeliveryDaemon,
+    noted_attempts,
+)
 from tests.stress.test_restarts import OPTIONS, constant_load
 from tests.support.poll import wait_until
 from tests.support.server import Admin
@@ -37,6 +43,8 @@ def unit(ctx):
 
 class DeployedDeliveries(DeployedDaemon, DeliveryDaemon):
     """The example's daemon, with a unit of the current release."""
+
+    webhook = PATIENT
 
 
 def test_deploys_under_load_interrupt_no_unit_and_return_when_all_run_the_new_release(
@@ -89,6 +97,7 @@ def test_deploys_under_load_interrupt_no_unit_and_return_when_all_run_the_new_re
         daemon.wait_for("recorded", len(daemon.journal.events("recorded")) + 20)
         daemon.stop()
         assert daemon.broken_workers() == set()
+        assert daemon.journal.events("no answer") == []
         attempts = noted_attempts(daemon)
         assert {number for _, number in attempts} == {1}
         assert all(attempt.recorded for attempt in attempts.values())

@@ -15,7 +15,13 @@ import pytest
 from pooldaemon.management.actions import socket_of
 from pooldaemon.workers.ipc.control import ask
 from tests.lifecycle.daemon import TIMEOUT
-from tests.stress.deliveries import AttemptReceiver, Deliveries, DeliveryDaemon, noted_attempts
+from tests.stress.deliveries import (
+    PATIENT,
+    AttemptReceiver,
+    Deliveries,
+    DeliveryDaemon,
+    noted_attempts,
+)
 from tests.support.poll import wait_until
 from tests.support.server import Admin
 from tests.unit.databases import AddDatabase
@@ -28,6 +34,10 @@ RESTARTS = int(os.environ.get("RESTARTS", "3"))
 BACKLOG = 300
 REFILL = 0.2  # seconds
 OPTIONS = ("--processes=2", "--threads=4", "--max-connections=2", "--idle-interval=0.2")
+
+
+class PatientDaemon(DeliveryDaemon):
+    webhook = PATIENT
 
 
 @contextmanager
@@ -58,7 +68,7 @@ def test_restarts_under_load_interrupt_no_unit_and_return_when_new_workers_are_r
         arguments = ["rundaemon", action, target] if target else ["rundaemon", action]
         arguments += [*OPTIONS, f"--pidfile={pidfile}", f"--logfile={tmp_path / 'log'}"]
         directory = tmp_path / f"command-{len(daemons)}"
-        daemons.append(DeliveryDaemon(directory, deliveries.database, arguments))
+        daemons.append(PatientDaemon(directory, deliveries.database, arguments))
         running.enter_context(daemons[-1])
         assert daemons[-1].process.wait(3 * TIMEOUT) == 0, daemons[-1].err
         return daemons[-1]
@@ -93,6 +103,7 @@ def test_restarts_under_load_interrupt_no_unit_and_return_when_new_workers_are_r
         act("stop", "")
         wait_until(lambda: not daemon.members(), TIMEOUT, "processes are left")
         daemon.assert_nothing_left()
+        assert [error for d in daemons for error in d.journal.events("no answer")] == []
         attempts = {key: value for d in daemons for key, value in noted_attempts(d).items()}
         assert {number for _, number in attempts} == {1}
         assert all(attempt.recorded for attempt in attempts.values())
