@@ -1,5 +1,5 @@
 """Processes and threads that do units of work.
 
-In the parent: :mod:`supervisor` and, for each child, a :mod:`handle`. In the child:
-:mod:`worker` and its :mod:`threads`. Between them: :mod:`channel`.
+:mod:`.supervisor` runs in the parent process, :mod:`.worker` in its children; :mod:`.ipc` is what
+they exchange, and :mod:`.process` serves both.
 """

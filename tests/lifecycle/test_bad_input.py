@@ -267,7 +267,7 @@ def test_something_else_where_the_control_socket_belongs_is_named_and_left_alone
     options = (f"--pidfile={tmp_path / 'pid'}", "--logfile=log")
     daemon = start_command(sqlite, "work", action, "idle", *options)
     line = complaint(daemon)
-    assert line == f"CommandError: the control socket {there}: it exists, and is no socket"
+    assert line == f"CommandError: the control socket {there}: it exists and is not a socket"
     assert there.read_text() == "data"
     assert not (tmp_path / "pid").exists()
 

@@ -108,7 +108,7 @@ def test_signals_end_what_a_unit_has_started_as_they_would_under_a_shell(
 @pytest.mark.parametrize(
     ("deed", "status", "text"),
     [
-        ("come_back", 1, "forked came back from it, and ends here"),
+        ("come_back", 1, "returned from it, and is ended here"),
         ("leave", 7, None),
         ("fail", 1, "LookupError: the child's own mistake"),
     ],
@@ -123,7 +123,7 @@ def test_a_child_that_comes_back_from_perform_ends_there(
     daemon.stop()
     assert len({event["pid"] for event in daemon.journal.events("unit")}) <= 1
     assert text is None or text in daemon.err
-    assert "perform() has forked" in daemon.err or text is None
+    assert "forked by perform()" in daemon.err or text is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_child_that_comes_back_from_a_hook_or_a_receiver_ends_there(
     (told,) = daemon.journal.events("status")
     assert told["status"] == 1
     name = "a receiver of a signal" if deed.startswith("receive") else f"{hook}()"
-    assert daemon.log_lines("ERROR", f"A process that {name} has forked came back")
+    assert daemon.log_lines("ERROR", f"A child process forked by {name} returned")
 
 
 @pytest.mark.mysql

@@ -98,4 +98,4 @@ def test_a_receiver_that_fails_is_logged_and_stops_nothing(
     daemon.assert_clean_end()
     # In worker and supervisor: ready, exiting; ready, stopping, died.
     assert daemon.err.count(error) >= 5
-    assert len(daemon.log_lines("A receiver of a signal failed")) == 5
+    assert len(daemon.log_lines("A receiver of a Django signal failed")) == 5

@@ -94,7 +94,7 @@ def test_a_unit_that_lost_in_a_deadlock_is_tried_again_if_the_command_says_so(
     daemon = start_daemon(mysql, "update_both_rows", "--threads", "2", "--retries", "3")
     daemon.wait_for("updated", 2)
     assert mysql.query("SELECT number, times FROM entry ORDER BY number") == [(1, 2), (2, 2)]
-    assert daemon.log_lines("tried again after", "1213")
+    assert daemon.log_lines("retrying a unit of work after", "1213")
     assert not daemon.log_lines("a unit of work failed")
     daemon.stop()
     assert "2 units, 0 failed" in daemon.out

@@ -55,7 +55,7 @@ def test_usr2_logs_the_stack_of_every_thread_with_its_unit(
     daemon.wait_for("started", 4)
     daemon.signal(signal.SIGUSR2)
     for worker in (1, 2):
-        daemon.wait_for_log(f"worker-{worker}: stacks of all threads")
+        daemon.wait_for_log(f"worker-{worker}: the stacks of its threads")
         for thread in (1, 2):
             daemon.wait_for_log(f"worker-{worker}/thread-{thread}, in a unit for ")
     daemon.wait_for_log("MainThread, no unit")

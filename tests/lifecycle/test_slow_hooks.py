@@ -52,7 +52,7 @@ def test_a_setup_that_hangs_ends_the_start(start_work: StartDaemon, sqlite: SQLi
     options = ("--setup-timeout=1", "--in-setup", "tell_and_wait_for_gate", "--pidfile=pid")
     daemon = start_work(sqlite, "idle", *options)
     daemon.assert_clean_end(1)
-    assert "setup() takes longer than 1 s" in daemon.err
+    assert "setup() has taken longer than 1 s" in daemon.err
     assert daemon.journal.events("worker_init") == []
 
 

@@ -104,7 +104,7 @@ def test_keys_operate_the_daemon_that_is_chosen(top: StartTop, start: START) -> 
     screen.wait_for("stock: workers: 2, were 1", "worker-2/thread-1")
     assert (len(orders.workers), len(stock.workers)) == (1, 2)
     screen.press("s")
-    stock.wait_for_log("worker-2: stacks of all threads")
+    stock.wait_for_log("worker-2: the stacks of its threads")
     screen.press("-")
     screen.wait_for("stock: workers: 1, were 2")
     wait_until(lambda: len(stock.workers) == 1, TIMEOUT, "one worker")

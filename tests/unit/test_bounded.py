@@ -45,7 +45,7 @@ def test_a_hook_is_looked_after_and_ends_when_it_likes() -> None:
 
 def test_a_hook_that_takes_too_long_is_told_so_where_it_is() -> None:
     with (
-        pytest.raises(HookTimeoutError, match=r"^setup\(\) takes longer than 0\.1 s$"),
+        pytest.raises(HookTimeoutError, match=r"^setup\(\) has taken longer than 0\.1 s$"),
         bounded("setup()", 0.1, lambda: None),
     ):
         wait()

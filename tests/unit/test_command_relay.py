@@ -79,7 +79,7 @@ def test_a_supervisor_of_a_version_without_orders_hands_over_none(floor: Floor) 
 def test_a_pool_is_known_by_what_workers_tell_and_by_the_settings(floor: Floor) -> None:
     view = floor.worker_set.workers["worker-2"].view
     view.take({"kind": "pool", "round": 1, "pool": {"name": "mysql app@host/shop"}})
-    view.take({"kind": "told", "round": 1})
+    view.take({"kind": "report_end", "round": 1})
     assert "error" not in floor.take("pause", pool="mysql app@host/shop")
     assert floor.take("pause", pool="mysql app@host/shp") == {
         "error": "there is no pool 'mysql app@host/shp'. Did you mean 'mysql app@host/shop'? "

@@ -14,8 +14,8 @@ import pytest
 
 from pooldaemon.workers.ipc.control import (
     CLIENT_TIMEOUT,
-    LONGEST_REQUEST,
-    MOST_CLIENTS,
+    MAX_CLIENTS,
+    MAX_REQUEST,
     ControlSocket,
     ask,
 )
@@ -79,7 +79,7 @@ def test_a_question_gets_one_answer(control: ControlSocket) -> None:
     "request_line",
     [
         *(b"no json\n", b"[]\n", b"\xff\n", b"[" * 4000 + b"\n", b'{"command": NaN}\n'),
-        *(b"9" * 4090 + b"\n", b'{"a": -Infinity}\n', b"x" * LONGEST_REQUEST),
+        *(b"9" * 4090 + b"\n", b'{"a": -Infinity}\n', b"x" * MAX_REQUEST),
     ],
 )
 def test_what_is_no_request_is_answered_with_an_error(
@@ -112,7 +112,7 @@ def test_a_client_that_says_nothing_is_let_go_after_a_while(control: ControlSock
 def test_a_client_that_goes_away_or_talks_too_much_is_let_go(control: ControlSocket) -> None:
     connect(control).close()
     with closing(connect(control)) as client:
-        client.sendall(b"x" * LONGEST_REQUEST)
+        client.sendall(b"x" * MAX_REQUEST)
         control.serve(echo, 0.0)
         client.sendall(b"x")
         control.serve(echo, 0.0)
@@ -122,12 +122,12 @@ def test_a_client_that_goes_away_or_talks_too_much_is_let_go(control: ControlSoc
 def test_clients_that_do_not_read_hold_up_nobody_and_are_let_go(control: ControlSocket) -> None:
     long = {"text": "x" * 10**6}
     with ExitStack() as stack:
-        for _ in range(MOST_CLIENTS):
+        for _ in range(MAX_CLIENTS):
             stack.enter_context(closing(connect(control))).sendall(b"{}\n")
         began = time.monotonic()
         control.serve(lambda request: long, 0.0)
         assert time.monotonic() - began < 5  # it was half a second for each
-        assert control.clients == MOST_CLIENTS
+        assert control.clients == MAX_CLIENTS
         assert not is_ready(control)
         control.serve(lambda request: long, CLIENT_TIMEOUT)
         assert control.clients == 0
@@ -145,10 +145,10 @@ def test_an_answer_of_any_size_arrives(control: ControlSocket) -> None:
 
 def test_those_who_wait_in_a_full_queue_do_not_wake_the_main_loop(control: ControlSocket) -> None:
     with ExitStack() as stack:
-        for _ in range(MOST_CLIENTS + 1):
+        for _ in range(MAX_CLIENTS + 1):
             stack.enter_context(closing(connect(control)))
         control.serve(echo, 0.0)
-        assert control.clients == MOST_CLIENTS
+        assert control.clients == MAX_CLIENTS
         assert not is_ready(control)
         control.serve(echo, CLIENT_TIMEOUT)
         assert control.clients == 1

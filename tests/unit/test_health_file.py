@@ -24,7 +24,7 @@ def test_a_health_file_that_cannot_be_touched_is_told_once_until_it_can(
         signs.beat("running", alive=True)
         return [record.getMessage() for record in caplog.records]
 
-    told = [f"The health file {health}: No such file or directory"]
+    told = [f"Can't touch the health file {health}: No such file or directory"]
     for _ in range(2):
         assert [beat(), beat()] == [told, []]
         directory.mkdir()
@@ -40,7 +40,7 @@ def test_a_link_in_its_place_is_not_followed(
     health, target = tmp_path / "health", tmp_path / "target"
     health.symlink_to(target)
     Health({}, str(health)).beat("running", alive=True)
-    assert f"The health file {health}: it is a symbolic link" in caplog.text
+    assert f"Can't touch the health file {health}: it is a symbolic link" in caplog.text
     assert not target.exists()
 
 

@@ -128,7 +128,9 @@ class Generates:
     "unit", [generator, async_generator, Generates(), functools.partial(generator)]
 )
 def test_a_generator_function_is_refused_with_a_way_out(unit: Any) -> None:
-    with pytest.raises(CommandError, match=r"the target 'x' is a generator function.*Let it do"):
+    with pytest.raises(
+        CommandError, match=r"the target 'x' is a generator function.*Do one unit of work"
+    ):
         check_unit(unit, "the target 'x'", "def unit(ctx)")
 
 

@@ -20,7 +20,7 @@ from pooldaemon.workers.worker import postponement
 from pooldaemon.workers.worker.activity import Activity
 from pooldaemon.workers.worker.completion import complete
 from pooldaemon.workers.worker.context import WorkContext
-from pooldaemon.workers.worker.postponement import DELAYS, MOST, Postponement
+from pooldaemon.workers.worker.postponement import DELAYS, MAX_KEYS, Postponement
 from pooldaemon.workers.worker.thread import WorkerThread
 
 Perform = Callable[[WorkContext], Any]
@@ -100,7 +100,7 @@ async def async_generator(ctx: WorkContext) -> AsyncIterator[int]:
 def test_a_generator_of_which_nothing_has_run_is_an_error(
     perform: Perform, ctx: WorkContext
 ) -> None:
-    with pytest.raises(TypeError, match=r"generator\(\) is a generator function, whose call runs"):
+    with pytest.raises(TypeError, match=r"generator\(\) is a generator function: calling it"):
         complete(lambda ctx: perform(ctx))(ctx)  # noqa: PLW0108 - hides what it calls
 
 
@@ -200,14 +200,14 @@ def test_all_threads_of_a_worker_leave_it_alone_and_others_do_not() -> None:
 def test_only_so_many_are_remembered_and_those_due_first_are_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(postponement, "MOST", 10)
+    monkeypatch.setattr(postponement, "MAX_KEYS", 10)
     clock = Clock()
     aside = Postponement(clock)
     for key in range(25):
         clock.now += 100
         aside.postpone(key)
     clock.now -= 100
-    assert len(aside.keys) <= 10 < MOST
+    assert len(aside.keys) <= 10 < MAX_KEYS
     assert 24 in aside.keys
 
 

@@ -87,13 +87,13 @@ def fill(sender: Sender) -> None:
     for _ in range(2000):
         sender.send("progress", thread="worker-1/thread-1", done=1, total=2)
     for _ in range(20):
-        sender.send("told")  # the shortest of all
+        sender.send("report_end")  # the shortest of all
 
 
 def important(receiver: Receiver) -> list[str]:
     """What has come beside the filling."""
     messages = receiver.receive()
-    return [m["kind"] for m in messages if m["kind"] != "told" and m.get("done") is None]
+    return [m["kind"] for m in messages if m["kind"] != "report_end" and m.get("done") is None]
 
 
 def test_messages_that_are_not_repeated_get_through_a_full_pipe_in_their_order(

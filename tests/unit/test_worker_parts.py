@@ -172,7 +172,9 @@ def test_a_unit_that_raises_is_logged_with_traceback_and_backs_off(
     record = caplog.records[0]
     assert record.levelno == logging.ERROR
     assert record.exc_info is not None
-    assert "worker-1/thread-1: a unit of work failed; next in " in record.getMessage()
+    assert (
+        "worker-1/thread-1: a unit of work failed; the next one starts in " in record.getMessage()
+    )
 
 
 def test_a_success_ends_the_growing_of_delays() -> None:
@@ -252,24 +254,24 @@ def test_a_thread_that_is_held_begins_nothing_until_it_is_not_and_ends_when_told
     ],
     ids=["units", "memory", "age"],
 )
-def test_a_life_is_over_at_its_limit_or_up_to_a_tenth_before(
+def test_a_worker_is_replaced_at_a_limit_or_up_to_a_tenth_before(
     config: DaemonConfig, used: tuple[int, int, float], reason: str
 ) -> None:
     for _ in range(20):
-        assert RecycleLimits(config, started=0.0).is_over(*used) == reason
+        assert RecycleLimits(config, started=0.0).exceeded(*used) == reason
         early = [amount * 0.89 for amount in used]
-        assert RecycleLimits(config, started=0.0).is_over(*early) is None
+        assert RecycleLimits(config, started=0.0).exceeded(*early) is None
 
 
 def test_workers_that_started_together_do_not_leave_together() -> None:
     config = DaemonConfig(max_units=1000)
-    over = [RecycleLimits(config, started=0.0).is_over(950, 0, 0.0) for _ in range(100)]
+    over = [RecycleLimits(config, started=0.0).exceeded(950, 0, 0.0) for _ in range(100)]
     assert None in over
     assert "950 units done" in over
 
 
 def test_without_limits_a_life_is_never_over() -> None:
-    assert RecycleLimits(DaemonConfig(), started=0.0).is_over(10**9, 2**50, 1e9) is None
+    assert RecycleLimits(DaemonConfig(), started=0.0).exceeded(10**9, 2**50, 1e9) is None
 
 
 class Dead:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from pooldaemon.stats import Histogram, Holder, PoolStats
-from pooldaemon.workers.ipc.channel import LONGEST, Links, Receiver, Sender
+from pooldaemon.workers.ipc.channel import MAX_MESSAGE, Links, Receiver, Sender
 from pooldaemon.workers.supervisor.handle import WorkerHandle
 from pooldaemon.workers.worker import commands, reporter
 from pooldaemon.workers.worker.commands import CommandListener
-from pooldaemon.workers.worker.reporter import LONGEST_PLACE, MOST_HOLDERS, MOST_POOLS, Reporter
+from pooldaemon.workers.worker.reporter import MAX_HOLDERS, MAX_PLACE, MAX_POOLS, Reporter
 from tests.support.poll import wait_until
 from tests.unit.fakes import Task
 
@@ -85,7 +85,7 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[PoolStats]:
 
 def test_pools_and_units_arrive_as_status_shows_them(wire: Wire, pools: list[PoolStats]) -> None:
     wire.links.sender.send("progress", thread="worker-1/thread-1", done=5, total=10)
-    Reporter(wire.links.sender).tell({"worker-1/thread-1": 0.0, "worker-1/thread-2": 0.0})
+    Reporter(wire.links.sender).report({"worker-1/thread-1": 0.0, "worker-1/thread-2": 0.0})
     told = wire.describe()
     (pool,) = told["pools"]
     numbers = {field.name: getattr(POOL, field.name) for field in fields(POOL)}
@@ -104,23 +104,23 @@ def test_pools_and_units_arrive_as_status_shows_them(wire: Wire, pools: list[Poo
 
 
 def test_a_round_is_seen_once_all_of_it_has_come(wire: Wire, pools: list[PoolStats]) -> None:
-    teller = Reporter(wire.links.sender)
-    teller.tell({})
+    reports = Reporter(wire.links.sender)
+    reports.report({})
     assert len(wire.describe()["pools"]) == 1
     wire.links.sender.send("pool", round=2, pool={"name": "of a round that lost its end"})
     wire.links.sender.send("pool", round=3, pool={"name": "of the next round"})
     wire.links.sender.send("units", round=3, units=[("worker-1/thread-1", 1.0)])
     assert [pool["name"] for pool in wire.describe()["pools"]] == [POOL.name]
     assert wire.describe()["running"] == []
-    wire.links.sender.send("told", round=3)
+    wire.links.sender.send("report_end", round=3)
     assert [pool["name"] for pool in wire.describe()["pools"]] == ["of the next round"]
 
 
 def test_a_worker_that_looks_often_tells_once_a_second(wire: Wire, pools: list[PoolStats]) -> None:
-    teller = Reporter(wire.links.sender)
+    reports = Reporter(wire.links.sender)
     for _ in range(10):
-        teller.beat({})
-    assert [message["kind"] for message in wire.handle.receiver.receive()] == ["pool", "told"]
+        reports.report_if_due({})
+    assert [message["kind"] for message in wire.handle.receiver.receive()] == ["pool", "report_end"]
 
 
 @pytest.mark.parametrize("letter", ["x", "\u5b57", "\U0001f300", '"', "\x01"])
@@ -135,13 +135,13 @@ def test_what_is_long_is_cut_until_it_fits_into_a_message(
         holders=(Holder(long, 10.0**9, f"{long}views.py:31 in checkout"),) * 20,
         aliases=(long,),
     )
-    Reporter(wire.links.sender).tell({})
+    Reporter(wire.links.sender).report({})
     (pool,) = wire.describe()["pools"]
     assert pool["holders"][:1] or letter in "\x01\U0001f300"
-    assert len(pool["holders"]) <= MOST_HOLDERS
+    assert len(pool["holders"]) <= MAX_HOLDERS
     for holder in pool["holders"]:
         assert holder["place"].endswith("views.py:31 in checkout")
-        assert len(holder["place"]) == 1 + LONGEST_PLACE
+        assert len(holder["place"]) == 1 + MAX_PLACE
 
 
 def test_of_many_pools_the_busiest_are_told_and_leave_room_in_the_pipe(
@@ -151,19 +151,19 @@ def test_of_many_pools_the_busiest_are_told_and_leave_room_in_the_pipe(
         PoolStats(f"tenant {n}", "FairQueuePool", 1, 1, 1, 1, in_use=n, holders=(HOLDER,) * 20)
         for n in range(100)
     ]
-    Reporter(wire.links.sender).tell({f"worker-1/thread-{n}": 0.0 for n in range(500)})
+    Reporter(wire.links.sender).report({f"worker-1/thread-{n}": 0.0 for n in range(500)})
     wire.links.sender.send("leaving", reason="x" * 500)
     last = wire.handle.receiver.receive()[-1]
     assert last["kind"] == "leaving"
-    Reporter(wire.links.sender).tell({})
+    Reporter(wire.links.sender).report({})
     names = [pool["name"] for pool in wire.describe()["pools"]]
-    assert names == [f"tenant {n}" for n in range(99, 99 - MOST_POOLS, -1)]
+    assert names == [f"tenant {n}" for n in range(99, 99 - MAX_POOLS, -1)]
 
 
 def test_a_message_that_is_too_long_is_not_sent_at_all(wire: Wire) -> None:
-    assert not wire.links.sender.send("pool", pool={"name": "x" * LONGEST})
-    assert wire.links.sender.send("told")
-    assert wire.handle.receiver.receive() == [{"kind": "told"}]
+    assert not wire.links.sender.send("pool", pool={"name": "x" * MAX_MESSAGE})
+    assert wire.links.sender.send("report_end")
+    assert wire.handle.receiver.receive() == [{"kind": "report_end"}]
 
 
 def test_a_command_is_carried_out_and_answered(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,10 @@ def test_an_order_of_a_later_version_is_refused(wire: Wire) -> None:
     assert wire.handle.commands is not None
     wire.handle.commands.send("command", number=1, verb="dance", steps=3)
     CommandListener(wire.links, lambda: None).catch_up()
-    assert wire.describe()["last_command"]["refused"] == "this worker's version knows no 'dance'"
+    assert (
+        wire.describe()["last_command"]["refused"]
+        == "this worker's version of pooldaemon has no command 'dance'"
+    )
 
 
 def test_an_order_that_fails_is_answered_too(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +238,7 @@ def test_orders_are_followed_until_the_supervisor_is_gone(wire: Wire) -> None:
 def test_while_something_is_paused_it_is_closed_again_and_again(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "AGAIN", 1)
+    monkeypatch.setattr(commands, "PAUSED_INTERVAL", 1)
     monkeypatch.setattr(
         commands, "close_paused_pools", lambda: wire.done.append("closed") or len(wire.done) < 3
     )

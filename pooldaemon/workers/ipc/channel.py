@@ -1,7 +1,7 @@
 """The pipes between a supervisor and a worker, one for each direction: a JSON object per line.
 
-Two pipes rather than a pair of sockets: a worker that was forked before a reload, by a version
-that knew one pipe only, goes on with that.
+Two pipes rather than a pair of sockets, so that a worker can do without the one for commands: a
+reload may leave workers that an older version of this package has forked.
 """
 
 from __future__ import annotations
@@ -17,46 +17,48 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-LONGEST = 4096
-"""Bytes of a message. A write of up to PIPE_BUF, which this is on Linux, is atomic: it goes into
-the pipe whole or not at all."""
+MAX_MESSAGE = 4096
+"""Bytes. A write of up to PIPE_BUF bytes, which is 4096 on Linux, is atomic: it goes into the pipe
+as a whole or not at all."""
 
 MAX_TEXT = 600
-"""Longest text in a message, in bytes of UTF-8, each of which JSON may escape to six."""
+"""Bytes of a text in a message, in UTF-8. JSON may need six bytes for one of them."""
 
 
-REPEATED = frozenset({"heartbeat", "pool", "units", "told"})
-"""Kinds of messages of which the next one tells all that the last one did. If the pipe is full they
-are dropped; all others are kept until there is room."""
+REPEATED = frozenset({"heartbeat", "pool", "units", "report_end"})
+"""Kinds of messages that the next one of the same kind makes obsolete. They are dropped while the
+pipe is full; all other messages are kept until there is room."""
 
-MOST_KEPT = 10_000
-"""Messages that are kept at the most, the newest ones."""
+MAX_KEPT = 10_000
+"""Messages that are kept while the pipe is full. Beyond that the oldest are dropped."""
 
 FLUSH_INTERVAL = 0.5
-"""Seconds between looks whether messages that are kept have been taken by another thread."""
+"""Seconds between checks whether another thread has written the messages that were kept."""
 
 
 class Sender:
-    """The writing end. Never blocks, but for :meth:`drain`. Raises nothing. Thread-safe, also for a
-    call by the garbage collector in the middle of another call.
+    """The writing end of a pipe. Raises nothing, and never blocks, except :meth:`drain`.
+
+    Thread-safe, even when the garbage collector calls it in the middle of another call.
     """
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
         self.descriptor = descriptor
-        self._kept: deque[bytes] = deque(maxlen=MOST_KEPT)
+        self._kept: deque[bytes] = deque(maxlen=MAX_KEPT)
         self._writing = threading.Lock()
 
     def send(self, kind: str, **values: Any) -> bool:
-        """``False``: it was not sent, since it is longer than :data:`LONGEST`.
+        """Write a message, or keep it if the pipe is full, unless its kind is in :data:`REPEATED`.
 
-        One who does not read for long loses messages of the kinds in :data:`REPEATED`.
+        :param values: as JSON; texts are cut to :data:`MAX_TEXT`.
+        :returns: ``False`` if the message is longer than :data:`MAX_MESSAGE` and was dropped.
         """
         short = {key: _cut(value) for key, value in values.items()}
         text = json.dumps({"kind": kind, **short}, ensure_ascii=False)
-        # A lone surrogate, as os.fsdecode() makes it, may be in any name.
+        # A name may contain lone surrogates, as os.fsdecode() makes them.
         line = text.encode(errors="replace") + b"\n"
-        if len(line) > LONGEST:
+        if len(line) > MAX_MESSAGE:
             return False
         self._kept.append(line)
         if not self.flush() and (kind in REPEATED or _is_interim(kind, values)):
@@ -65,8 +67,8 @@ class Sender:
         return True
 
     def flush(self) -> bool:
-        """Write what is kept, as far as there is room. Returns whether there was enough."""
-        # Not waited for: whoever has it writes ours as well, or looks again after it.
+        """Write the messages that are kept, until the pipe is full; returns whether all fitted."""
+        # Who holds the lock writes our message as well, or looks for it after releasing the lock.
         while self._kept and self._writing.acquire(blocking=False):
             try:
                 if not self._write():
@@ -81,7 +83,7 @@ class Sender:
             try:
                 os.write(self.descriptor, line)
             except OSError as error:
-                if error.errno in (errno.EPIPE, errno.EBADF):  # nobody is there any more
+                if error.errno in (errno.EPIPE, errno.EBADF):  # the pipe has been closed
                     self._kept.clear()
                     return True
                 self._kept.appendleft(line)
@@ -89,7 +91,7 @@ class Sender:
         return True
 
     def drain(self) -> None:
-        """Wait until nothing is kept any more: for the end of the process."""
+        """Block until all messages that are kept are written. For the end of the process."""
         poll = select.poll()
         poll.register(self.descriptor, select.POLLOUT)
         while self._kept:
@@ -101,7 +103,7 @@ class Sender:
 
 
 def _is_interim(kind: str, values: Mapping[str, Any]) -> bool:
-    """Whether it is a unit's progress, and not the end of it."""
+    """Whether it is the progress of a unit that has not ended."""
     return kind == "progress" and values.get("done") is not None
 
 
@@ -112,19 +114,19 @@ def _cut(value: Any) -> Any:
 
 
 class Receiver:
-    """The reading end."""
+    """The reading end of a pipe. Not thread-safe."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
         self.descriptor = descriptor
         self.ended = False
-        """Nobody holds the other end any more."""
+        """Whether the other end has been closed by all processes."""
         self._rest = b""
 
     def receive(self) -> list[dict[str, Any]]:
-        """The messages that have come since; never blocks.
+        """The messages that have arrived since the last call. Never blocks.
 
-        :raises OSError: it can't be read just now.
+        :raises OSError: the pipe can't be read, as when there is no memory.
         """
         try:
             while chunk := os.read(self.descriptor, 65536):
@@ -133,7 +135,7 @@ class Receiver:
         except BlockingIOError:
             pass
         except OSError:
-            if b"\n" not in self._rest:  # what has come is not lost
+            if b"\n" not in self._rest:  # messages that were read before are returned
                 raise
         *lines, self._rest = self._rest.split(b"\n")
         return [json.loads(line) for line in lines]
@@ -144,10 +146,11 @@ class Receiver:
 
 @dataclass(frozen=True)
 class Links:
-    """What a worker has of its supervisor.
+    """A worker's ends of the pipes between it and the supervisor.
 
-    :ivar sender: for what it tells. :ivar commands: for what it is told.
-    :ivar parent-death pipe: a descriptor that reaches its end when the supervisor has died.
+    :ivar sender: for its messages to the supervisor.
+    :ivar commands: for the supervisor's commands to its pools.
+    :ivar parent_death_pipe: a descriptor that reaches end of file when the supervisor has died.
     """
 
     sender: Sender

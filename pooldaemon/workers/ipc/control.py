@@ -1,6 +1,7 @@
-"""The control socket: one question and one answer per connection, each a line of JSON.
+"""The control socket: one request and one answer per connection, each a line of JSON.
 
-The supervisor's side never waits for a client; the client's side is :func:`ask`.
+The supervisor's side, :class:`ControlSocket`, never waits for a client. The client's side is
+:func:`ask`.
 """
 
 from __future__ import annotations
@@ -21,23 +22,24 @@ from typing import Any, NoReturn
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
-LONGEST_REQUEST = 4096
+MAX_REQUEST = 4096
 """Bytes."""
 
 CLIENT_TIMEOUT = 5.0
-"""Seconds from its connect within which a client has to send its request and read its answer."""
+"""Seconds that a client has, from its accept, to send its request and read the answer."""
 
-MOST_CLIENTS = 32
-"""At a time; further ones wait in the kernel's queue."""
+MAX_CLIENTS = 32
+"""Clients at a time. Further ones wait in the kernel's queue."""
 
 QUEUE_POLL = 0.05
 """Seconds between a client's attempts to connect while that queue is full."""
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
+"""Takes a request and returns the answer."""
 
 
 class _Client:
-    """A connection that was accepted: first its request is read, then its answer is sent."""
+    """An accepted connection: first its request is read, then the answer is sent."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self.connection = connection
@@ -50,15 +52,17 @@ class _Client:
         return bool(self._answer)
 
     def go_on(self, answer: Answer) -> bool:
-        """Read or send what is possible without waiting. ``False``: the client is done with.
+        """Read or send as much as is possible without waiting.
 
-        :raises BlockingIOError: the client has to do something first.
+        :returns: whether there is more to read or send.
+        :raises BlockingIOError: nothing can be read or sent now.
         """
         if not self._answer:
-            data = self.connection.recv(LONGEST_REQUEST + 1)
+            data = self.connection.recv(MAX_REQUEST + 1)
             self._request += data
-            if len(self._request) > LONGEST_REQUEST:
-                self._answer = _encode({"error": f"a request has {LONGEST_REQUEST} bytes at most"})
+            if len(self._request) > MAX_REQUEST:
+                error = f"the request is longer than {MAX_REQUEST} bytes"
+                self._answer = _encode({"error": error})
             elif self._request.endswith(b"\n"):
                 self._answer = _answer(self._request, answer)
             elif not data:
@@ -70,23 +74,25 @@ class _Client:
 
 
 class ControlSocket:
-    """Listens from :meth:`open` to :meth:`release`. For the process that holds the pidfile's lock:
-    whatever socket is left at *path* is nobody's.
+    """The listening socket. Only for the process that holds the pidfile's lock: it removes a socket
+    that a dead daemon has left at *path*.
 
-    :param path: only its owner may connect (mode 0600).
+    :param path: created with mode 0600, so that only its owner and root can connect.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._clients: dict[socket.socket, _Client] = {}
         self._reserve = -1
-        """A descriptor that is given up for a client when there is no other one. Not before the
-        daemon has gone into the background, which closes it."""
+        """A descriptor that is closed to accept a client when there is no other one. Opened by
+        :meth:`serve`: going into the background would close it."""
         self._is_short = False
 
     def open(self) -> None:
-        """
-        :raises OSError: it can't be made; or there is something else, or somebody else's.
+        """Create the socket, and listen.
+
+        :raises OSError: it can't be created, or *path* is something other than a socket of this
+            user.
         """
         self._remove_left_over()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -100,7 +106,7 @@ class ControlSocket:
         self._listen(listener)
 
     def take_over(self, descriptor: int) -> None:
-        """Go on with the socket that another process has opened."""
+        """Listen on a socket that is open already: before a reload, :meth:`open` has created it."""
         self._listen(socket.socket(fileno=descriptor))
 
     def _listen(self, listener: socket.socket) -> None:
@@ -109,9 +115,9 @@ class ControlSocket:
 
     @cached_property
     def _selector(self) -> selectors.DefaultSelector:
-        """Its own descriptor tells the main loop whether one of those registered is ready.
+        """Watches the listener and the clients; the main loop waits for its descriptor.
 
-        Made in the daemon: going into the background closes what is not known there.
+        Created when first used: going into the background would close its descriptor.
         """
         with ExitStack() as on_failure:
             selector = on_failure.enter_context(selectors.DefaultSelector())
@@ -125,20 +131,22 @@ class ControlSocket:
 
     @property
     def clients(self) -> int:
-        """How many have been accepted and not been let go."""
+        """How many are connected."""
         return len(self._clients)
 
     def descriptors(self) -> list[int]:
-        """What to wait for; nothing if it can't be made, which :meth:`serve` tells."""
+        """The descriptors to wait for. Empty if the selector can't be created, in which case
+        :meth:`serve` raises."""
         try:
             return [self._selector.fileno()]  # of epoll, or kqueue
         except OSError:
             return []
 
     def serve(self, answer: Answer, now: float) -> None:
-        """Answer the requests that have come in whole; give up on clients that are slow.
+        """Accept clients, answer complete requests, and disconnect slow clients. Never waits.
 
-        :raises OSError: nobody can be accepted just now.
+        :param now: seconds of the monotonic clock.
+        :raises OSError: a client can't be accepted now.
         """
         for client in list(self._clients.values()):
             self._go_on(client, answer, now)
@@ -155,11 +163,11 @@ class ControlSocket:
             self._watch_listener(self._takes_clients())
 
     def _takes_clients(self) -> bool:
-        # Without a reserve the next one might find no descriptor: one after the other.
-        return len(self._clients) < (MOST_CLIENTS if self._reserve >= 0 else 1)
+        # Without a reserve there may be no descriptor for a second client.
+        return len(self._clients) < (MAX_CLIENTS if self._reserve >= 0 else 1)
 
     def _accept(self) -> socket.socket | None:
-        """The next client; ``None`` if nobody waits."""
+        """The next client, or ``None`` if none is waiting."""
         try:
             connection, _ = self._listener.accept()
             self._is_short = self._reserve < 0
@@ -168,9 +176,11 @@ class ControlSocket:
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE) or self._reserve < 0:
                 raise
-            # Whoever asks what the matter is gets an answer.
+            # Operators must be able to ask for the status of a daemon that is out of descriptors.
             if not self._is_short:
-                logger.warning("One client of %s at a time: %s", self.path, error.strerror)
+                logger.warning(
+                    "%s: clients are served one at a time: %s", self.path, error.strerror
+                )
             self._is_short = True
             self._give_up_reserve()
             return self._accept()
@@ -192,10 +202,10 @@ class ControlSocket:
             wanted = client.go_on(answer)
         except BlockingIOError:
             wanted = now < client.deadline
-        except OSError:  # it has gone away
+        except OSError:  # the client has disconnected
             wanted = False
         except Exception:
-            self._drop(client)  # or it would ask the same in each round
+            self._drop(client)  # or its request would fail again in each round of the main loop
             raise
         if not wanted:
             self._drop(client)
@@ -209,7 +219,7 @@ class ControlSocket:
         self._take_reserve()
 
     def _watch_listener(self, wanted: bool) -> None:
-        # While nobody can be accepted, those who wait would wake the main loop without a pause.
+        # While no client can be accepted, a waiting one would wake the main loop again and again.
         if wanted is not (self._listener in self._selector.get_map()):
             if wanted:
                 self._selector.register(self._listener, selectors.EVENT_READ)
@@ -217,8 +227,8 @@ class ControlSocket:
                 self._selector.unregister(self._listener)
 
     def close_descriptors(self) -> None:
-        """For a forked child, in which they are the parent's."""
-        # Unregistered by nobody: the child's selector is the parent's.
+        """Close what belongs to the parent, in a forked child."""
+        # Nothing is unregistered: the child shares the selector with its parent.
         if (selector := self.__dict__.pop("_selector", None)) is not None:
             selector.close()
         for connection in self._clients:
@@ -228,7 +238,8 @@ class ControlSocket:
         self._listener.close()
 
     def release(self) -> None:
-        """Remove the socket. The lock is still held, so it is not a successor's."""
+        """Close and remove the socket. Only while the pidfile's lock is held: otherwise it might be
+        another daemon's."""
         with suppress(OSError):
             self.path.unlink()
         self.close_descriptors()
@@ -239,7 +250,7 @@ class ControlSocket:
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(found.st_mode):
-            raise FileExistsError(0, "it exists, and is no socket")
+            raise FileExistsError(0, "it exists and is not a socket")
         if found.st_uid != os.geteuid():
             raise PermissionError(0, f"it belongs to another user (uid {found.st_uid})")
         self.path.unlink()
@@ -247,25 +258,31 @@ class ControlSocket:
 
 def _answer(request: bytes, answer: Answer) -> bytes:
     try:
-        asked = json.loads(request, parse_constant=_refuse)
+        values = json.loads(request, parse_constant=_refuse)
     except (ValueError, RecursionError):  # the latter: too many nested brackets
-        return _encode({"error": "a request is a line of JSON"})
-    return _encode(answer(asked) if isinstance(asked, dict) else {"error": "it is no JSON object"})
+        return _encode({"error": "the request is not a line of JSON"})
+    if not isinstance(values, dict):
+        return _encode({"error": "the request is not a JSON object"})
+    return _encode(answer(values))
 
 
 def _refuse(constant: str) -> NoReturn:
-    """NaN and the infinities, which Python's reader takes and JSON does not have."""
+    """For NaN and Infinity, which Python reads although JSON does not have them."""
     raise ValueError(constant)
 
 
-def _encode(told: dict[str, Any]) -> bytes:
-    return json.dumps(told).encode() + b"\n"
+def _encode(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
 
 
 def ask(path: Path, command: str, /, **values: Any) -> dict[str, Any]:
-    """Send a request to a daemon, and wait up to :data:`CLIENT_TIMEOUT` seconds for each step.
+    """Send a request to a daemon; returns its answer.
 
-    :raises OSError: nobody answers there.
+    Blocks for up to :data:`CLIENT_TIMEOUT` seconds in each step: connect, send, each read.
+
+    :param path: the control socket.
+    :param values: the command's arguments, as JSON.
+    :raises OSError: no daemon answers at *path* in time.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(CLIENT_TIMEOUT)
@@ -275,10 +292,10 @@ def ask(path: Path, command: str, /, **values: Any) -> dict[str, Any]:
         with client.makefile("rb") as stream:
             line = stream.readline()
     try:
-        told: dict[str, Any] = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
     except ValueError:
-        raise ConnectionResetError(0, "the daemon ended without an answer") from None
-    return told
+        raise ConnectionResetError(0, "the daemon disconnected without an answer") from None
+    return answer
 
 
 def _connect(client: socket.socket, address: str) -> None:
@@ -286,7 +303,7 @@ def _connect(client: socket.socket, address: str) -> None:
     while True:
         try:
             client.connect(address)
-        except BlockingIOError:  # the queue is full, and a socket with a timeout is not let wait
+        except BlockingIOError:  # the queue is full: with a timeout, connect() does not wait
             if time.monotonic() >= deadline:
                 raise TimeoutError(0, "the daemon has too many clients") from None
             time.sleep(QUEUE_POLL)
@@ -296,7 +313,7 @@ def _connect(client: socket.socket, address: str) -> None:
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """*path*, written so that it fits into a socket's address (about 100 bytes)."""
+    """*path* in a form that fits into a socket's address, which has about 100 bytes."""
     if len(os.fsencode(path)) < 100 or not Path("/proc/self/fd").exists():
         yield str(path)
         return

@@ -1,4 +1,4 @@
-"""What a worker tells with each heartbeat, as plain frozen data."""
+"""What a worker reports in each heartbeat, as plain frozen data."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Report:
-    """A worker at one moment. Counters count from its start.
+    """A worker at one moment. Counters start at 0 with the process.
 
-    :ivar idle: every thread's last look found nothing to do.
-    :ivar units: done; :ivar failures: of them, those that failed.
-    :ivar busy: threads inside a unit.
-    :ivar longest: the name of the thread whose unit runs longest, and for how many seconds.
-    :ivar connections: the most that one pool has had open.
-    :ivar rss: memory in use, in bytes.
+    :ivar idle: no thread has found work since the last unit that did some.
+    :ivar units: units of work that have ended, including failed ones.
+    :ivar failures: units of work that have failed.
+    :ivar busy: how many threads are in a unit.
+    :ivar longest: the thread whose unit has been running longest, and for how many seconds.
+    :ivar connections: the most connections that a single pool has had open at a time.
+    :ivar rss: resident memory, in bytes.
     """
 
     idle: bool = False
@@ -29,7 +30,8 @@ class Report:
 
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Report:
-        """From a message. What is not known here is left out: a reload may change the version."""
+        """From a message. Unknown keys are ignored: the worker may run another version of this
+        package than the supervisor, after a reload."""
         known = {field.name for field in fields(cls)}
         values = {name: value for name, value in message.items() if name in known}
         if values.get("longest"):
@@ -38,5 +40,5 @@ class Report:
 
     @property
     def last_unit(self) -> str | None:
-        """The unit that had been running longest, in words."""
+        """The unit that had been running longest, for a message."""
         return self.longest and f"in {self.longest[0]} for {self.longest[1]:.1f} s"

@@ -1,4 +1,4 @@
-"""Runs in the parent: what a worker has told of its pools, its units under way and its commands."""
+"""Runs in the parent: the last complete report of a worker on its pools and running units."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ ProgressByThread = Mapping[str, tuple[float, float | None]]
 
 @dataclass
 class _Round:
+    """One report: messages with the same number."""
+
     number: int = 0
     pools: list[dict[str, Any]] = field(default_factory=list)
     units: list[tuple[str, float]] = field(default_factory=list)
 
 
 class View:
-    """One worker's. What is told with a heartbeat is seen once all of it has come."""
+    """What ``status`` shows of one worker's pools, units and last command.
+
+    A report has several messages; it is shown when the last one has arrived.
+    """
 
     def __init__(self) -> None:
         self._pools: list[dict[str, Any]] = []
@@ -31,14 +36,14 @@ class View:
                 self._round(number).pools.append(pool)
             case {"kind": "units", "round": number, "units": units}:
                 self._round(number).units.extend(units)
-            case {"kind": "told", "round": number}:
-                told = self._round(number)
-                self._pools, self._units = told.pools, told.units
+            case {"kind": "report_end", "round": number}:
+                report = self._round(number)
+                self._pools, self._units = report.pools, report.units
             case {"kind": "command_done", "number": number, "done": done, "refused": refused}:
                 self._last_command = {"number": number, "done": done, "refused": refused}
 
     def _round(self, number: int) -> _Round:
-        """The end of the last one may have been lost."""
+        """The report that is arriving. The last message of an earlier one may have been lost."""
         if self._coming.number != number:
             self._coming = _Round(number)
         return self._coming
@@ -48,9 +53,9 @@ class View:
         return {pool["name"] for pool in self._pools}
 
     def describe(self, progress: ProgressByThread) -> dict[str, Any]:
-        """As JSON takes it.
+        """For ``status``, as JSON.
 
-        :param progress: by thread: what is done, and of how much.
+        :param progress: by thread: how much is done, and of how much.
         """
         units = []
         for thread, seconds in self._units:

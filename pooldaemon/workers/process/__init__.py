@@ -1,1 +1,1 @@
-"""What a Unix process needs: pidfile, log files, signals, detaching. Knows no workers."""
+"""What any Unix daemon needs: pidfile, log files, signals, detaching. Knows nothing of workers."""

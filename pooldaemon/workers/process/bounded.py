@@ -1,9 +1,8 @@
-"""Runs in the parent: a hook in the place of the main loop, which may take its time, but not for
-ever.
+"""Runs in the parent: a time limit for hooks, which block the main loop.
 
-The main loop does not run meanwhile, and a thread that did some of its work would be there when the
-hook forks. So a timer interrupts the hook once a second. That is Python's doing, between two
-instructions: a call into C is not interrupted, and neither is a system call that can be restarted.
+A thread could do the main loop's work meanwhile, but it would be there when the hook forks. So a
+timer interrupts the hook once a second. Python handles the signal between two of its instructions:
+a call into C is not interrupted, nor is a system call that can be restarted.
 """
 
 from __future__ import annotations
@@ -16,23 +15,26 @@ from types import FrameType
 from pooldaemon.workers.process.clock import RunningClock
 
 INTERVAL = 1.0
-"""Seconds between looks."""
+"""Seconds between two interruptions."""
 
 
 class HookTimeoutError(Exception):
-    """The hook has taken too long. Raised in it, and again each second if it goes on."""
+    """The hook has taken too long. Raised in the hook, and again each second if it catches it."""
 
 
 @contextmanager
 def bounded(
     name: str, seconds: float, look: Callable[[], object], clock: RunningClock | None = None
 ) -> Iterator[None]:
-    """In the block, call *look* once a second. Main thread only; for the block ``SIGALRM`` is ours.
+    """Limit the time of the block, and call *look* in it once a second.
 
-    :param name: the hook's, for the message.
-    :param seconds: after which :class:`HookTimeoutError` is raised in the block. Those in which the
-        process was suspended do not count.
-    :param look: what it raises is raised in the block.
+    Main thread only. Uses ``SIGALRM`` and the real-time timer; the block must not.
+
+    :param name: the hook's name, for the message.
+    :param seconds: the limit. Time for which the process was suspended does not count.
+    :param look: what it raises propagates from the block.
+    :param clock: default: a new one.
+    :raises HookTimeoutError: in the block, after *seconds*.
     """
     clock = clock or RunningClock()
     deadline = clock.look() + seconds
@@ -42,7 +44,7 @@ def bounded(
         now = clock.look()
         clock.wait(INTERVAL)
         if now >= deadline:
-            raise HookTimeoutError(f"{name} takes longer than {seconds:g} s")
+            raise HookTimeoutError(f"{name} has taken longer than {seconds:g} s")
         look()
 
     previous = signal.signal(signal.SIGALRM, tick)
@@ -52,6 +54,6 @@ def bounded(
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        # None: it was not set by Python.
+        # None: the previous handler was not set by Python.
         signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)
-        signal.setitimer(signal.ITIMER_REAL, left, interval)  # somebody's, from now on
+        signal.setitimer(signal.ITIMER_REAL, left, interval)  # a timer that was set before

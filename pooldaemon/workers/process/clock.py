@@ -1,7 +1,7 @@
-"""A clock for deadlines, in the supervisor and in workers: it stands still while the process does.
+"""A clock for deadlines in the supervisor and in workers, which stops while the process is stopped.
 
-A container is paused, a machine suspended, a debugger attached: afterwards all deadlines would have
-passed at once, though nobody had a chance to keep them.
+When a container is paused, a machine suspended or a debugger attached, all deadlines would pass at
+once, although nothing could run in the meantime.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable
 
 LATE = 0.5
-"""Seconds that a main loop may be late. It is later than that only if it did not run. Less than
-what lies between a worker's reports and the shortest ``heartbeat_timeout``."""
+"""Seconds. A main loop that is later than this counts as stopped. Shorter than the time between the
+interval of heartbeats and the shortest ``heartbeat_timeout``."""
 
 
 class RunningClock:
-    """Monotonic seconds, without those in which the process did not run.
+    """Monotonic seconds, without the time for which the process was stopped.
 
-    The main loop says when it will look again; what it is late then has not counted for anybody. It
-    may be read in any thread.
+    The main loop announces when its next round will begin; the time by which it is late does not
+    count. Only the main loop calls :meth:`look` and :meth:`wait`; any thread may read the clock.
 
-    :param source: monotonic seconds. That of the system is not ``CLOCK_BOOTTIME``, so the sleep of
-        the machine does not count in it to begin with.
-    :param lost: seconds that have not counted so far, where another one is continued.
+    :param source: a monotonic clock, in seconds. The default does not count the time for which the
+        machine is suspended, as ``CLOCK_BOOTTIME`` would.
+    :param lost: seconds that an earlier clock, which this one continues, has not counted.
     """
 
     def __init__(self, source: Callable[[], float] = time.monotonic, lost: float = 0.0) -> None:
@@ -34,10 +34,10 @@ class RunningClock:
         return self._source() - self.lost
 
     def look(self) -> float:
-        """A round of the main loop begins: leave out what it is late, and return the time.
+        """A round of the main loop begins; returns the time.
 
-        Of the time until the next one only as much counts as it has told: a hook that holds up the
-        loop also holds up everything that is told to it.
+        If it is late, the time since it was due does not count. That includes a round that a hook
+        has blocked: nothing that was reported to the main loop meanwhile has been read, either.
         """
         late = self() - self._due
         if late > LATE:
@@ -46,5 +46,5 @@ class RunningClock:
         return self._began
 
     def wait(self, seconds: float) -> None:
-        """The next round begins in so many seconds at the latest."""
+        """The next round begins at most *seconds* after this one."""
         self._due = self._began + seconds

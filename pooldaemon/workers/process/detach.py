@@ -1,4 +1,4 @@
-"""Going into the background, and telling the shell how it went."""
+"""Detach from the terminal, and report to the launching process whether the daemon has started."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pooldaemon.workers.process.privileges import opening
 from pooldaemon.workers.process.signals import SignalQueue, hangup_is_ignored
 
 UMASK = 0o022
-"""The default. python-daemon's own is 0, which makes files that everybody can write."""
+"""The default. python-daemon's is 0, with which everybody may write to the files it creates."""
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-"""Ctrl-C, a timeout's TERM, a closed terminal: whoever sends them does not want the daemon."""
+"""Signals that cancel a start: Ctrl-C, TERM of a timeout, a closed terminal."""
 
-LOOK = 3600.0
-"""Seconds of a wait that a signal or the daemon ends."""
+WAIT = 3600.0
+"""Seconds. A signal or the daemon ends the wait earlier."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the detached process is to run as, and where."""
+    """The user, group, umask and working directory of the detached process."""
 
     uid: int
     gid: int
@@ -39,53 +39,56 @@ class Surroundings:
 
 
 class Shell:
-    """In the detached process: the launching one, which waits, and is told over a pipe.
+    """In the detached process: the pipe to the launching process, which waits for the outcome.
 
-    First the pid, then the status; each is a line. Nobody may be there any more to read it.
+    The pid is written first, then the exit status, each as a line. It does not matter whether the
+    launching process still runs.
     """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.waits = True
-        """It has not been told of the outcome."""
+        """Whether the outcome has not been reported yet."""
 
-    def tell_pid(self) -> None:
+    def report_pid(self) -> None:
         self._write(os.getpid())
 
     def ready(self) -> None:
         """The workers are ready."""
-        self._tell_status(exit_codes.OK)
+        self._report_status(exit_codes.OK)
 
     def ended(self, status: int) -> None:
-        """The daemon has ended. If it never was ready that is no success, whatever *status* is."""
-        self._tell_status(status or exit_codes.FAILED)
+        """The daemon has ended with *status*. Status 0 is reported as a failure, since the daemon
+        was never ready."""
+        self._report_status(status or exit_codes.FAILED)
 
     def close(self) -> None:
-        """Also in a forked child: the end of the pipe is to be the end of the daemon."""
+        """Close the pipe; also in forked children, so that its end means the daemon has ended."""
         if self.waits:
             self.waits = False
             os.close(self.descriptor)
 
-    def _tell_status(self, status: int) -> None:
+    def _report_status(self, status: int) -> None:
         if self.waits:
             self._write(status)
             self.close()
 
     def _write(self, number: int) -> None:
-        with suppress(OSError):  # the shell is gone
+        with suppress(OSError):  # the launching process has ended
             os.write(self.descriptor, b"%d\n" % number)
 
 
 Body = Callable[[Shell], int]
-"""The daemon's: it tells the shell when it is ready, and returns its exit status."""
+"""Runs the daemon: reports to the shell when it is ready, and returns its exit status."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a start went.
+    """The outcome of a start.
 
-    :ivar status: 0: the daemon is ready; otherwise its exit status, or 128 and the signal's number.
-    :ivar interruption: the signal that ended the start.
+    :ivar status: 0: the daemon is ready. Otherwise its exit status, or 128 plus the number of the
+        signal that has cancelled the start.
+    :ivar interruption: that signal; ``None``: there was none.
     """
 
     status: int
@@ -99,24 +102,24 @@ def detach(
     keep: Iterable[int],
     surroundings: Surroundings,
 ) -> Outcome:
-    """Run in a detached process; return when it is ready, or has failed. Main thread only.
+    """Run *body* in a detached process; return when it is ready or has failed. Main thread only.
 
-    A signal of :data:`INTERRUPTIONS` in the meantime ends the daemon, as it would in the
-    foreground: there is one that was seen to start, or none.
+    A signal of :data:`INTERRUPTIONS` before that ends the daemon, as it would in the foreground:
+    afterwards either a daemon runs whose start has been reported, or none.
 
-    :param claims: what it has claimed, and releases at its end. Its alone from now on: in this
-        process nothing is left in it.
-    :param logfile: where its standard output and error go.
+    :param claims: resources that move to the detached process, which releases them at its end. The
+        stack is empty afterwards.
+    :param logfile: the file for its standard output and error.
     :param keep: descriptors that stay open in it.
-    :param surroundings: what it runs as, and where.
-    :returns: only in the launching process: the detached one does not return.
-    :raises OSError: the fork fails; what was claimed has been released.
+    :param surroundings: its user, group, umask and working directory.
+    :returns: in the launching process only: the detached one exits.
+    :raises OSError: the fork has failed; *claims* have been released.
     """
     read_end, write_end = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    # In the child until it has handlers, in the parent until it looks: none may be lost, nor end
-    # a process that has something to release.
+    # Blocked in the child until it has handlers, in the parent until it waits: no signal may be
+    # lost, nor end a process that has resources to release.
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
     held = claims.pop_all()
     try:
@@ -125,9 +128,9 @@ def detach(
             os.close(read_end)
             _be_daemon(body, held, logfile, [*keep, write_end], Shell(write_end), surroundings)
         os.close(write_end)
-        # One that is ignored, as with nohup, stays so.
-        heeded = [n for n in INTERRUPTIONS if signal.getsignal(n) is not signal.SIG_IGN]
-        signals = SignalQueue(heeded)
+        # A signal that is ignored, as under nohup, stays ignored.
+        handled = [n for n in INTERRUPTIONS if signal.getsignal(n) is not signal.SIG_IGN]
+        signals = SignalQueue(handled)
     except OSError:
         held.close()
         raise
@@ -138,17 +141,17 @@ def detach(
     finally:
         signals.close()
         os.close(read_end)
-        # The child that we forked detaches by forking on; it has ended, or is about to.
+        # Our child detaches by forking again: it has ended, or is about to.
         os.waitpid(child, 0)
 
 
 def _follow(pipe: int, signals: SignalQueue) -> Outcome:
-    """Wait for the daemon's status, or its end; pass on to it that nobody wants it any more."""
+    """Wait until the daemon reports its status or ends; if a signal cancels the start, end it."""
     os.set_blocking(pipe, False)
-    told, ended, unsent = b"", False, 0
+    received, ended, unsent = b"", False, 0
     interruption: signal.Signals | None = None
     while True:
-        pid, status = _numbers(told)
+        pid, status = _numbers(received)
         if status is not None and interruption is None:
             return Outcome(status)
         if ended:
@@ -156,22 +159,22 @@ def _follow(pipe: int, signals: SignalQueue) -> Outcome:
             return Outcome(number or exit_codes.FAILED, interruption)
         if pid is not None and unsent:
             unsent -= 1
-            # It holds the other end, so the number is its own.
+            # It holds the other end of the pipe, so it lives, and the pid is its own.
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             continue
-        signals.wait(LOOK, [pipe])
+        signals.wait(WAIT, [pipe])
         for number in signals.take():
             interruption = number
             unsent += 1
         with suppress(BlockingIOError):
             chunk = os.read(pipe, 64)
-            told, ended = told + chunk, not chunk
+            received, ended = received + chunk, not chunk
 
 
-def _numbers(told: bytes) -> tuple[int | None, int | None]:
-    """The daemon's pid and its status, as far as it has told them."""
-    *lines, _ = told.split(b"\n")
+def _numbers(received: bytes) -> tuple[int | None, int | None]:
+    """The daemon's pid and its status, each ``None`` until it has been reported."""
+    *lines, _ = received.split(b"\n")
     pid, status = [*map(int, lines), None, None][:2]
     return pid, status
 
@@ -188,7 +191,7 @@ def _be_daemon(
     try:
         with held:
             _go_into_background(logfile, keep, surroundings)
-            shell.tell_pid()
+            shell.report_pid()
             status = body(shell)
     except BaseException:  # noqa: BLE001 - the process ends here; nothing may escape
         sys.excepthook(*sys.exc_info())
@@ -205,8 +208,8 @@ def _go_into_background(logfile: str, keep: list[int], surroundings: Surrounding
         descriptor = logfiles.open_logfile(logfile)
     with os.fdopen(descriptor, "ab", buffering=0) as log:
         context = daemon.DaemonContext(
-            # A copy: it changes the list that it is given. Descriptors that it does not
-            # find there it closes, log files and locks included.
+            # A copy, since it changes the list. It closes all other descriptors, log files and
+            # locks included.
             files_preserve=list(keep),
             stdout=log,
             stderr=log,
@@ -214,17 +217,18 @@ def _go_into_background(logfile: str, keep: list[int], surroundings: Surrounding
             working_directory=surroundings.directory,
             uid=surroundings.uid,
             gid=surroundings.gid,
-            # Not left to its guess, which is "no" under an init process.
+            # Its own guess would be "no" under an init process.
             detach_process=True,
-            # Signals and the pidfile are the supervisor's.
+            # The supervisor handles signals and the pidfile.
             signal_map={},
             pidfile=None,
         )
         if hangup_is_ignored():
-            # By nohup, which was for the launcher: a daemon has no terminal that could hang up.
+            # nohup was meant for the launching process. A daemon has no terminal that hangs up, and
+            # SIGHUP means reload.
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
         logfiles.note_output(logfile)  # before the working directory changes
         if (surroundings.uid, surroundings.gid) != (os.geteuid(), os.getegid()):
-            # Its own option for this would leave the group itself as it is.
+            # python-daemon's own option for this would not set the primary group.
             os.initgroups(pwd.getpwuid(surroundings.uid).pw_name, surroundings.gid)
         context.open()

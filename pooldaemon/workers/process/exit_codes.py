@@ -3,12 +3,13 @@
 OK = 0
 """Drained, or idle with ``--until-idle``."""
 FAILED = 1
-"""Of a helper process: it could not do what it was for, and has logged why."""
+"""Of a helper process: it has failed, and logged why."""
 BOOT_FAILED = 3
-"""No worker could get ready (gunicorn uses the same number)."""
+"""No worker became ready (gunicorn uses the same number)."""
 KILLED = 4
-"""Units of work were cut off: the graceful timeout had passed, or an operator was in a hurry."""
+"""Running units of work were killed: after ``graceful_timeout``, or because an operator asked for
+an immediate stop."""
 CRASH_LOOP = 5
-"""A worker died again and again, without a good minute in between."""
+"""Workers died again and again."""
 CRASHED = 70
 """An error inside this package (``EX_SOFTWARE`` of sysexits.h)."""

@@ -1,8 +1,7 @@
-"""A daemon's files, opened so that nobody can lead it to another one or make it wait.
+"""Opens a daemon's files safely in directories to which other users may write.
 
-Others may be able to write to the directory. So a link is not followed (it could make us overwrite
-a file, root's for instance), a FIFO is not waited for, and what belongs to another user is neither
-believed nor written to.
+A symbolic link is not followed, since it could make us overwrite another file, such as root's.
+Opening a FIFO does not wait. A file of another user is neither trusted nor written to.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ KINDS = {
 
 
 def open_file(path: Path, flags: int, mode: int = 0o600, *, any_owner: bool = False) -> int:
-    """Open a regular file of this process's user or of root; returns the descriptor.
+    """Open a regular file that belongs to this process's user or to root; returns the descriptor.
 
-    :param flags: without ``O_TRUNC``, which would empty the file before it is looked at.
-    :param mode: of a file that is made; the umask applies.
-    :param any_owner: it may be another user's, too.
-    :raises OSError: it can't be opened. What is there instead of a regular file, or whose file it
-        is, is told in ``strerror``.
+    :param flags: of ``os.open()``. Not ``O_TRUNC``, which would empty the file before the checks.
+    :param mode: for a file that is created; the umask applies.
+    :param any_owner: allow a file of another user. Default: ``False``.
+    :raises OSError: the file can't be opened; or, said in ``strerror``, *path* is not a regular
+        file or belongs to another user.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     except OSError as error:
-        # A link; a FIFO that nobody reads, or a socket; a directory that was to be written.
+        # A link; a FIFO without a reader, or a socket; a directory, opened for writing.
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             check_file(path.lstat(), any_owner=any_owner)
         raise
@@ -47,8 +46,9 @@ def open_file(path: Path, flags: int, mode: int = 0o600, *, any_owner: bool = Fa
 
 
 def check_file(found: os.stat_result, *, any_owner: bool = False) -> None:
-    """
-    :raises OSError: *found* is no regular file, or another user's where *any_owner* is false.
+    """Check the type and the owner of a file.
+
+    :raises OSError: it is not a regular file, or belongs to another user and *any_owner* is false.
     """
     refuse_kind(found)
     if not any_owner and found.st_uid not in (0, os.geteuid()):
@@ -56,10 +56,11 @@ def check_file(found: os.stat_result, *, any_owner: bool = False) -> None:
 
 
 def refuse_kind(found: os.stat_result, but: int = stat.S_IFREG) -> None:
-    """
-    :param but: a kind that will do beside a regular file.
-    :raises OSError: *found* is of another kind, which is named.
+    """Check the type of a file.
+
+    :param but: a type of file that is allowed beside a regular file.
+    :raises OSError: *found* has another type, named in ``strerror``.
     """
     kind = stat.S_IFMT(found.st_mode)
     if kind not in (stat.S_IFREG, but):
-        raise FileExistsError(errno.EEXIST, f"it is {KINDS.get(kind, 'no regular file')}")
+        raise FileExistsError(errno.EEXIST, f"it is {KINDS.get(kind, 'not a regular file')}")

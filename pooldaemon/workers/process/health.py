@@ -1,7 +1,7 @@
-"""Runs in the parent: signs of life for those who watch the daemon, systemd and Kubernetes.
+"""Runs in the parent: health checks for systemd (``sd_notify``) and Kubernetes (the health file).
 
-They are given from the main loop only, and only while workers live: a supervisor that hangs, or
-that has nobody to supervise, must not look healthy.
+Only the main loop updates them, and only while workers live: a supervisor that hangs, or that has
+no workers, must not look healthy.
 """
 
 from __future__ import annotations
@@ -21,26 +21,31 @@ from pooldaemon.workers.process.files import open_file
 logger = logging.getLogger("pooldaemon.supervisor")
 
 STOP_MARGIN = 15
-"""Seconds beyond the timeouts: for hooks of the supervisor, and for what is ended on the server."""
+"""Seconds added to the timeouts that are sent to systemd, for the supervisor's hooks and for
+killing sessions on the server."""
 
 START_STEP = 10
-"""Seconds for which a start that goes on is prolonged in every round."""
+"""Seconds by which each round of the main loop extends systemd's start timeout."""
 
 
-MOST_UNSENT = 100
-"""Messages that wait for systemd to take them; then the oldest are dropped."""
+MAX_UNSENT = 100
+"""Messages that wait until systemd accepts them. Beyond that the oldest are dropped."""
 
 
 class Health:
-    """
-    :param variables: the environment: systemd says there where to send its messages
-        (``NOTIFY_SOCKET``), and how often it wants to hear (``WATCHDOG_USEC``).
-    :param health_file: its modification time is set at every sign of life; ``None``: no file.
+    """Sends messages to systemd, for which it never waits, and touches the health file.
+
+    Not thread-safe.
+
+    :param variables: the environment, with systemd's ``NOTIFY_SOCKET``, the address for messages,
+        and ``WATCHDOG_USEC``, its interval in microseconds.
+    :param health_file: a path; its modification time is set while the daemon is healthy. Default:
+        no file.
     """
 
     def __init__(self, variables: Mapping[str, str], health_file: str | None = None) -> None:
         address = variables.get("NOTIFY_SOCKET", "")
-        # "@" stands for the zero byte of an abstract address.
+        # "@" stands for the null byte of an abstract socket address.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._health_file = Path(health_file).absolute() if health_file else None
         self._watchdog = variables.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
@@ -48,15 +53,15 @@ class Health:
         self._is_ready = False
         self._status = ""
         self._socket: socket.socket | None = None
-        self._unsent: deque[str] = deque(maxlen=MOST_UNSENT)
+        self._unsent: deque[str] = deque(maxlen=MAX_UNSENT)
         self._touched = True
 
     def begin(self) -> None:
-        """The daemon starts: a file that another one has left would tell that somebody works."""
+        """The daemon starts: remove the health file of an earlier one, which would look healthy."""
         self.end()
 
     def go_on(self) -> None:
-        """The daemon is no new one: it has been ready."""
+        """The daemon continues after a reload: it has been ready before."""
         self._is_ready = True
 
     def ready(self) -> None:
@@ -65,14 +70,17 @@ class Health:
         self._send("READY=1")
 
     def expect_silence(self, seconds: float) -> None:
-        """The main loop will not run for so long at the most, and tell by :meth:`end_silence`."""
+        """The main loop will not run for up to *seconds*. :meth:`end_silence` ends this."""
         microseconds = round((seconds + STOP_MARGIN) * 1e6)
         if self._period:
             self._send(f"WATCHDOG_USEC={microseconds}")
         self._send(f"EXTEND_TIMEOUT_USEC={microseconds}")
 
     def end_silence(self, next_step: float) -> None:
-        """It goes on. If this is the start, the first worker gets *next_step* seconds."""
+        """The main loop runs again.
+
+        :param next_step: seconds that the first worker has to boot, if the daemon is starting.
+        """
         if self._period:
             self._send(f"WATCHDOG_USEC={self._period}")
         if not self._is_ready:
@@ -83,7 +91,7 @@ class Health:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
 
     def stopping(self, seconds: float) -> None:
-        """The daemon drains, for so long at the most: systemd is not to kill it before."""
+        """The daemon drains for up to *seconds*; systemd must not kill it before."""
         microseconds = round((seconds + STOP_MARGIN) * 1e6)
         self._send(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={microseconds}")
 
@@ -91,7 +99,7 @@ class Health:
         """Called in every round of the main loop.
 
         :param status: one line for ``systemctl status``; sent when it has changed.
-        :param alive: whether there is a worker that lives.
+        :param alive: whether a worker lives. If none does, the daemon is not reported as healthy.
         """
         self._flush()
         if status != self._status:
@@ -110,20 +118,20 @@ class Health:
         try:
             _touch(path)
         except OSError as error:
-            if self._touched:  # told once, not every second
-                logger.warning("The health file %s: %s", path, error.strerror)
+            if self._touched:  # logged once, not every second
+                logger.warning("Can't touch the health file %s: %s", path, error.strerror)
             self._touched = False
         else:
             self._touched = True
 
     def end(self) -> None:
-        """The daemon has ended: no file is left to look healthy for a while."""
+        """The daemon has ended: remove the health file, which would look healthy for a while."""
         if self._health_file:
             with suppress(OSError):
                 self._health_file.unlink()
 
     def release(self) -> None:
-        """In a forked child, and when all is over."""
+        """Close the socket, in a forked child and at the end."""
         if self._socket is not None:
             self._socket.close()
 
@@ -133,14 +141,14 @@ class Health:
         self._flush()
 
     def _flush(self) -> None:
-        """Send what waits. What can't be sent is sent in a later round."""
+        """Send the messages that wait, as far as possible. The others stay for the next call."""
         if not self._unsent:
             return
         with suppress(OSError):
-            # Kept: whoever feeds a watchdog must not depend on a free descriptor.
+            # Kept open: there may be no free descriptor when the watchdog is due.
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._socket.setblocking(False)  # the main loop waits for nobody
+                self._socket.setblocking(False)  # the main loop must not wait
             while self._unsent:
                 self._socket.sendto(self._unsent[0].encode(), self._address)
                 self._unsent.popleft()
@@ -152,7 +160,7 @@ def _touch(path: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
-        # It is there, as a rule. A link would have its own time changed, not that of its target.
+        # No free descriptor: touch it by name. It does not follow a link.
         os.utime(path, follow_symlinks=False)
         return
     try:

@@ -1,12 +1,11 @@
-"""What children inherit that others fork: nothing of ours.
+"""Keeps children that other code forks from inheriting what belongs to the daemon.
 
-A unit of work, a hook or a library may fork, by ``multiprocessing``, by ``os.fork()``, by
-``subprocess`` with ``preexec_fn``. Such a child is nobody's worker. It must neither swallow the
-signals that are meant to end it, nor wake our main loop in its own name, nor keep the pipe open by
-which workers see that their supervisor is gone, nor the pidfile locked.
+A unit of work, a hook or a library may fork, with ``multiprocessing``, ``os.fork()`` or
+``subprocess`` with ``preexec_fn``. Such a child is not a worker. It must not ignore the signals
+that are meant to end it, wake the parent's main loop by its own signals, keep the pipe open by
+whose end workers notice that the supervisor has died, or keep the pidfile locked.
 
-The hazard is a fork of our own that is taken for another's, or the other way round. So our own says
-so, in the thread that makes it.
+This package's own forks must not be confused with these, so the thread that forks marks its own.
 """
 
 from __future__ import annotations
@@ -28,22 +27,25 @@ def _nothing() -> None:
 
 
 class _Process:
-    """What this process has that children of others must not have, and who forks just now."""
+    """What to release in children that other code forks, and which thread makes a fork of ours."""
 
     release: Callable[[], None] = _nothing
     own_fork_of: int | None = None
 
 
 def release_in_children(release: Callable[[], None] = _nothing) -> None:
-    """Have *release* called first in each child that is forked from now on, unless by
-    :func:`own_fork`. One per process: it takes the place of an earlier one.
+    """Call *release* in each child that is forked from now on, except in :func:`own_fork`.
+
+    There is one per process: it replaces an earlier one, and children do not inherit it. Default:
+    release nothing.
     """
     _Process.release = release
 
 
 @contextmanager
 def own_fork() -> Iterator[None]:
-    """What this thread forks in the block is ours: it releases for itself what it does not need."""
+    """Mark forks of this thread in the block as our own: the child releases what it does not need
+    by itself."""
     _Process.own_fork_of = threading.get_ident()
     try:
         yield
@@ -52,11 +54,11 @@ def own_fork() -> Iterator[None]:
 
 
 def disconnect(descriptors: Iterable[int]) -> None:
-    """Point *descriptors* at ``/dev/null``: nobody hears what is written there by mistake, and
-    their numbers do not become those of other files."""
+    """Point *descriptors* at ``/dev/null``: what is written to them by mistake goes nowhere, and
+    files that are opened later do not get their numbers."""
     ours = [*descriptors]
     for descriptor in ours:
-        os.close(descriptor)  # before: there may be no other free number
+        os.close(descriptor)  # first, since there may be no free descriptor
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in ours:
         if descriptor != null:
@@ -67,9 +69,12 @@ def disconnect(descriptors: Iterable[int]) -> None:
 
 @contextmanager
 def no_child_returns(name: str) -> Iterator[None]:
-    """A child that is forked in the block, and comes to its end, ends there.
+    """End a child that is forked in the block when it leaves the block.
 
-    :param name: what runs in it, for the log.
+    Otherwise it would continue as a second copy of this process. If it left without
+    ``SystemExit``, that is logged, and its exit status is 1.
+
+    :param name: what runs in the block, for the log.
     """
     pid = os.getpid()
     try:
@@ -88,11 +93,11 @@ def _end(name: str, error: BaseException | None = None) -> NoReturn:
         if isinstance(error, SystemExit):
             status = _status(error)
         elif error is not None:
-            logger.error("A process that %s has forked failed", name, exc_info=error)
+            logger.error("A child process forked by %s failed", name, exc_info=error)
         else:
             logger.error(
-                "A process that %s has forked came back from it, and ends here: it is no worker. "
-                "Let it end with os._exit().",
+                "A child process forked by %s returned from it, and is ended here: it is not a "
+                "worker. End it with os._exit().",
                 name,
             )
         for stream in (sys.stdout, sys.stderr):
@@ -102,7 +107,7 @@ def _end(name: str, error: BaseException | None = None) -> NoReturn:
 
 
 def _status(error: SystemExit) -> int:
-    """As the interpreter has it."""
+    """The exit status of the process, as the interpreter would set it."""
     if error.code is None:
         return 0
     if isinstance(error.code, int):
@@ -112,17 +117,17 @@ def _status(error: SystemExit) -> int:
 
 
 def _start_child() -> None:
-    """Runs in every forked child."""
+    """Runs in every forked child, whoever has forked it."""
     release, _Process.release = _Process.release, _nothing
     if _Process.own_fork_of == threading.get_ident():
         return
     release()
-    with suppress(ValueError):  # of a subinterpreter
+    with suppress(ValueError):  # in a subinterpreter
         _restore_signals()
 
 
 def _restore_signals() -> None:
-    """The defaults in the place of every handler of ours, as any Python program has them."""
+    """Replace this package's signal handlers by the defaults of a Python program."""
     for number in signal.valid_signals():
         module = getattr(signal.getsignal(number), "__module__", None) or ""
         if module.startswith("pooldaemon."):

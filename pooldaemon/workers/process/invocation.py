@@ -1,7 +1,7 @@
-"""How this process was started: what a reload executes again.
+"""How this process was started. A reload executes the same command again.
 
-Names are kept as they were given, not as they were resolved at the time: behind ``current/`` may be
-another release by now, and at the interpreter's path another virtual environment.
+Paths are kept as they were given, not resolved: the link ``current/`` may point to another release
+by then, and the interpreter's path may lead to another virtual environment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 OWN = ("POOLDAEMON_TRIAL", "POOLDAEMON_HANDOVER")
-"""Variables that this package gives a process that it executes."""
+"""Variables that this package sets for processes that it executes."""
 
 ITS_OWN = frozenset(
     {
@@ -24,16 +24,17 @@ ITS_OWN = frozenset(
         *("PWD", "POOLDAEMON_FAULTS"),
     }
 )
-"""Variables that make sense in one process only: systemd's, and where it was started."""
+"""Variables that are valid in one process only: systemd's, its working directory, fault points."""
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """
-    :ivar directory: the working directory, by the name that it was called by.
-    :ivar executable: the interpreter, likewise.
-    :ivar arguments: what came after it.
-    :ivar variables: the environment, before settings or anybody else changed it.
+    """A command line with its working directory and environment.
+
+    :ivar directory: the working directory, by the name under which it was entered.
+    :ivar executable: the interpreter, by the name under which it was called.
+    :ivar arguments: the interpreter's arguments.
+    :ivar variables: the environment of the start, without later changes to ``os.environ``.
     """
 
     directory: str
@@ -43,22 +44,24 @@ class Invocation:
 
     @classmethod
     def of_this_process(cls) -> Invocation:
-        """
+        """How this process was started.
+
         :raises OSError: the working directory has been removed.
         """
         variables = _variables_at_start()
         directory = _directory(variables)
         executable = _executable(directory, variables)
-        # Whoever is executed next would not find out otherwise.
+        # The process that is executed next can't find the directory's name otherwise.
         variables["PWD"] = directory
         return cls(directory, executable, tuple(sys.orig_argv[1:]), variables)
 
     def with_environment_of(self, pid: int) -> Invocation:
-        """The same with the environment with which another process was executed; Linux only.
+        """The same invocation with the environment of another process. Linux only.
 
-        What whoever manages this one has given it, and it alone, stays.
+        Variables that are valid in this process only, such as systemd's, are kept.
 
-        :raises OSError: it can't be read: there is no such process, or it is somebody else's.
+        :raises OSError: the environment can't be read, for example because the process has ended
+            or belongs to another user.
         """
         found = _read_environment(pid)
         own = {name: value for name, value in self.variables.items() if name in ITS_OWN}
@@ -70,15 +73,15 @@ class Invocation:
         return [self.executable, *self.arguments]
 
     def absolute(self, path: str | os.PathLike[str]) -> Path:
-        """*path*, which may be relative to the working directory."""
+        """*path*, as an absolute path if it is relative to the working directory."""
         return Path(self.directory, path)
 
 
 def _variables_at_start() -> dict[str, str]:
-    """The environment with which this process was executed, as the kernel has kept it.
+    """The environment with which this process was executed, from ``/proc``.
 
-    ``os.environ`` may hold what settings have put there, from an ``.env`` for instance. Where there
-    is no such file, or a library has written a process title over it, that has to do.
+    ``os.environ`` may have been changed since, by settings that read an ``.env`` file for example.
+    It is used if ``/proc`` does not have the environment, or a process title has overwritten it.
     """
     with suppress(OSError):
         return _read_environment("self")
@@ -93,14 +96,15 @@ def _read_environment(process: int | str) -> dict[str, str]:
     except ValueError:
         found = {}
     if not found:
-        raise OSError(0, "a process title has been written over it")
+        raise OSError(0, "a process title has overwritten its environment")
     return {name: found[name] for name in found if name not in OWN}
 
 
 def _directory(variables: Mapping[str, str]) -> str:
-    """The working directory's name with symbolic links, which the kernel does not know.
+    """The working directory's name with its symbolic links, which the kernel does not keep.
 
-    A shell tells it in ``PWD``. Others do not; then it may be seen in another path that was given.
+    A shell passes it in ``PWD``. Without a shell it is searched for in the paths of the command
+    line and of ``PYTHONPATH``; if it is not there, the resolved name is returned.
     """
     real = Path.cwd()
     for name in _names(variables):
@@ -110,7 +114,7 @@ def _directory(variables: Mapping[str, str]) -> str:
 
 
 def _names(variables: Mapping[str, str]) -> Iterator[Path]:
-    """What may be a name of the working directory."""
+    """Possible names of the working directory."""
     if pwd := variables.get("PWD"):
         yield Path(pwd)
     real = Path.cwd()
@@ -131,13 +135,15 @@ def _is(name: Path, real: Path) -> bool:
 
 
 def _executable(directory: str, variables: Mapping[str, str]) -> str:
-    """The interpreter, as it was called. ``sys.executable`` has the working directory resolved."""
+    """The interpreter, by the name under which it was called. ``sys.executable`` is based on the
+    resolved working directory."""
     called = sys.orig_argv[0]
     if os.sep not in called:
         called = shutil.which(called, path=variables.get("PATH")) or sys.executable
     path, running = Path(directory, called), Path(sys.executable)
     with suppress(OSError):
-        # Not the files: those of all virtual environments may be links to one and the same.
+        # The directories are compared: the files of all virtual environments may be links to the
+        # same interpreter.
         if path.name == running.name and path.parent.samefile(running.parent):
             return str(path)
     return sys.executable

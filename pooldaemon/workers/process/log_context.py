@@ -1,7 +1,7 @@
-"""What every log record tells of its origin: the daemon, the worker and the unit of work.
+"""Adds the daemon, the worker and the unit of work to every log record.
 
-As attributes of the record, for any handler and formatter, those of libraries included. A filter
-would have to be on each handler, also on those that are added later.
+As attributes of the record, they are there for all handlers and formatters, including those of
+libraries. A filter would have to be added to each handler, including later ones.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 NONE = "-"
 
 FIELDS = ("daemon_name", "daemon_worker", "daemon_unit")
-"""With a prefix: logging refuses a call whose ``extra`` has a name that the record has already."""
+"""With a prefix: logging raises an error for an ``extra`` with a name that the record has
+already."""
 
-# Not a thread's name: sync_to_async(), asyncio.to_thread() and copy_context() take it along.
+# A context variable, which sync_to_async(), asyncio.to_thread() and copy_context() pass on.
 _unit: ContextVar[str] = ContextVar("pooldaemon_unit", default=NONE)
 
 
@@ -40,13 +41,13 @@ def note_worker(name: str) -> None:
 
 
 def forget() -> None:
-    """This process is the daemon's no more."""
+    """This process does not belong to the daemon any more."""
     _Process.daemon = _Process.worker = NONE
 
 
 @contextmanager
 def unit(name: str) -> Iterator[None]:
-    """What is logged in the block, in this context, belongs to the unit *name*."""
+    """Log records that this context makes in the block belong to the unit *name*."""
     token = _unit.set(name)
     try:
         yield
@@ -55,9 +56,9 @@ def unit(name: str) -> Iterator[None]:
 
 
 def add_fields() -> None:
-    """Let every record from now on have all of :data:`FIELDS`, here and in forked children.
+    """Add :data:`FIELDS` to every log record from now on, in this process and forked children.
 
-    Builds on whatever makes records now. Does nothing if they have them.
+    Wraps the current record factory. Does nothing if records have the fields already.
     """
     make = logging.getLogRecordFactory()
     if hasattr(logging.makeLogRecord({}), FIELDS[0]):

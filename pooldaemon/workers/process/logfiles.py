@@ -1,4 +1,4 @@
-"""Log files that outlive rotation, and descriptors that outlive detaching."""
+"""Log files: reopened after rotation, and kept open while the daemon detaches."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _OUTPUT_MODE = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
 def open_logfile(path: str, flags: int = _OUTPUT_MODE) -> int:
-    """Open the file *path* for a log; returns the descriptor. Also an *opener* for ``open()``.
+    """Open a log file; returns the descriptor. Can be used as the *opener* of ``open()``.
 
-    Root follows no link there that somebody else may have laid.
+    As root, a symbolic link is followed only in directories to which nobody else can write.
 
-    :raises OSError: it can't be opened, or is what would keep the writer waiting.
+    :raises OSError: the file can't be opened, or is of a type that could block the writer, such as
+        a FIFO.
     """
     flags |= os.O_NONBLOCK | os.O_CLOEXEC
     if os.geteuid() == 0 and not is_roots_directory(Path(path).absolute().parent):
@@ -45,11 +46,11 @@ def open_logfile(path: str, flags: int = _OUTPUT_MODE) -> int:
 
 
 class LogFile(SafeHandler, logging.handlers.WatchedFileHandler):
-    """Writes to a file, and opens it anew when it has been moved away.
+    """Writes to a file, and reopens it when it has been moved away.
 
-    What can't be opened anew costs nothing as long as the old file is there: it goes on in that.
+    If it can't be reopened, records are written to the old file, and the failure is reported.
 
-    :raises OSError: the file can't be opened to begin with.
+    :raises OSError: the file can't be opened at first.
     """
 
     def _open(self) -> Any:
@@ -74,7 +75,7 @@ class LogFile(SafeHandler, logging.handlers.WatchedFileHandler):
             raise failure
 
     def reopenIfNeeded(self) -> None:  # noqa: N802 - the base's name
-        """As the base does it, but the old stream is closed only when there is a new one."""
+        """Like the base class, but the old stream is closed only after the new one is open."""
         stream = self.stream
         if stream is not None and not self._is_current(stream.fileno()):
             self.stream = self._open()
@@ -89,25 +90,25 @@ class LogFile(SafeHandler, logging.handlers.WatchedFileHandler):
 
 
 class _Output:
-    """Where standard output and error of this process, and of its children, go."""
+    """The file that standard output and error of this process are redirected to."""
 
     path: Path | None = None
 
 
 def note_output(path: str) -> None:
-    """Standard output and error go to this file: :func:`reopen` is to open it anew as well."""
+    """Standard output and error go to this file, which :func:`reopen` has to reopen as well."""
     _Output.path = Path(path).absolute()
 
 
 def output() -> str | None:
-    """The file that :func:`note_output` was told."""
+    """The file of :func:`note_output`; ``None`` if there is none."""
     return str(_Output.path) if _Output.path else None
 
 
 def reopen() -> None:
-    """Open every log file anew, for instance after logrotate has moved it away.
+    """Reopen every log file, for example after logrotate has moved it away.
 
-    A file that can't be opened leaves its handler as it was. Thread-safe.
+    If a file can't be opened, its handler keeps the old one. Thread-safe.
     """
     for handler in _handlers():
         with suppress(OSError):
@@ -126,7 +127,8 @@ def reopen() -> None:
 
 
 def open_descriptors() -> list[int]:
-    """Those of all handlers, the project's own included, for a process that closes all others."""
+    """The descriptors of all log handlers, including the project's, which detaching must not
+    close."""
     descriptors = []
     for handler in _handlers():
         for name in ("stream", "sock", "socket"):  # of files, of sockets, of syslog
@@ -136,10 +138,10 @@ def open_descriptors() -> list[int]:
 
 
 def open_standard_streams() -> None:
-    """Give this process the standard streams that it was started without (``2>&-``).
+    """Open missing standard streams on ``/dev/null``: a process may be started without (``2>&-``).
 
-    A file that is opened later would get their numbers, and what is written to standard error would
-    end up in it.
+    A file that is opened later would get their descriptors, and with them what is written to
+    standard error.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -150,7 +152,7 @@ def open_standard_streams() -> None:
             if descriptor != number:
                 os.close(descriptor)
         if getattr(sys, name) is None:
-            # Not the descriptor of that number: it may be somebody's file by now.
+            # A descriptor of its own: the one of that number may belong to another file by now.
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - open to the end
 

@@ -1,4 +1,4 @@
-"""How much memory a process uses, and whether the kernel has killed for it."""
+"""The memory that this process uses, and the kernel's counter of OOM kills."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 
 
 def resident() -> int:
-    """Bytes of memory that this process has in use (RSS); 0 where the system does not tell."""
+    """The resident memory of this process (RSS), in bytes; 0 where there is no ``/proc``."""
     with suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
     return 0
 
 
 def oom_kills() -> int:
-    """Processes that the kernel has killed for want of memory since boot; 0 if it does not tell."""
+    """How many processes the kernel has killed since boot because memory was exhausted; 0 if the
+    kernel has no such counter."""
     with suppress(OSError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             name, _, value = line.partition(" ")

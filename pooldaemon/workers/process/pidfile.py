@@ -1,4 +1,4 @@
-"""One daemon per pidfile, held by a lock rather than by the number in the file."""
+"""The pidfile: at most one daemon for each, which holds a lock on it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from pathlib import Path
 from pooldaemon.workers.process.files import open_file
 
 LOCK_ATTEMPTS, LOCK_PAUSE = 3, 0.05
-"""Tries to take the lock, and seconds between them."""
+"""How often taking the lock is tried, and the seconds between tries."""
 
 
 class AlreadyRunningError(Exception):
-    """Another process holds the lock.
+    """Another daemon holds the lock.
 
-    :ivar pid: the number it wrote; ``None`` if it has not yet.
+    :ivar path: the pidfile.
+    :ivar pid: the pid in the file; ``None``: the daemon has not written it yet.
     """
 
     def __init__(self, path: Path, pid: int | None) -> None:
         self.path = path
         self.pid = pid
-        super().__init__(f"{path} is locked by a running daemon, pid {pid or 'unknown'}")
+        who = f"pid {pid}" if pid else "whose pid is not known yet"
+        super().__init__(f"{path} is locked by a running daemon, {who}")
 
 
 class PidFile:
-    """Holds *path* locked, from :meth:`acquire` to :meth:`release`.
+    """A file that is locked from :meth:`acquire` to :meth:`release`.
 
-    The lock is an ``flock``: it survives the double fork of a detaching daemon (``lockf`` does
-    not), and ends with the last process that has the descriptor open, however that dies. So a
-    stale file never blocks, and a worker has to call :meth:`close_descriptor`.
+    The lock is an ``flock``. Forked children share it, so it survives detaching, as ``lockf`` would
+    not. It ends when the last process that has the descriptor open ends, for whatever reason. So a
+    stale file never prevents a start, and a worker has to call :meth:`close_descriptor`.
 
     :param path: its directory must exist and be writable.
     """
@@ -41,44 +43,48 @@ class PidFile:
         self.descriptor = -1
 
     def acquire(self) -> None:
-        """
-        :raises AlreadyRunningError: another process holds it.
-        :raises OSError: the file can't be opened for writing, is no regular file or another
-            user's, or is locked by another user's process.
+        """Create the file if it is missing, lock it, and write this process's pid.
+
+        Waits for the lock for up to 0.15 seconds.
+
+        :raises AlreadyRunningError: another daemon holds the lock.
+        :raises OSError: the file can't be opened for writing, is not a regular file, belongs to
+            another user, or is locked by another user's process.
         """
         while True:
-            # For its owner alone: who can open a file can lock it, and so keep us from starting.
+            # For its owner only: whoever can open the file can lock it, and so prevent a start.
             self.descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             if not _try_lock(self.descriptor):
-                pid, stranger = _read(self.descriptor), _stranger_with_lock(self.descriptor)
+                pid, other = _read(self.descriptor), _other_user_with_lock(self.descriptor)
                 self.close_descriptor()
-                if stranger is not None:
-                    raise PermissionError(errno.EPERM, f"it is locked by {stranger}")
+                if other is not None:
+                    raise PermissionError(errno.EPERM, f"it is locked by {other}")
                 raise AlreadyRunningError(self.path, pid)
             if self._is_current():
                 break
-            # Its last owner removed the file between our open and our lock.
+            # The daemon that held it has removed the file between our open and our lock.
             self.close_descriptor()
         self.write_pid()
 
     def write_pid(self) -> None:
-        """Write this process's number; again after detaching, which changes it."""
-        with suppress(PermissionError):  # of an older version; it is root's, and we are not
+        """Write this process's pid. Called again after detaching, which changes it."""
+        with suppress(PermissionError):  # created by root, with another mode, in an older version
             os.fchmod(self.descriptor, 0o600)
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def close_descriptor(self) -> None:
-        """Let go of the descriptor without unlocking: for a forked worker."""
+        """Close the descriptor. In a forked worker: the supervisor keeps the lock."""
         os.close(self.descriptor)
         self.descriptor = -1
 
     def release(self) -> None:
-        """Remove the file, if it is still ours, then unlock: so nobody's new file is removed."""
+        """Remove the file if it is still ours, then unlock it: in this order, so that a file that
+        another daemon has created is never removed."""
         try:
             if self._is_current():
                 self.path.unlink()
-        except OSError:  # its directory is root's, say, and we have become somebody else
+        except OSError:  # for example in a directory of root's, when we have dropped privileges
             with suppress(OSError):
                 os.ftruncate(self.descriptor, 0)
         self.close_descriptor()
@@ -91,13 +97,14 @@ class PidFile:
 
 
 def lock_holder(path: Path) -> int | None:
-    """The pid of the daemon that holds *path* locked; 0 if it has not written it yet; ``None`` if
-    nobody does.
+    """The pid of the daemon that holds the lock on *path*.
 
-    :raises OSError: the file is there, but can't be read, or is no regular file.
+    0 if the daemon has not written its pid yet, ``None`` if *path* is missing or not locked.
+
+    :raises OSError: the file exists but can't be read, or is not a regular file.
     """
     try:
-        # Root may ask for any user's daemon. What the file says is not believed: see has_open().
+        # Root may operate any user's daemon. The pid in the file is verified with has_open().
         descriptor = open_file(path, os.O_RDONLY, any_owner=os.geteuid() == 0)
     except FileNotFoundError:
         return None
@@ -113,10 +120,11 @@ def lock_holder(path: Path) -> int | None:
 
 
 def has_open(pid: int, path: Path) -> bool:
-    """Whether the process is its owner's, and has the file *path* open. Where there is no ``/proc``
-    to tell: true.
+    """Whether the process *pid* has *path* open, and runs as the owner of that file.
 
-    :raises PermissionError: it is another user's process than the one who asks.
+    Without ``/proc`` this can't be known: returns ``True``.
+
+    :raises PermissionError: the process belongs to another user than this one.
     """
     process = Path(f"/proc/{pid}")
     if not Path("/proc/self/fd").exists():
@@ -133,7 +141,7 @@ def has_open(pid: int, path: Path) -> bool:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Lock it, unless somebody holds it for longer than the look of :func:`lock_holder` takes."""
+    """Lock the file. Tried several times, since :func:`lock_holder` locks it for a moment."""
     import fcntl  # noqa: PLC0415 - as above
 
     for _ in range(LOCK_ATTEMPTS):
@@ -144,10 +152,10 @@ def _try_lock(descriptor: int) -> bool:
     return False
 
 
-def _stranger_with_lock(descriptor: int) -> str | None:
-    """The living process of another user that holds the lock, in words; ``None``: there is none.
+def _other_user_with_lock(descriptor: int) -> str | None:
+    """The living process of another user that holds the lock, for a message; ``None``: none.
 
-    A daemon that has detached has its lock from the process that launched it, which is no more.
+    For a detached daemon the kernel shows the launching process, which has ended.
     """
     found = os.fstat(descriptor)
     file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"

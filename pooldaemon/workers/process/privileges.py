@@ -1,7 +1,7 @@
-"""Files that root opens for the user as whom a daemon is to run.
+"""Opens files as root for the user that a daemon will run as.
 
-Whoever may write to a directory decides where the names in it lead: to any file of root's, by a
-link. So root becomes the user before he opens something there, and gets no further than that user.
+Whoever can write to a directory can put a link there that leads to any file, such as root's. So
+root acts as the user while opening files there, and can open no more than that user.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from pathlib import Path
 
 ROOT = 0
 
-MOST_LINKS = 40
-"""Links in a path, as many as Linux follows."""
+MAX_LINKS = 40
+"""Symbolic links in a path: as many as Linux follows."""
 
 
 @contextmanager
 def opening(path: Path, uid: int, gid: int) -> Iterator[None]:
-    """In this block the file or socket *path* is opened or made, and in the end is the user's.
+    """For a block that opens or creates the file or socket *path*, which the user owns afterwards.
 
-    If nobody but root can change what the name stands for, root opens it and gives it away: the
-    user may be unable to make it. Otherwise it is opened as the user. Where root does not become
-    another user or group, there is nothing to do. Main thread only.
+    If nobody but root can change what *path* refers to, the block runs as root and the file is
+    given to the user, who may be unable to create it. Otherwise the block runs as the user. Does
+    nothing unless root starts a daemon for another user or group. Main thread only.
 
-    :raises OSError: the user may not become its owner.
+    :raises OSError: the file can't be given to the user.
     """
     if os.geteuid() != ROOT or (uid, gid) == (ROOT, os.getegid()):
         yield
     elif is_roots(path):
         if path.exists():
-            os.chown(path, ROOT, -1, follow_symlinks=False)  # of an earlier start
+            os.chown(path, ROOT, -1, follow_symlinks=False)  # given away in an earlier start
         yield
         os.chown(path, uid, gid, follow_symlinks=False)
     else:
@@ -42,7 +42,7 @@ def opening(path: Path, uid: int, gid: int) -> Iterator[None]:
 
 @contextmanager
 def _acting_as(uid: int, gid: int) -> Iterator[None]:
-    """Become the user, for a while."""
+    """Act as the user in the block."""
     import pwd  # noqa: PLC0415 - there is none on Windows, where this module is imported, too
 
     groups, group = os.getgroups(), os.getegid()
@@ -58,16 +58,17 @@ def _acting_as(uid: int, gid: int) -> Iterator[None]:
 
 
 def is_roots(path: Path) -> bool:
-    """Whether nobody but root can change what *path*, which is absolute, stands for.
+    """Whether nobody but root can change what the absolute path *path* refers to.
 
-    It is no link, and each directory on the way, those behind links included, is root's and
-    writable by nobody else.
+    It is not a link, and each directory on the way, including those behind links, belongs to root
+    and is writable by nobody else.
     """
     return not path.is_symlink() and is_roots_directory(path.parent)
 
 
-def is_roots_directory(path: Path, links: int = MOST_LINKS) -> bool:
-    """Whether *path* is root's, with all directories on the way, and writable by nobody else."""
+def is_roots_directory(path: Path, links: int = MAX_LINKS) -> bool:
+    """Whether *path* and all its parent directories belong to root and are writable by nobody
+    else."""
     if path != path.parent and not is_roots_directory(path.parent, links):
         return False
     try:

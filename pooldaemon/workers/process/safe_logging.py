@@ -1,9 +1,9 @@
-"""No log call of ours raises, or blocks for long, whatever handlers a project has.
+"""Keeps this package's log calls from raising, or blocking for long, whatever the handlers do.
 
-A handler of ``logging`` may raise: ``WatchedFileHandler`` does if its file can't be opened. And it
-may block: on a pipe that nobody reads, on a mail server. A supervisor that logs the death of one
-worker has others to look after; so :func:`protect` puts the call of each handler under guard. What
-fails is told on standard error, once, and by ``status`` for as long as it lasts.
+A handler may raise, as ``WatchedFileHandler`` does if its file can't be opened, or block, on a pipe
+that nobody reads or on a mail server. Neither must stop a supervisor. So :func:`protect` catches
+exceptions of each handler and limits its time. A failure is reported once on standard error, and by
+``status`` as long as it lasts.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ LOGGERS = (
     *("pooldaemon.connections", "pooldaemon.pool", "pooldaemon.metrics"),
     *("pooldaemon.dashboard", "pooldaemon.faults"),
 )
-"""All of this package."""
+"""All loggers of this package."""
 
 LONGEST_CALL = 5.0
-"""Seconds that a handler may take in a process's main thread."""
+"""Seconds that a handler may take. Enforced in the main thread only."""
 
 DELAYS = 1.0, 60.0
-"""First and longest delay, in seconds, before a handler that took too long is called again."""
+"""First and longest delay, in seconds, before a handler that has timed out is called again."""
 
 PATIENCE = 1.0
-"""Seconds that a record waits for standard error, which may be a pipe, to be read."""
+"""Seconds that a record waits until standard error, which may be a full pipe, can be written to."""
 
 STDERR = 2
 
@@ -52,12 +52,12 @@ else:
 
 @dataclass
 class Trouble:
-    """Of one handler, from its first failure to its next success."""
+    """The failures of one handler, from the first one to its next success."""
 
     error: str = ""
     since: float = field(default_factory=time.monotonic)
     lost: int = 0
-    """Records that it has not written."""
+    """Records that the handler has not written."""
     retry_at: float = float("-inf")
     backoff: Backoff = field(default_factory=lambda: Backoff(*DELAYS))
 
@@ -66,10 +66,8 @@ _troubles: dict[logging.Handler, Trouble] = {}
 
 
 class SafeHandler(logging.Handler):
-    """For handlers of our own: what the system refuses is no error, whoever has logged.
-
-    A mix-in, whose ``emit`` may raise ``OSError``.
-    """
+    """A mixin for handlers of this package, whose ``emit()`` may raise ``OSError``: the error is
+    reported, and not raised in the code that has logged."""
 
     def handle(self, record: logging.LogRecord) -> Any:
         try:
@@ -77,7 +75,7 @@ class SafeHandler(logging.Handler):
         except OSError as error:
             note_failure(self, error)
             return False
-        except Exception:  # noqa: BLE001 - the record can't be formatted, as logging tells it
+        except Exception:  # noqa: BLE001 - the record can't be formatted: logging reports it
             self.handleError(record)
             return False
         note_success(self)
@@ -85,7 +83,7 @@ class SafeHandler(logging.Handler):
 
 
 class StandardError(SafeHandler, _StreamHandler):
-    """Writes to standard error, and waits no longer than :data:`PATIENCE` for one who reads it."""
+    """Writes to standard error, and waits at most :data:`PATIENCE` if it is a full pipe."""
 
     where = "standard error"
 
@@ -97,34 +95,34 @@ class StandardError(SafeHandler, _StreamHandler):
         line = self.format(record) + self.terminator
         try:
             descriptor = self.stream.fileno()
-        except (AttributeError, OSError, ValueError):  # no real file: somebody captures it
+        except (AttributeError, OSError, ValueError):  # it is captured, and not a real file
             self.stream.write(line)
             self.stream.flush()
         else:
             self._write(descriptor, line.encode(errors="backslashreplace"))
 
     def _write(self, descriptor: int, data: bytes) -> None:
-        # What has room for a little may block on more. To a file all is written at once: there
-        # the lines of several processes must not mix.
+        # In small pieces to a pipe: one that has room for a little may block on more. To a file at
+        # once, or the lines of several processes would mix.
         piece = len(data) if stat.S_ISREG(os.fstat(descriptor).st_mode) else select.PIPE_BUF
         while data:
-            if not takes(descriptor, self._patience):
+            if not is_writable(descriptor, self._patience):
                 self._patience = 0.0  # until it is read again
-                raise BlockingIOError(errno.EAGAIN, "nobody reads it")
+                raise BlockingIOError(errno.EAGAIN, "the pipe is full, nobody reads it")
             data = data[os.write(descriptor, data[:piece]) :]
         self._patience = PATIENCE
 
 
 def protect() -> None:
-    """Let no log call of this package raise or block for long, here and in forked children."""
+    """Keep log calls of this package from raising and blocking, here and in forked children."""
     for name in LOGGERS:
         logger = logging.getLogger(name)
-        # On the object: its class is the project's to choose, and its own loggers stay as they are.
+        # On the object: the project chooses its class, and its own loggers stay unchanged.
         setattr(logger, "callHandlers", partial(_call_handlers, logger))  # noqa: B010
 
 
 def describe_troubles() -> list[dict[str, Any]]:
-    """The handlers of this process that fail just now, as JSON takes it."""
+    """The handlers of this process that are failing now, for ``status``."""
     now = time.monotonic()
     return [
         {
@@ -138,47 +136,47 @@ def describe_troubles() -> list[dict[str, Any]]:
 
 
 def note_failure(handler: logging.Handler, error: BaseException) -> None:
-    """A record was lost. Thread-safe; raises nothing."""
-    told = in_a_line(error)
+    """*handler* has not written a record. Thread-safe; raises nothing."""
+    text = in_a_line(error)
     trouble = _troubles.setdefault(handler, Trouble())
     trouble.lost += 1
-    is_news, trouble.error = trouble.error != told, told
+    is_news, trouble.error = trouble.error != text, text
     if is_news:
-        tell(f"pooldaemon: can't log to {name_of(handler)}: {told}")
+        write_to_stderr(f"pooldaemon: can't log to {name_of(handler)}: {text}")
 
 
 def note_success(handler: logging.Handler) -> None:
-    """Thread-safe; raises nothing."""
+    """*handler* has written a record. Thread-safe; raises nothing."""
     if (trouble := _troubles.pop(handler, None)) is not None:
         seconds = time.monotonic() - trouble.since
-        tell(
-            f"pooldaemon: can log to {name_of(handler)} again, after {seconds:.1f} s and "
-            f"{trouble.lost} lost records"
+        lost = "1 record was lost" if trouble.lost == 1 else f"{trouble.lost} records were lost"
+        write_to_stderr(
+            f"pooldaemon: can log to {name_of(handler)} again after {seconds:.1f} s; {lost}"
         )
 
 
 def name_of(handler: logging.Handler) -> str:
-    """Where it writes, as far as it tells."""
+    """Where the handler writes to, or its name or class."""
     where = getattr(handler, "where", None) or getattr(handler, "baseFilename", None)
     return str(where or handler.get_name() or type(handler).__name__)
 
 
-def tell(text: str) -> None:
-    """On standard error, if that takes it at once."""
+def write_to_stderr(text: str) -> None:
+    """Write a line to standard error, unless that would block."""
     with suppress(OSError):
-        if takes(STDERR, 0.0):
+        if is_writable(STDERR, 0.0):
             os.write(STDERR, f"{text}\n".encode())
 
 
-def takes(descriptor: int, seconds: float) -> bool:
-    """Whether a short write to it would not block, or would not after *seconds* at the most."""
+def is_writable(descriptor: int, seconds: float) -> bool:
+    """Wait for up to *seconds* until a short write would not block; returns whether that is so."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(seconds * 1000))
 
 
 def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-    """As ``Logger.callHandlers`` does it, each handler on its own."""
+    """Like ``Logger.callHandlers()``, but a failing handler does not affect the others."""
     found = False
     current: logging.Logger | None = logger
     while current is not None:
@@ -207,16 +205,17 @@ def _call(handler: logging.Handler, record: logging.LogRecord) -> None:
     except Exception as error:  # noqa: BLE001 - a line in the log is not worth a worker
         note_failure(handler, error)
     else:
-        if not isinstance(handler, SafeHandler):  # which tells itself
+        if not isinstance(handler, SafeHandler):  # which has reported its own success or failure
             note_success(handler)
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Break off what blocks in the block, in the main thread. An alarm that is set already stays,
-    and if it comes earlier it is the limit.
+    """Limit the time of the block. Uses ``SIGALRM``: in other threads than the main one there is no
+    limit. A timer that is set already continues afterwards; if it is due before, there is no limit
+    either.
 
-    :raises TimeoutError: it has been broken off.
+    :raises TimeoutError: in the block, after *seconds*.
     """
     alarm, interval = signal.getitimer(signal.ITIMER_REAL)
     if threading.current_thread() is not threading.main_thread() or 0 < alarm <= seconds:
@@ -230,7 +229,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     began = time.monotonic()
     previous = signal.signal(signal.SIGALRM, break_off)
-    # Again and again: code that is broken off may catch the error, and block once more.
+    # Repeated, since the code may catch the error and block again.
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds / 10)
     try:
         yield

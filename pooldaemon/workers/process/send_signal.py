@@ -1,4 +1,4 @@
-"""How the signals of :mod:`pooldaemon.signals` are sent."""
+"""Sends the Django signals of :mod:`pooldaemon.signals`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ logger = logging.getLogger("pooldaemon.signals")
 
 
 def send_signal(signal: Signal, sender: type, **values: Any) -> None:
-    """Call the receivers of *signal*. Whatever they raise is logged."""
+    """Call the receivers of *signal*. Their exceptions are logged, and their connections given
+    back."""
     try:
         with auto_close_db(), no_child_returns("a receiver of a signal"):
-            answers = signal.send_robust(sender, **values)
-    except (Exception, SystemExit):  # what it lets through
-        logger.exception("A receiver of a signal failed")
+            responses = signal.send_robust(sender, **values)
+    except (Exception, SystemExit):  # SystemExit of a receiver; errors of the connections
+        logger.exception("A receiver of a Django signal failed")
         return
-    for receiver, answer in answers:
-        if isinstance(answer, Exception):
-            # Django has logged it as well, but its logger may have no handler here.
-            logger.error("A receiver of a signal failed: %s", receiver, exc_info=answer)
+    for receiver, response in responses:
+        if isinstance(response, Exception):
+            # Django logs it as well, but its logger may have no handler here.
+            logger.error("A receiver of a Django signal failed: %s", receiver, exc_info=response)

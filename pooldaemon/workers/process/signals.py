@@ -1,7 +1,7 @@
 """Signals as events for a main loop that waits on descriptors.
 
-A handler only notes the signal; the loop decides. The signal number that Python writes to the
-wakeup descriptor ends the wait at once, also when the handler itself has to wait.
+The handler only queues the signal, the main loop acts on it. Python writes the signal's number to
+the wakeup descriptor, which ends the wait at once, even if the handler can't run yet.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from types import FrameType
 Handler = Callable[[int, FrameType | None], object]
 
 WITHOUT_POLL = 0.1
-"""Seconds between looks while the system can't wait for descriptors. A signal ends this too."""
+"""Seconds of a wait if ``poll()`` fails."""
 
 
 class SignalQueue:
-    """Collect *signals* and wait for them. Main thread only, one at a time per process.
+    """Handles *signals* by queueing them. Main thread only, one at a time per process.
 
-    A SIGHUP that is ignored when this begins, as under ``nohup``, stays ignored.
+    SIGHUP stays ignored if the process was started with that, as under ``nohup``.
 
-    :param unheeded: those that shall do nothing. Not by ``SIG_IGN``, which programs that are
-        executed from here would inherit.
+    :param signals: the signals to queue.
+    :param ignored: signals that do nothing. Not by ``SIG_IGN``, which programs that this process
+        executes would inherit.
     """
 
     def __init__(
-        self, signals: Iterable[signal.Signals], unheeded: Iterable[signal.Signals] = ()
+        self, signals: Iterable[signal.Signals], ignored: Iterable[signal.Signals] = ()
     ) -> None:
         self._arrived: deque[signal.Signals] = deque()
         self._read_end, self._write_end = os.pipe()
@@ -39,25 +40,25 @@ class SignalQueue:
             os.set_blocking(descriptor, False)
         self._previous_wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         handlers: dict[signal.Signals, Handler] = dict.fromkeys(signals, self._note)
-        handlers |= dict.fromkeys(unheeded, _pass_over)
+        handlers |= dict.fromkeys(ignored, _ignore)
         if hangup_is_ignored():
             handlers.pop(signal.SIGHUP, None)
         self._handlers = handlers
         self._previous = {number: signal.signal(number, handlers[number]) for number in handlers}
-        for number in unheeded:
+        for number in ignored:
             signal.siginterrupt(number, False)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._arrived.append(signal.Signals(number))
 
     def wait(self, seconds: float, descriptors: Iterable[int] = ()) -> None:
-        """Wait for a signal, or input on one of *descriptors*. Raises nothing."""
+        """Wait for up to *seconds* for a signal, or for input on one of *descriptors*."""
         poll = select.poll()
         for descriptor in (self._read_end, *descriptors):
             poll.register(descriptor, select.POLLIN)
         try:
             poll.poll(max(0.0, seconds) * 1000)
-        except OSError:  # no memory: whoever calls this in a loop must not spin
+        except OSError:  # no memory: a loop that calls this must not spin
             time.sleep(min(max(0.0, seconds), WITHOUT_POLL))
         with suppress(OSError):
             while os.read(self._read_end, 4096):
@@ -71,24 +72,24 @@ class SignalQueue:
         return arrived
 
     def have_arrived(self, signals: Container[signal.Signals]) -> bool:
-        """Whether one of these is to be taken."""
+        """Whether one of *signals* has arrived and not been taken."""
         return any(number in signals for number in self._arrived)
 
     def put_back(self, signals: Iterable[int]) -> None:
-        """They have arrived, and were not heeded: :meth:`take` returns them first."""
+        """Queue signals that were taken but not handled: :meth:`take` returns them first."""
         self._arrived.extendleft(reversed([signal.Signals(number) for number in signals]))
 
     def close(self) -> None:
-        """Put the previous handlers back."""
+        """Restore the previous handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._previous_wakeup)
         self.close_descriptors()
 
     def leave_to_parent(self) -> None:
-        """In a forked child: the defaults again, instead of the parent's handlers.
+        """In a forked child: restore the default handlers.
 
-        Those stay that somebody else has set meanwhile.
+        Handlers that other code has set since then are kept.
         """
         for number, handler in self._handlers.items():
             if signal.getsignal(number) == handler:
@@ -102,17 +103,17 @@ class SignalQueue:
 
 
 def hangup_is_ignored() -> bool:
-    """Whether whoever started this process wanted it to outlive its terminal, as ``nohup`` does."""
+    """Whether SIGHUP is ignored, as for a process that was started with ``nohup``."""
     return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
-def _pass_over(number: int, frame: FrameType | None) -> None:
+def _ignore(number: int, frame: FrameType | None) -> None:
     pass
 
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """No signal arrives in the block; what comes meanwhile does so after it."""
+    """Block all signals of this thread: they are handled after the block."""
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield
@@ -122,9 +123,9 @@ def blocked() -> Iterator[None]:
 
 @contextmanager
 def held_back(signals: Iterable[signal.Signals]) -> Iterator[None]:
-    """In this block none of *signals* comes; one that was sent meanwhile comes after it.
+    """Block *signals*: they are handled after the block.
 
-    Main thread only: another thread of the process would get them.
+    Only useful while the process has no other thread, which would receive them.
     """
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

@@ -1,1 +1,1 @@
-"""Runs in a worker process: its threads, their units of work, and what it reports."""
+"""Runs in a worker process: its threads, their units of work, and its reports."""

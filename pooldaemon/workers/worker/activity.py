@@ -1,4 +1,4 @@
-"""What a worker's threads have done, and whether there is nothing left for them."""
+"""Runs in the child: counts the units of a worker's threads, and knows when it is idle."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 
 class Activity:
-    """Counts units, and knows when all threads of a worker have found no work.
+    """Counts units, and knows whether a worker is idle.
 
-    A worker is idle when each thread's last look found nothing *and began after* the last unit
-    that did something: an earlier look may have missed what that unit brought about.
+    A worker is idle when the last ``perform()`` of each thread found no work *and began after* the
+    last one of any thread that did: an earlier one may have missed work that this one created.
 
     Thread-safe.
 
-    :param threads: how many there are.
-    :param on_change: called, from a worker thread, when idle turns to busy or back.
-    :param clock: monotonic seconds.
+    :param threads: the number of worker threads.
+    :param on_change: called in a worker thread when the worker becomes idle or busy.
+    :param clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -38,43 +38,50 @@ class Activity:
 
     @property
     def idle(self) -> bool:
+        """Whether no thread has found work since the last unit that did some."""
         return len(self._found_nothing) == self._threads
 
     def running(self) -> dict[str, float]:
-        """The threads that are inside a unit, and since when, the longest first."""
+        """The threads that are in a unit, with its start on the clock; longest first."""
         with self._lock:
             return dict(self._begun)
 
     def look(self, thread: str) -> int:
-        """*thread* begins a unit, or looks for one; give the answer to :meth:`nothing`."""
+        """*thread* calls ``perform()`` now.
+
+        :returns: a number for :meth:`nothing`.
+        """
         with self._lock:
             self._begun[thread] = self._clock()
             was_idle = self.idle
-            self._found_nothing.discard(thread)  # it may find some, and make more
+            self._found_nothing.discard(thread)  # it may find work, and create more
             rounds = self._rounds
         if was_idle:
             self._on_change()
         return rounds
 
     def ended(self, thread: str) -> None:
-        """The unit that *thread* has begun is over, whatever came of it."""
+        """``perform()`` of *thread* has returned or raised."""
         with self._lock:
             self._begun.pop(thread, None)
 
     def worked(self, *, failed: bool = False) -> None:
-        """A unit did something, or failed, or knows of work to come."""
+        """A unit did some work, or failed."""
         with self._lock:
             self.units += 1
             self.failures += failed
             self._busy()
 
     def waiting(self) -> None:
-        """There is work, though none that is due."""
+        """There is work, but none of it is due yet."""
         with self._lock:
             self._busy()
 
     def nothing(self, thread: str, looked: int) -> None:
-        """*thread* found no work, in a look that began with *looked*."""
+        """*thread* found no work.
+
+        :param looked: what :meth:`look` has returned for this call of ``perform()``.
+        """
         with self._lock:
             if looked == self._rounds:
                 self._found_nothing.add(thread)

@@ -1,4 +1,4 @@
-"""Runs in the child: what the operator tells its pools to do, by way of the supervisor."""
+"""Runs in the child: carries out the commands to pools that the supervisor passes on."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from pooldaemon.workers.ipc.channel import Links
 
 logger = logging.getLogger("pooldaemon.workers")
 
-AGAIN = 500
-"""Milliseconds between looks whether paused pools are closed."""
+PAUSED_INTERVAL = 500
+"""Milliseconds between closing what paused pools have opened meanwhile."""
 
 
 class CommandListener:
-    """Carries out commands and answers each.
+    """Receives commands, carries each out and reports the result.
 
-    :param after_each: called before the answer: what it tells is known when the answer is.
-    :param before_pause: called first: a unit that begins while pools are closed would fail.
+    :param after_each: called before the result is reported, so that the supervisor has what it
+        reports by then.
+    :param before_pause: called before pools are paused: a unit that began meanwhile would only wait
+        for a connection.
     """
 
     def __init__(
@@ -31,41 +33,42 @@ class CommandListener:
         before_pause: Callable[[], object] = lambda: None,
     ) -> None:
         self._commands = links.commands
-        self._answers = links.sender
+        self._sender = links.sender
         self._after_each = after_each
         self._before_pause = before_pause
 
     def catch_up(self) -> None:
-        """Carry out what has come. Does not wait for more."""
+        """Carry out the commands that have arrived. Does not wait for more."""
         for message in self._commands.receive():
             if message.get("verb") == "pause":
                 self._before_pause()
             done, refused = _carry_out(message)
             self._after_each()
-            answer = {"number": message.get("number"), "done": done, "refused": refused}
-            while not self._answers.send("command_done", **answer) and done:
+            result = {"number": message.get("number"), "done": done, "refused": refused}
+            while not self._sender.send("command_done", **result) and done:
                 del done[len(done) // 2 :]
 
     def follow(self) -> None:
-        """For a thread of its own: a server that is slow to let go of sessions may hold it up."""
+        """Carry out commands until the supervisor has gone. Needs a thread of its own: closing
+        connections waits for the server."""
         poll = select.poll()
         poll.register(self._commands.descriptor, select.POLLIN)
         while not self._commands.ended:
-            poll.poll(AGAIN if close_paused_pools() else None)
+            poll.poll(PAUSED_INTERVAL if close_paused_pools() else None)
             self.catch_up()
 
 
 def _carry_out(message: dict[str, Any]) -> tuple[list[str], str | None]:
-    """The names of the pools, of which an answer has as many as go into it, and why some can't."""
+    """The names of the pools that have carried the command out, and why others can't."""
     verb = message.get("verb")
     if verb not in LASTING_STATE:
-        return [], f"this worker's version knows no {verb!r}"
+        return [], f"this worker's version of pooldaemon has no command {verb!r}"
     command = PoolCommand(verb, message.get("pool"), message.get("size"))
     try:
-        told = control_pools(command)
+        results = control_pools(command)
     except Exception as error:
         logger.exception("%s of pools failed", command.verb)
         return [], str(error)
-    done = [name for name, refusal in told if refusal is None]
-    refused = [f"{name}: {refusal}" for name, refusal in told if refusal is not None]
+    done = [name for name, error in results if error is None]
+    refused = [f"{name}: {error}" for name, error in results if error is not None]
     return done, "; ".join(refused) or None

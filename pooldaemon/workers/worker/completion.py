@@ -1,4 +1,4 @@
-"""Runs in the child: a unit's call is brought to its end, whatever kind of function it is."""
+"""Runs in the child: calls ``perform()``, which may be a coroutine function, to its end."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from asgiref.sync import async_to_sync
 from pooldaemon.workers.worker.context import WorkContext
 
 Outcome = bool | datetime.timedelta
-"""Whether there may be more to do, or when there will be."""
+"""Whether there may be more work now, or in how much time there will be."""
 
 GENERATOR = (
-    "is a generator function, whose call runs nothing. Let it do one unit and return whether there "
-    "may be more; an iterator that goes on from unit to unit belongs into an attribute"
+    "is a generator function: calling it runs none of its code. Do one unit of work and return "
+    "whether there may be more; keep an iterator that is used across units in an attribute"
 )
 
 
 def complete(perform: Callable[[WorkContext], Any]) -> Callable[[WorkContext], Outcome]:
-    """*perform*, with its result judged while the unit is still under way.
+    """*perform*, with its result awaited and evaluated as a part of the unit.
 
-    What can be awaited is awaited, in an event loop of its own; Django's ORM runs in the calling
-    thread meanwhile. Whether the result is true is asked here, since that may be a query.
+    An awaitable result is awaited in an event loop of its own; synchronous code that it calls by
+    ``sync_to_async`` runs in the calling thread. The result is converted to ``bool`` here because
+    that may run a query, as with a queryset.
 
-    :raises TypeError: it returned a generator, of which nothing has run.
+    :raises TypeError: from the returned function: *perform* is a generator function.
     """
 
     def run(ctx: WorkContext) -> Outcome:

@@ -1,4 +1,4 @@
-"""``ctx``: what a unit of work may know of its surroundings."""
+"""``ctx``, the argument of ``perform(ctx)``."""
 
 from __future__ import annotations
 
@@ -12,60 +12,61 @@ from typing import Any
 from pooldaemon.workers.worker.postponement import Postponement
 
 PROGRESS_INTERVAL = 0.5
-"""Seconds between a unit's reports of progress that are passed on."""
+"""Seconds. Calls of :meth:`WorkContext.progress` in between are not reported."""
 
-TellProgress = Callable[[str, float | None, float | None], None]
-"""Takes the thread's name, how much is done and of how much; no number at the end of the unit."""
+ReportProgress = Callable[[str, float | None, float | None], None]
+"""Takes the thread's name, *done* and *total*. *done* is ``None`` at the end of the unit."""
 
 
 class WorkContext:
-    """Given to ``perform(ctx)``. One per worker thread; thread-safe.
+    """The argument of ``perform(ctx)``: one for each worker thread. Thread-safe.
 
-    :ivar name: ``"worker-1/thread-3"``.
+    :ivar name: the worker's and the thread's: ``"worker-1/thread-3"``.
     """
 
     def __init__(
         self,
         name: str,
         stop: threading.Event,
-        tell: TellProgress = lambda *progress: None,
+        report: ReportProgress = lambda *progress: None,
         postponement: Postponement | None = None,
     ) -> None:
         self.name = name
         self._stop = stop
-        self._tell = tell
+        self._report = report
         self._postponement = postponement or Postponement()
-        self._told_at: float | None = None
+        self._reported_at: float | None = None
 
     @property
     def stopping(self) -> bool:
-        """Whether the worker drains: a long unit should come to an end now."""
+        """Whether the worker is draining. A long unit should end soon: when the daemon stops, it is
+        killed after ``graceful_timeout``."""
         return self._stop.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for up to *seconds*, but not past the moment the worker begins to drain.
+        """Sleep for *seconds*, or until the worker begins to drain.
 
-        :returns: whether the worker is stopping.
+        :returns: whether the worker is draining.
         """
         return self._stop.wait(seconds)
 
     @property
     def postponed(self) -> list[Any]:
-        """The keys of which :meth:`attempt` has failed in this worker, until their next one is due.
+        """The keys for which :meth:`attempt` has failed in this worker and whose delay is not over.
 
-        At most 1000. Leave them out of the query that looks for work.
+        At most 1000. Exclude them in the query that looks for work.
         """
         return self._postponement.keys
 
     @contextmanager
     def attempt(self, key: Hashable) -> Iterator[None]:
-        """Work on one row, or whatever *key* stands for: if the block raises, it is postponed.
+        """Postpone *key* if the block raises an ``Exception``. The exception propagates.
 
-        For up to 10 seconds at first, then for twice as long each time, up to an hour; each time is
-        shortened at random by up to half. The error goes on. Kept in the worker's memory: each
-        worker process finds out for itself, and a new one tries again.
+        The first delay is up to 10 seconds; each further failure doubles it, up to an hour. Each
+        delay is shortened at random by up to half. A block that succeeds resets it. The delays are
+        in the memory of one worker process: other workers and its replacement do not know them.
 
-        :param key: such as a primary key.
+        :param key: what the block works on, such as a row's primary key.
         """
         try:
             yield
@@ -75,28 +76,31 @@ class WorkContext:
         self._postponement.succeeded(key)
 
     def progress(self, done: float, total: float | None = None) -> None:
-        """Say how far the unit is; ``status`` shows it. Cheap: call it as often as you like.
+        """Report how far the unit is, for ``status`` and ``top``.
 
-        :param done: in whatever unit. One that is not finite says nothing, and is passed over.
-        :param total: of how much, if that is known.
-        :raises TypeError: one of them is no number.
+        Cheap: a call within half a second of the last report does nothing.
+
+        :param done: the amount done, in any unit. NaN and infinity are ignored.
+        :param total: the whole amount, in the same unit; ``None``: unknown.
+        :raises TypeError: *done* or *total* is not a number.
         """
         now = time.monotonic()
-        if self._told_at is None or now - self._told_at >= PROGRESS_INTERVAL:
+        if self._reported_at is None or now - self._reported_at >= PROGRESS_INTERVAL:
             number = _finite(done)
             if number is not None:
-                self._told_at = now
-                self._tell(self.name, number, None if total is None else _finite(total))
+                self._reported_at = now
+                self._report(self.name, number, None if total is None else _finite(total))
 
     def end_unit(self) -> None:
-        """The unit is over, and its progress with it. Called by the worker."""
-        if self._told_at is not None:
-            self._told_at = None
-            self._tell(self.name, None, None)
+        """Report the end of a unit that has reported progress. Called by the worker."""
+        if self._reported_at is not None:
+            self._reported_at = None
+            self._report(self.name, None, None)
 
 
 def _finite(value: float) -> float | None:
-    """*value* as JSON can have it: numeric libraries have numbers of their own, and 0/0."""
+    """*value* as a number that JSON can represent; ``None`` if there is none, as for NaN. Numeric
+    libraries have number types of their own."""
     try:
         number = value if type(value) is int and abs(value) < 2**63 else float(value)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Runs in the child: what has failed and is left alone for a while, so that it stands in no way."""
+"""Runs in the child: work that has failed is postponed, so that it does not hold up other work."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable, Hashable
 from pooldaemon.backoff import Backoff
 
 DELAYS = 10.0, 3600.0
-"""First and longest time, in seconds, for which something that failed is left alone."""
+"""First and longest delay, in seconds."""
 
-MOST = 1000
-"""Things that are remembered: they may become a list in a query. Beyond it those whose time is
-nearest are forgotten."""
+MAX_KEYS = 1000
+"""Postponed keys at a time: they may become a list in a query. When there are more, the key that is
+due first is dropped."""
 
 
 class Postponement:
-    """Of one worker, for all its threads. Thread-safe.
+    """The postponed keys of one worker process. Thread-safe.
 
-    :param clock: monotonic seconds.
+    :param clock: monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,23 +29,27 @@ class Postponement:
         self._due: dict[Hashable, float] = {}
 
     def postpone(self, key: Hashable) -> float:
-        """It has failed; returns for how long it is left alone."""
+        """*key* has failed: postpone it.
+
+        :returns: the delay, in seconds.
+        """
         with self._lock:
             backoff = self._failed.setdefault(key, Backoff(*DELAYS))
             delay = backoff.next_delay()
             self._due[key] = self._clock() + delay
-            if len(self._due) > MOST:
+            if len(self._due) > MAX_KEYS:
                 self._forget(min(self._due, key=self._due.__getitem__))
         return delay
 
     def succeeded(self, key: Hashable) -> None:
-        if self._due:  # nearly never
+        """Forget the failures of *key*."""
+        if self._due:  # usually empty: no lock for each unit
             with self._lock:
                 self._forget(key)
 
     @property
     def keys(self) -> list[Hashable]:
-        """What is to be left alone now."""
+        """The keys whose delay is not over."""
         if not self._due:
             return []
         now = self._clock()

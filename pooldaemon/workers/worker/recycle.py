@@ -1,4 +1,4 @@
-"""Runs in the child: when a worker has lived long enough."""
+"""Runs in the child: the limits after which a worker is replaced."""
 
 from __future__ import annotations
 
@@ -7,45 +7,48 @@ import random
 from pooldaemon.conf import DaemonConfig
 
 JITTER = 0.1
-"""Each limit is lowered by up to this share at random, so that workers that started together do
-not leave together."""
+"""Each limit is lowered at random by up to this fraction, so that workers that started together are
+not replaced together."""
 
 
-def refusal(config: DaemonConfig, rss: int) -> str | None:
-    """Why a worker that has done nothing yet is too large to begin: it would be replaced at once.
+def check_memory(config: DaemonConfig, rss: int) -> str | None:
+    """Why ``max_rss`` is too low for a worker that has just booted, or ``None``.
 
-    :param rss: memory in use, in bytes.
+    Such a worker would be replaced at once, and its replacement, too.
+
+    :param rss: its resident memory, in bytes.
     """
     if config.max_rss is None or rss < config.max_rss * (1.0 - JITTER) * 2**20:
         return None
     return (
-        f"max_rss is {config.max_rss} MiB, of which up to a tenth is taken off at random, but a "
-        f"worker uses {rss / 2**20:.0f} MiB before its first unit"
+        f"max_rss is {config.max_rss} MiB, lowered at random by up to a tenth, but a worker uses "
+        f"{rss / 2**20:.0f} MiB before its first unit"
     )
 
 
 class RecycleLimits:
-    """The limits of one worker.
+    """The limits of one worker: ``max_units``, ``max_rss`` and ``max_age``.
 
-    :param started: when it began to work (monotonic clock).
+    :param started: when it began to work, in seconds of the monotonic clock.
     """
 
     def __init__(self, config: DaemonConfig, started: float) -> None:
         self._config = config
         self._started = started
-        self._share = random.uniform(1.0 - JITTER, 1.0)
+        self._factor = random.uniform(1.0 - JITTER, 1.0)
 
-    def is_over(self, units: int, rss: int, now: float) -> str | None:
-        """Why the worker is to be replaced; ``None`` if it is not.
+    def exceeded(self, units: int, rss: int, now: float) -> str | None:
+        """Why the worker has to be replaced, or ``None``.
 
-        :param units: done so far.
-        :param rss: memory in use, in bytes.
+        :param units: how many it has done.
+        :param rss: its resident memory, in bytes.
+        :param now: seconds of the monotonic clock.
         """
         config, mebibytes, age = self._config, rss / 2**20, now - self._started
-        if config.max_units is not None and units >= config.max_units * self._share:
-            return f"{units} units done"
-        if config.max_rss is not None and mebibytes >= config.max_rss * self._share:
+        if config.max_units is not None and units >= config.max_units * self._factor:
+            return f"{units} unit{'s' if units != 1 else ''} done"
+        if config.max_rss is not None and mebibytes >= config.max_rss * self._factor:
             return f"{mebibytes:.0f} MiB of memory in use"
-        if config.max_age is not None and age >= config.max_age * self._share:
+        if config.max_age is not None and age >= config.max_age * self._factor:
             return f"{age:.0f} s old"
         return None

@@ -1,4 +1,4 @@
-"""Runs in the child: what it tells of its pools and of its units under way, with each heartbeat."""
+"""Runs in the child: reports its pools and its running units to the supervisor."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ from pooldaemon.connections import pool_stats
 from pooldaemon.stats import Holder, PoolStats
 from pooldaemon.workers.ipc.channel import Sender
 
-MOST_POOLS = 16
-"""Pools that are told of, the busiest: about half of what the pipe holds. What is important also
-has to go through it."""
+MAX_POOLS = 16
+"""Pools in a report, the busiest. Their messages fill about half of the pipe; the other half is
+left for messages that must not be lost."""
 
-MOST_HOLDERS = 10
+MAX_HOLDERS = 10
+"""Holders of connections in a report, for each pool."""
 
-LONGEST_NAME, LONGEST_WORD, LONGEST_PLACE = 400, 100, 80
-"""Characters of a pool's name, of others, and of a place."""
+MAX_NAME, MAX_WORD, MAX_PLACE = 400, 100, 80
+"""Characters of a pool's name, of aliases and threads, and of a call site."""
 
 UNITS_PER_MESSAGE = 40
 
 INTERVAL = 0.9
-"""Seconds between two rounds at the least: a little less than between two heartbeats."""
+"""Seconds between two reports at least: a little less than between two heartbeats."""
 
 
 class Reporter:
-    """One per worker; thread-safe."""
+    """Sends reports, each in several messages with the same number. One per worker; thread-safe."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
-        self._lock = threading.Lock()  # the messages of two rounds may not mix
+        self._lock = threading.Lock()  # the messages of two reports must not mix
         self._round = 0
         self._next = 0.0
 
-    def beat(self, begun: Mapping[str, float]) -> None:
-        """:meth:`tell`, if it is time."""
+    def report_if_due(self, begun: Mapping[str, float]) -> None:
+        """:meth:`report`, unless the last report is less than :data:`INTERVAL` old."""
         if time.monotonic() >= self._next:
-            self.tell(begun)
+            self.report(begun)
 
-    def tell(self, begun: Mapping[str, float]) -> None:
-        """
-        :param begun: the threads that are inside a unit, and since when (monotonic clock).
+    def report(self, begun: Mapping[str, float]) -> None:
+        """Send a report now.
+
+        :param begun: the threads that are in a unit, with its start on the monotonic clock.
         """
         now = time.monotonic()
         units = [(thread, round(now - since, 3)) for thread, since in begun.items()]
@@ -51,37 +53,37 @@ class Reporter:
         with self._lock:
             self._round += 1
             self._next = now + INTERVAL
-            for pool in pools[:MOST_POOLS]:
-                self._tell_pool(pool)
+            for pool in pools[:MAX_POOLS]:
+                self._report_pool(pool)
             for start in range(0, len(units), UNITS_PER_MESSAGE):
                 some = units[start : start + UNITS_PER_MESSAGE]
                 self._sender.send("units", round=self._round, units=some)
-            self._sender.send("told", round=self._round)
+            self._sender.send("report_end", round=self._round)
 
-    def _tell_pool(self, pool: PoolStats) -> None:
-        told = describe(pool)
-        while not self._sender.send("pool", round=self._round, pool=told) and told["holders"]:
-            told["holders"].pop()
+    def _report_pool(self, pool: PoolStats) -> None:
+        state = describe(pool)
+        while not self._sender.send("pool", round=self._round, pool=state) and state["holders"]:
+            state["holders"].pop()
 
 
 def describe(pool: PoolStats) -> dict[str, Any]:
-    """As JSON takes it."""
-    told = asdict(replace(pool, discards={}, holders=()))
-    del told["aliases"]
+    """*pool* as JSON, as ``status`` shows it. The longest texts are cut."""
+    counters = asdict(replace(pool, discards={}, holders=()))
+    del counters["aliases"]
     return {
-        **told,
-        "name": pool.name[:LONGEST_NAME],
-        "alias": pool.aliases[0][:LONGEST_WORD] if pool.aliases else "",
+        **counters,
+        "name": pool.name[:MAX_NAME],
+        "alias": pool.aliases[0][:MAX_WORD] if pool.aliases else "",
         "discards": dict(pool.discards),
-        "holders": [_describe_holder(holder) for holder in pool.holders[:MOST_HOLDERS]],
+        "holders": [_describe_holder(holder) for holder in pool.holders[:MAX_HOLDERS]],
     }
 
 
 def _describe_holder(holder: Holder) -> dict[str, Any]:
     place = holder.place
     return {
-        "thread": holder.thread[:LONGEST_WORD],
+        "thread": holder.thread[:MAX_WORD],
         "seconds": round(holder.seconds, 3),
-        # Its end says more than its beginning.
-        "place": place if len(place) <= LONGEST_PLACE else f"…{place[-LONGEST_PLACE:]}",
+        # Its end, the line and function, says more than the first folders of its path.
+        "place": place if len(place) <= MAX_PLACE else f"…{place[-MAX_PLACE:]}",
     }

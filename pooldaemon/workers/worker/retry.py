@@ -1,4 +1,4 @@
-"""Runs in the child: a unit that a lock stood in the way of is done once more."""
+"""Runs in the child: retries a unit after a deadlock or a lock wait timeout."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from pooldaemon.workers.worker.context import WorkContext
 
 logger = logging.getLogger("pooldaemon.workers")
 
-IN_THE_WAY = frozenset(
+LOCK_ERRORS = frozenset(
     {
         1205,  # lock wait timeout exceeded
         1213,  # deadlock found
     }
 )
-"""The server has rolled the transaction, or its statement, back: another try may well succeed."""
+"""The server has rolled back the transaction (1213) or a statement (1205): a retry may succeed."""
 
 PAUSE = 0.05
-"""Seconds before the first further try; twice as long before each next one, and shortened at random
-by up to half, so that those who met do not meet again."""
+"""Seconds before the first retry. Doubled before each further one, and shortened at random by up to
+half, so that two units do not collide again."""
 
 
 def with_retries(
     perform: Callable[[WorkContext], Any], retries: int
 ) -> Callable[[WorkContext], Any]:
-    """*perform*, done again up to *retries* times after a deadlock or lock wait timeout."""
+    """*perform*, retried up to *retries* times after a deadlock or lock wait timeout.
+
+    It is not retried while the worker drains.
+    """
 
     def tries(ctx: WorkContext) -> Any:
-        for further in range(retries):
+        for retry in range(retries):
             try:
                 return perform(ctx)
             except OperationalError as error:
-                if error.args[0] not in IN_THE_WAY or ctx.stopping:
+                if error.args[0] not in LOCK_ERRORS or ctx.stopping:
                     raise
-                logger.info("%s: tried again after %s", ctx.name, error)
-            ctx.wait(PAUSE * 2**further * random.uniform(0.5, 1.0))
+                logger.info("%s: retrying a unit of work after %s", ctx.name, error)
+            ctx.wait(PAUSE * 2**retry * random.uniform(0.5, 1.0))
         return perform(ctx)
 
     return tries

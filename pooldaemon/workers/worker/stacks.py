@@ -1,4 +1,4 @@
-"""Runs in the child: where each of its threads is just now."""
+"""Runs in the child: the stacks of its threads."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import traceback
 from collections.abc import Mapping
 
 _INNERMOST = 40
-"""Calls shown per thread; the outer ones of a deep recursion tell nothing new."""
+"""Calls shown for each thread: the outer calls of a deep recursion add nothing."""
 
 
 def dump_stacks(running: Mapping[str, float], only: str | None = None) -> str:
-    """The stack of every thread of this process, each with the unit that it is inside of.
+    """The stack of every thread of this process, and for how long its unit has been running.
 
-    Thread-safe; takes no lock of the threads that it looks at.
+    Thread-safe. Does not wait for the threads that it shows.
 
-    :param running: since when a thread's unit runs (monotonic clock), by the thread's name.
-    :param only: the name of the one thread to show. Default: all.
+    :param running: the start of each running unit on the monotonic clock, by the thread's name.
+    :param only: the name of a thread, to show no other. Default: all.
     """
     now = time.monotonic()
     frames = sys._current_frames()

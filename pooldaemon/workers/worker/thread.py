@@ -26,23 +26,23 @@ logger = logging.getLogger("pooldaemon.workers")
 
 PAUSES = 0.05, 30.0
 """First and longest pause, in seconds, of a thread whose units fail one after the other. The first
-is short: one unit that fails is no reason to keep others waiting. The longest is also what a worker
-takes to notice that its database is back."""
+is short so that a single failure hardly delays other work. The longest is also how late a worker
+may notice that its database is back."""
 
 HOLD = 0.2
-"""Seconds between looks whether a pause is over."""
+"""Seconds between two checks whether paused pools have been resumed."""
 
 
 class WorkerThread(threading.Thread):
     """Calls ``perform(ctx)`` until the worker drains.
 
-    This is the one door through which users' code runs: here its failures are logged and its
-    connections given back.
+    All units of work run here and nowhere else: their exceptions are logged, and their connections
+    given back.
 
-    :param perform: one unit of work; see ``BaseDaemonCommand.perform`` for what it returns.
-    :param idle_interval: seconds between looks for work when there was none.
-    :param retries: further tries after a deadlock or lock wait timeout.
-    :param is_held: whether no unit is to begin just now.
+    :param perform: does one unit of work; see ``BaseDaemonCommand.perform`` for what it returns.
+    :param idle_interval: seconds to wait after a call that found no work.
+    :param retries: how often a unit is retried after a deadlock or lock wait timeout. Default: 0.
+    :param is_held: whether no unit may begin now, because pools are paused.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class WorkerThread(threading.Thread):
         retries: int = 0,
         is_held: Callable[[], bool] = lambda: False,
     ) -> None:
-        # A daemon thread: one that hangs must not keep a worker that is told to go.
+        # A daemon thread: one that hangs must not keep the process from ending.
         super().__init__(name=ctx.name, daemon=True)
         self._ctx = ctx
-        # Between two tries the connections are given back: each begins like the first.
+        # Connections are given back between retries, so that each begins like the first.
         self._perform = with_retries(auto_close_db(complete(perform)), retries)
         self._idle_interval = idle_interval
         self._activity = activity
@@ -70,12 +70,12 @@ class WorkerThread(threading.Thread):
             self._ctx.wait(HOLD if self._is_held() else self.run_once())
 
     def run_once(self) -> float:
-        """Do one unit; returns the seconds to wait before the next."""
-        # What it sets in context variables, as Django's time zone and language are, ends with it.
+        """Do one unit; returns the seconds to wait before the next one."""
+        # A context of its own: a time zone or language that it activates ends with it.
         return contextvars.copy_context().run(self._run_unit)
 
     def _run_unit(self) -> float:
-        reset_queries()  # with DEBUG each connection keeps them, until the end of a request
+        reset_queries()  # with DEBUG, connections collect queries; in a daemon no request ends
         with log_context.unit(f"{self.name.rpartition('/')[2]}/{next(self._units)}"):
             return self._do_unit()
 
@@ -86,10 +86,12 @@ class WorkerThread(threading.Thread):
             with no_child_returns("perform()"):
                 result = self._perform(self._ctx)
             fault_point("after_unit")
-        except BaseException:  # a thread that ends would be missing until the worker is replaced
+        except BaseException:  # a thread that ended would be missing until the worker is replaced
             self._activity.worked(failed=True)
             pause = self._backoff.next_delay()
-            logger.exception("%s: a unit of work failed; next in %.1f s", self.name, pause)
+            logger.exception(
+                "%s: a unit of work failed; the next one starts in %.1f s", self.name, pause
+            )
             return pause
         finally:
             self._activity.ended(self.name)

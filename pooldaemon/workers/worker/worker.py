@@ -1,7 +1,7 @@
 """Runs in the child: a worker process, from the fork to ``os._exit``.
 
-Its main thread touches no database. A signal that arrives during a query would be handled only
-when the query returns; so the main thread waits for signals, and the others work.
+The main thread waits for signals and never queries a database: a signal that arrives during a query
+is handled only when the query returns. Worker threads do the units of work.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from pooldaemon.workers.worker.activity import Activity
 from pooldaemon.workers.worker.commands import CommandListener
 from pooldaemon.workers.worker.context import WorkContext
 from pooldaemon.workers.worker.postponement import Postponement
-from pooldaemon.workers.worker.recycle import RecycleLimits, refusal
+from pooldaemon.workers.worker.recycle import RecycleLimits, check_memory
 from pooldaemon.workers.worker.reporter import Reporter
 from pooldaemon.workers.worker.stacks import dump_stacks
 from pooldaemon.workers.worker.thread import WorkerThread
@@ -58,11 +58,11 @@ HEARTBEAT = 1.0
 """Seconds between a worker's reports to its supervisor."""
 
 ORPHAN_GRACE = 1.0
-"""Seconds that the units of a worker without supervisor get to end."""
+"""Seconds that running units get to end when the supervisor has died."""
 
 
 class Job(Protocol):
-    """What a worker is for: the command's side of it."""
+    """What a worker calls: the daemon command."""
 
     databases: tuple[str, ...]
 
@@ -73,10 +73,10 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """What the hooks ``worker_init`` and ``worker_exit`` are told.
+    """A worker process: the argument of the hooks ``worker_init`` and ``worker_exit``.
 
-    :ivar name: ``"worker-1"``; a replacement has the same.
-    :ivar pid: the process.
+    :ivar name: ``"worker-1"``. A worker that replaces another one takes over its name.
+    :ivar pid: the process's.
     """
 
     name: str
@@ -84,10 +84,9 @@ class WorkerInfo:
 
 
 def boot(config: DaemonConfig, job: Job, info: WorkerInfo) -> None:
-    """What makes a worker ready: its hook has run, and its databases have answered. One that is
-    paused is not asked.
+    """Make a worker ready: call its hook, and connect to its databases, except paused ones.
 
-    :raises ImproperlyConfigured: with so much memory, it would be replaced at once.
+    :raises ImproperlyConfigured: ``max_rss`` is too low: the worker would be replaced at once.
     """
     limit_connections(config.max_connections)
     fault_point("worker_boot")
@@ -97,7 +96,7 @@ def boot(config: DaemonConfig, job: Job, info: WorkerInfo) -> None:
         for alias in job.databases:
             if not is_paused(alias):
                 connections[alias].ensure_connection()
-    if (reason := refusal(config, memory.resident())) is not None:
+    if (reason := check_memory(config, memory.resident())) is not None:
         raise ImproperlyConfigured(reason)
 
 
@@ -119,42 +118,43 @@ class Worker:
         self._orphaned = threading.Event()
         self._signals = SignalQueue(
             [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2],
-            # They may be sent to the whole group; the supervisor speaks for us.
-            unheeded=[signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU],
+            # A terminal sends them to the whole process group; only the supervisor acts on them.
+            ignored=[signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU],
         )
         signal.signal(signal.SIGQUIT, _quit)
         release_in_children(partial(self._leave_to_parent, links))
-        # On SIGABRT, and on a fault in C code, the stacks go to stderr: also from a process in
-        # which no Python runs any more.
-        with suppress(AttributeError, RuntimeError, io.UnsupportedOperation):  # it may be no file
+        # Writes the stacks to stderr on SIGABRT or on a fault in C code, even if the process is
+        # stuck outside of Python.
+        with suppress(AttributeError, RuntimeError, io.UnsupportedOperation):  # stderr is no file
             faulthandler.enable()
         self._sessions = SessionLog(
             lambda session: sender.send("session", **session._asdict()),
             lambda session: sender.send("session_over", **session._asdict()),
         )
-        self._told_overdue: set[str] = set()
+        self._reported_overdue: set[str] = set()
         self._clock = RunningClock()
         self._reporting = threading.Lock()
-        # At once, from the thread: who waits for the last unit must know before a unit begins.
+        # From the worker thread, at once: with --until-idle the supervisor has to know that a
+        # worker is busy before its unit begins.
         on_change: Callable[[], object] = self._report if config.until_idle else lambda: None
         self._activity = Activity(config.threads, on_change, self._clock)
-        self._teller = Reporter(sender)
+        self._reporter = Reporter(sender)
         self._postponement = Postponement()
         self._held = threading.Event()
-        """A database is paused: a unit that begins now would only wait, and time out."""
+        """Set while a database is paused: a unit that began now would only wait and time out."""
         self._commands = CommandListener(links, self._after_command, self._held.set)
         threading.Thread(
-            target=self._follow_supervisor, name="parent_death_pipe", daemon=True
+            target=self._follow_supervisor, name="parent-death-pipe", daemon=True
         ).start()
 
     def _leave_to_parent(self, links: Links) -> None:
-        """In a child that a unit, a hook or a library has forked: it is no worker."""
+        """Release what belongs to the worker, in a child that a unit, a hook or a library forks."""
         self._signals.leave_to_parent()
-        # Its sessions are not this worker's, and nobody hears of them.
+        # The child must not report its own sessions as the worker's.
         disconnect(links.descriptors)
 
     def run(self) -> int:
-        """Work until told to stop; returns the exit status."""
+        """Work until the worker has to end; returns the exit status."""
         try:
             return self._run()
         finally:
@@ -165,19 +165,19 @@ class Worker:
         if not self._boot():
             return exit_codes.BOOT_FAILED
         send_signal(signals.worker_ready, type(self._job), worker=self.info)
-        self._heed_signals()
+        self._handle_signals()
         for account, suspects, asked in suspects_found():
-            # What is too much for a message each worker asks for itself.
+            # Not sent if too long for a message: then each worker queries the server itself.
             self._sender.send("suspects", account=account, suspects=suspects, asked=asked)
-        # Before the first unit: a worker that dies of it has died at work.
+        # Before the first unit: a worker that dies in it counts as one that had been ready.
         self._sender.send("ready")
         self._report()
         self._recycle_limits = RecycleLimits(self._config, time.monotonic())
         threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
-        # After them: the first units do not wait for it.
-        self._teller.tell(self._running())
+        # After the threads have started, so that the first units do not wait for it.
+        self._reporter.report(self._running())
         self._watch(threads)
-        # It may take longer than the supervisor waits for signs of life.
+        # The hook may take longer than the supervisor waits for a heartbeat: a thread sends them.
         self._sender.send("exiting", seconds=self._config.exit_timeout)
         threading.Thread(target=self._report_on, name="reports", daemon=True).start()
         fault_point("worker_exit")
@@ -187,18 +187,18 @@ class Worker:
 
     def _boot(self) -> bool:
         try:
-            self._commands.catch_up()  # what stands since before its time
+            self._commands.catch_up()  # the standing commands
             threading.Thread(target=self._commands.follow, name="commands", daemon=True).start()
             boot(self._config, self._job, self.info)
         except (Exception, SystemExit) as error:
-            logger.debug("%s could not boot", self.info.name, exc_info=True)
+            logger.debug("%s failed to boot", self.info.name, exc_info=True)
             self._sender.send("boot_failed", error=in_a_line(error))
             return False
         return True
 
     def _start_thread(self, number: int) -> WorkerThread:
         name = f"{self.info.name}/thread-{number}"
-        ctx = WorkContext(name, self._stop, self._tell_progress, self._postponement)
+        ctx = WorkContext(name, self._stop, self._report_progress, self._postponement)
         config = self._config
         thread = WorkerThread(
             ctx,
@@ -215,101 +215,101 @@ class Worker:
         """The main loop, until every thread has ended."""
         self._clock.look()
         while any(thread.is_alive() for thread in threads):
-            # While draining, look often: the end of a thread wakes nobody.
+            # Short while draining: the end of a thread does not end the wait.
             usual = min(HEARTBEAT, self._config.unit_timeout or HEARTBEAT)
             pause = usual if not self._stop.is_set() else 0.05
             self._clock.wait(pause)
             self._signals.wait(pause)
             self._clock.look()
-            self._heed_signals()
+            self._handle_signals()
             report = self._report()
-            self._teller.beat(self._running())
-            self._look_for_overdue_units()
-            if reason := self._recycle_limits.is_over(report.units, report.rss, time.monotonic()):
+            self._reporter.report_if_due(self._running())
+            self._check_unit_timeout()
+            if reason := self._recycle_limits.exceeded(report.units, report.rss, time.monotonic()):
                 self._leave(reason)
 
     def _report_on(self) -> None:
-        """A thread: report until the end of the process, while the main thread is in a hook."""
+        """A thread: send heartbeats to the end, since the main thread is in ``worker_exit()``."""
         while True:
             self._report()
             time.sleep(HEARTBEAT)
 
-    def _heed_signals(self) -> None:
+    def _handle_signals(self) -> None:
         for number in self._signals.take():
             if number is signal.SIGTERM:
                 self._stop.set()
                 if self._orphaned.is_set():
-                    logger.critical("%s: the supervisor is gone, stopping", self.info.name)
+                    logger.critical("%s: stopping, since the supervisor has died", self.info.name)
             elif number is signal.SIGUSR1:
                 logfiles.reopen()
             else:
                 stacks = dump_stacks(self._running())
-                logger.warning("%s: stacks of all threads\n%s", self.info.name, stacks)
+                logger.warning("%s: the stacks of its threads\n%s", self.info.name, stacks)
 
     def _follow_supervisor(self) -> None:
-        """A thread: when the supervisor is gone, however it ended, so is this process.
+        """A thread: end this process when the supervisor has died, however it did.
 
-        It logs nothing: a handler might raise or block, and nothing may stand before the end.
+        It does not log: a handler might raise or block, and keep the process from ending.
         """
         while True:
             try:
-                os.read(
-                    self._parent_death_pipe, 1
-                )  # nobody ever writes: it returns at the end of the pipe
-            except OSError:  # a unit's code has closed what it did not open
+                # Nobody writes: this returns when the supervisor's end of the pipe is closed.
+                os.read(self._parent_death_pipe, 1)
+            except OSError:  # the code of a unit has closed a descriptor that is not its own
                 if os.getppid() == self._supervisor:
                     time.sleep(HEARTBEAT)
                     continue
             break
         self._orphaned.set()
         self._stop.set()
-        signal.raise_signal(signal.SIGTERM)  # the main thread tells why
+        signal.raise_signal(signal.SIGTERM)  # the main thread logs why
         time.sleep(ORPHAN_GRACE)
         os._exit(exit_codes.KILLED)
 
     def _running(self) -> dict[str, float]:
-        """The threads that are inside a unit, and since when (monotonic clock). The time for which
-        this process was suspended is not theirs."""
+        """The threads that are in a unit, with its start on the monotonic clock, moved forward by
+        the time for which this process was suspended."""
         begun = self._activity.running()
         return {thread: since + self._clock.lost for thread, since in begun.items()}
 
-    def _look_for_overdue_units(self) -> None:
+    def _check_unit_timeout(self) -> None:
         if (limit := self._config.unit_timeout) is None:
             return
         now, running = time.monotonic(), self._running()
         for thread, began in running.items():
-            if now - began < limit or thread in self._told_overdue:
+            if now - began < limit or thread in self._reported_overdue:
                 continue
-            self._told_overdue.add(thread)  # it drains: there is no other unit of this thread
+            self._reported_overdue.add(thread)  # the worker drains: this is the thread's last unit
             logger.error(
-                "%s: a unit runs for %.1f s, longer than unit_timeout=%g\n%s",
+                "%s: a unit of work has been running for %.1f s; unit_timeout is %g s\n%s",
                 *(thread, now - began, limit, dump_stacks(running, only=thread)),
             )
             sessions = self._sessions.held_by(thread)
             self._sender.send("overdue", thread=thread, seconds=now - began, sessions=sessions)
-            self._leave(f"a unit hangs in {thread}")
+            self._leave(f"the unit in {thread} has exceeded unit_timeout")
 
     def _after_command(self) -> None:
         if any(is_paused(alias) for alias in self._job.databases):
             self._held.set()
         else:
             self._held.clear()
-        self._teller.tell(self._running())
+        self._reporter.report(self._running())
 
-    def _tell_progress(self, thread: str, done: float | None, total: float | None) -> None:
+    def _report_progress(self, thread: str, done: float | None, total: float | None) -> None:
         self._sender.send("progress", thread=thread, done=done, total=total)
 
     def _leave(self, reason: str) -> None:
-        """Drain without having been told to; the supervisor starts another worker."""
+        """Drain by itself; the supervisor starts another worker."""
         if not self._stop.is_set():
             self._sender.send("leaving", reason=reason)
             self._stop.set()
 
     def _report(self) -> Report:
-        with self._reporting:  # or an older "idle" might overtake a newer "busy"
+        """Send a heartbeat."""
+        with self._reporting:  # so that an older "idle" can't overtake a newer "busy"
             running = self._running()
             longest = next(iter(running.items()), None)
-            told = Report(
+            report = Report(
                 idle=self._activity.idle,
                 units=self._activity.units,
                 failures=self._activity.failures,
@@ -318,8 +318,8 @@ class Worker:
                 connections=peak_connections(),
                 rss=memory.resident(),
             )
-            self._sender.send("heartbeat", **asdict(told))
-            return told
+            self._sender.send("heartbeat", **asdict(report))
+            return report
 
     def _call_hook(self, hook: Callable[[WorkerInfo], None]) -> None:
         try:
