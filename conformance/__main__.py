@@ -53,8 +53,13 @@ def main(arguments: Sequence[str]) -> int:
     if not options.resume:
         kept.forget(labels)
     comparison = Comparison(suite, kept, options.mode or list(OURS))
-    for some in together:
-        comparison.compare(some)
+    try:
+        for some in together:
+            comparison.compare(some)
+    except KeyboardInterrupt:
+        comparison.report()
+        print("interrupted; with --resume it goes on", file=sys.stderr)
+        return 130
     return comparison.report()
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from conformance import differences
 from conformance.backends import REFERENCE
 from conformance.kept import Kept
-from conformance.suite import Outcomes, SuiteError
+from conformance.suite import NoTestsError, Outcomes, SuiteError
 
 
 class Tests(Protocol):
@@ -32,6 +32,7 @@ class Comparison:
         self._differing = Counter[str]()
         self._unlisted = Counter[str]()
         self._broken: list[str] = []
+        self._without_tests: list[str] = []
 
     def compare(self, labels: Sequence[str]) -> None:
         """
@@ -44,6 +45,10 @@ class Comparison:
                 mode: self._look_at(mode, outcomes[REFERENCE], outcomes[mode])
                 for mode in self._modes
             }
+        except NoTestsError as error:
+            self._without_tests += labels
+            print(f"conformance: {error}", file=sys.stderr)
+            return
         except SuiteError as error:
             if len(labels) > 1:  # which of them was it?
                 for label in labels:
@@ -67,6 +72,8 @@ class Comparison:
         for mode in self._modes:
             differing, unlisted = self._differing[mode], self._unlisted[mode]
             print(f"{mode}: {differing} tests differ, {unlisted} of them not listed")
+        if self._without_tests:
+            print(f"not compared, since they bring no tests: {', '.join(self._without_tests)}")
         if self._broken:
             print(f"not compared, since they broke off: {', '.join(self._broken)}")
         return 1 if self._broken or self._unlisted.total() else 0
@@ -87,7 +94,9 @@ class Comparison:
     def _look_at(self, mode: str, expected: Outcomes, found: Outcomes) -> tuple[int, int]:
         """Tell the differences; how many there are, and how many of them are not listed."""
         differing = differences.find(expected, found)
-        unlisted = {test for test in differing if not self._is_listed(test, mode)}
+        unlisted = {
+            test for test, (_, end) in differing.items() if not self._is_listed(test, end, mode)
+        }
         for test in unlisted - self._differ_alone(mode, unlisted):
             unlisted.remove(test)
             print(f"{mode}: {test} differs, but not when it runs alone")
@@ -107,8 +116,8 @@ class Comparison:
             differences.find(self._suite.run(REFERENCE, labels), self._suite.run(mode, labels))
         )
 
-    def _is_listed(self, test: str, mode: str) -> bool:
-        return any(one.covers(test, mode) for one in self._listed)
+    def _is_listed(self, test: str, end: str, mode: str) -> bool:
+        return any(one.covers(test, end, mode) for one in self._listed)
 
 
 def _label(test: str) -> str:

@@ -14,9 +14,11 @@ from typing import Any
 
 import django
 
-from conformance.suite import ROOT, SOURCES, Outcomes, SuiteError, fetch, recorded
+from conformance.suite import ROOT, SOURCES, NoTestsError, Outcomes, SuiteError, fetch, recorded
 
 LIST = Path(__file__).with_name("packages.toml")
+TIMEOUT = 1200.0
+"""Seconds for one package on one backend. The longest takes some minutes on an idle machine."""
 PYTEST = ("pytest>=8.2", "pytest-django>=4.11")
 
 
@@ -45,14 +47,18 @@ class Package:
 
     def prepare(self) -> None:
         """
-        :raises SuiteError: it can't be had, or has no tests.
+        :raises NoTestsError: its source distribution brings none.
+        :raises SuiteError: it can't be had.
         """
         if not self.source.is_dir():
             fetch(self.name, self.name, self.source)
-        if missing := [test for test in self.tests if not (self.source / test).exists()]:
-            raise SuiteError(
-                f"{self.name}: its source distribution has no {missing[0]}. To run them anyhow, "
-                f"put a checkout of its repository in place of {self.source}"
+        needed = list(self.tests)
+        if self.settings:
+            needed.append(self.settings.replace(".", "/") + ".py")
+        if missing := [path for path in needed if not (self.source / path).exists()]:
+            raise NoTestsError(
+                f"{self.name}: its source distribution has no {missing[0]}. To run its tests "
+                f"anyhow, put a checkout of its repository in place of {self.source}"
             )
         environment = self.python.parents[1]
         if not (environment / "ready").exists():
@@ -73,20 +79,12 @@ class Package:
         """
         plugin = ["-p", "conformance.plugin"]
         plugin += [f"--ds={self.settings}"] if self.settings else ["-p", "no:django"]
-        paths = [self.source, self.source / "src", ROOT]
+        paths = [self.source, self.source / "src", ROOT, ROOT / "conformance/children"]
         return recorded(
             f"{self.name} on {backend}",
             [
-                *(
-                    str(self.python),
-                    "-m",
-                    "pytest",
-                    "-c",
-                    os.devnull,
-                    "-o",
-                    "django_find_project=false",
-                    f"--rootdir={self.source}",
-                ),
+                *(str(self.python), "-m", "pytest", "-c", os.devnull),
+                *("-o", "django_find_project=false", f"--rootdir={self.source}"),
                 *(*plugin, *self.options, *(tests or self.tests)),
             ],
             self.source,
@@ -95,6 +93,7 @@ class Package:
                 "CONFORMANCE_BACKEND": backend,
                 "CONFORMANCE_GIS": "",
             },
+            TIMEOUT,
         )
 
 

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from ctypes.util import find_library
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +32,10 @@ TIMEOUT = 3600.0
 
 class SuiteError(Exception):
     """The test suite could not be had, or did not run to its end."""
+
+
+class NoTestsError(SuiteError):
+    """There is nothing to run."""
 
 
 class Suite:
@@ -98,11 +103,15 @@ def fetch(package: str, requirement: str, directory: Path) -> None:
 
 
 def recorded(
-    what: str, command: Sequence[str], directory: Path, environment: Mapping[str, str]
+    what: str,
+    command: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    timeout: float = TIMEOUT,
 ) -> Outcomes:
     """Run *command*, which writes the outcomes to the file that CONFORMANCE_RECORD names.
 
-    :raises SuiteError: it did not.
+    :raises SuiteError: it did not, or not within *timeout*.
     """
     with tempfile.TemporaryDirectory(prefix="conformance-") as place:
         record, log = Path(place) / "record.json", Path(place) / "log"
@@ -113,11 +122,13 @@ def recorded(
                 env={**os.environ, **environment, "CONFORMANCE_RECORD": str(record)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
-            _wait(process)
+            in_time = _wait(process, timeout)
         if not record.exists():
+            how = "broke off" if in_time else f"did not end within {timeout:g} s"
             tail = log.read_text(encoding="utf-8", errors="replace")[-3000:]
-            raise SuiteError(f"{what} broke off:\n{tail}")
+            raise SuiteError(f"{what} {how}:\n{tail}")
         outcomes: Outcomes = json.loads(record.read_text(encoding="utf-8"))
         return outcomes
 
@@ -139,13 +150,16 @@ def is_gis(label: str) -> bool:
     return label.partition(".")[0] == GIS_APP
 
 
-def _wait(process: subprocess.Popen[bytes]) -> None:
+def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
+    """:returns: whether it ended in time. What its tests have started and left is killed."""
     try:
-        process.wait(TIMEOUT)
+        process.wait(timeout)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)  # faulthandler tells where each thread is
         process.wait()
-    except BaseException:
-        process.kill()
+        return False
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        raise
+    return True

@@ -1,5 +1,6 @@
 """make conformance without Django's tests: what is compared, told, and kept."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from conformance import comparison, packages
 from conformance.comparison import Comparison
 from conformance.differences import Listed, read_list
 from conformance.kept import Kept
-from conformance.suite import Outcomes, SuiteError, batches
+from conformance.suite import NoTestsError, Outcomes, SuiteError, batches, recorded
+from pooldaemon.testing.processes import is_alive
+from tests.support.poll import wait_until
 
 PASSED = {"app.tests.T.test_a": "passed", "other.tests.T.test_b": "passed"}
 
@@ -67,9 +70,17 @@ def test_a_test_that_ends_otherwise_fails_the_run_unless_it_is_listed(
     compare: Callable[..., int], suite: FakeSuite, capsys: Any, end: str
 ) -> None:
     suite.changes = {"app.tests.T.test_a": end}
-    assert compare("app", "other", listed=[Listed("app.*", ("session",), "")]) == 0
-    assert compare("app", "other", listed=[Listed("app.*", ("transaction",), "")]) == 1
+    assert compare("app", "other", listed=[Listed("app.*", "*", ("session",), "")]) == 0
+    assert compare("app", "other", listed=[Listed("app.*", "*", ("transaction",), "")]) == 1
     assert f"app.tests.T.test_a\n    Django's: passed\n    ours: {end}" in capsys.readouterr().out
+
+
+def test_a_listed_test_that_ends_in_another_way_than_its_reason_says_fails_the_run(
+    compare: Callable[..., int], suite: FakeSuite
+) -> None:
+    suite.changes = {"app.tests.T.test_a": "failed: Error: 3 != 4"}
+    assert compare("app", listed=[Listed("app.*", "failed: Error: * != *", ("session",), "")]) == 0
+    assert compare("app", listed=[Listed("app.*", "failed: Other: *", ("session",), "")]) == 1
 
 
 def test_a_difference_that_is_gone_when_the_test_runs_alone_is_told_and_does_not_count(
@@ -141,14 +152,53 @@ def test_geodjangos_tests_run_by_themselves() -> None:
     assert [len(batch) for batch in batches(map(str, range(25)))] == [10, 10, 5]
 
 
+@pytest.mark.parametrize("missing", ["tests", "tests/settings.py"])
 def test_a_package_whose_source_has_no_tests_says_so_and_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.setattr(packages, "SOURCES", tmp_path)
-    package = packages.Package("some-package", tests=("tests",))
+    package = packages.Package("some-package", tests=("tests",), settings="tests.settings")
     package.source.mkdir(parents=True)
-    with pytest.raises(SuiteError, match=r"put a checkout of its repository in"):
+    if missing != "tests":
+        (package.source / "tests").mkdir()
+    with pytest.raises(
+        NoTestsError, match=rf"no {missing}\. .* put a checkout of its repository in"
+    ):
         package.prepare()
+
+
+def test_a_package_without_tests_is_told_and_does_not_fail_the_run(
+    compare: Callable[..., int],
+    suite: FakeSuite,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def has_none(*given: Any) -> Outcomes:
+        raise NoTestsError("app: it has no tests")
+
+    monkeypatch.setattr(suite, "run", has_none)
+    assert compare("app") == 0
+    told = capsys.readouterr()
+    assert "app: it has no tests" in told.err
+    assert told.out.endswith("not compared, since they bring no tests: app\n")
+
+
+def test_what_does_not_end_in_time_is_stopped(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "faulthandler", "-c", "import time; time.sleep(300)"]
+    with pytest.raises(SuiteError, match=r"^it did not end within 0\.1 s:"):
+        recorded("it", command, tmp_path, {}, timeout=0.1)
+
+
+def test_what_a_suite_has_started_and_left_ends_with_it(tmp_path: Path) -> None:
+    script = """if True:
+        import os, pathlib, time
+        if child := os.fork():
+            pathlib.Path(os.environ["CONFORMANCE_RECORD"]).write_text('{"child": "%d"}' % child)
+        else:
+            time.sleep(300)
+    """
+    outcomes = recorded("it", [sys.executable, "-c", script], tmp_path, {})
+    wait_until(lambda: not is_alive(int(outcomes["child"])), 10, "its child is still there")
 
 
 def test_a_package_that_is_not_listed_is_told_with_those_that_are() -> None:
@@ -175,4 +225,4 @@ def test_a_packages_test_runs_alone_by_the_id_it_was_recorded_with(
 
 
 def test_every_listed_difference_has_its_reason() -> None:
-    assert all(one.reason.strip() and one.modes for one in read_list())
+    assert all(one.reason.strip() and one.modes and one.ends for one in read_list())
