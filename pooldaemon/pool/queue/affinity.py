@@ -1,13 +1,13 @@
-"""Connections that a unit of work does not need just now, and may need again in a moment.
+"""A thread-affinity cache: connections of transaction mode between two statements.
 
-In transaction mode a unit gives its connection back after each statement and borrows one for the
-next. As long as nobody else wants it, that is work for nothing. So the connection is parked: its
-borrower resumes it if it is still there, and whoever finds no idle one calls it in, which gives it
-back in the borrower's name. (HikariCP's threads find their last connections in the same way, and
-other threads steal them.)
+In transaction mode a unit would give its connection back after each statement and borrow one for
+the next. As long as nobody else wants the connection, that is wasted work. So it is parked here.
+Its borrower resumes it if it is still here. A thread that finds no idle connection calls a parked
+one in, which gives it back in its borrower's name. (HikariCP's threads keep their last connections
+in the same way, and other threads steal them.)
 
-A dict's ``pop`` and ``popitem`` are atomic: who takes one out is the only one to touch it, and the
-only one to refer to its lease, so that it is not lost if an exception is raised in between.
+``pop`` and ``popitem`` of a dict are atomic. Whoever takes a lease out holds its only strong
+reference, so it is given back even if an exception is raised in between.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pooldaemon.pool.queue.waiters import WaitQueue
 
 CURSOR_DEPTH = 8
 """Frames from the one that asks Django's wrapper for a cursor to :meth:`AffinityCache.resume`.
-Where a wrapper adds one, places are just found the long way."""
+With a wrapper that adds a frame, call sites are found by a slower search."""
 
 ALIVE_BYPASS = 0.5
-"""Seconds for which a parked connection is believed to live: until then its borrower goes on as on
-a connection that it kept. To look takes a system call. (HikariCP bypasses its test for as long.)"""
+"""Seconds for which a parked connection is used again without a check, which would take a system
+call. (HikariCP bypasses its test for as long.)"""
 
 
 class AffinityCache:
@@ -35,7 +35,7 @@ class AffinityCache:
 
     :param is_alive: whether a connection can be used that has been idle for so many seconds.
     :param queue: of those who wait for a connection.
-    :param claims: those who wait for a permit to open one, in whatever pool.
+    :param claims: who waits for a permit of the process, in any pool.
     """
 
     def __init__(
@@ -46,24 +46,24 @@ class AffinityCache:
         self._waiters = queue.refs
         self._claims = claims
         self._is_open = True
-        # The entry itself may not refer to its lease: the two would keep each other alive.
+        # The entry must not refer to its lease: the two would keep each other alive.
         self._parked: dict[Lease, PoolEntry] = {}
 
     def __len__(self) -> int:
         return len(self._parked)
 
     def park(self, lease: Lease, entry: PoolEntry) -> None:
-        """End a borrow; it may go on until somebody else needs the connection."""
+        """End a borrow, but keep the connection for its borrower until somebody else needs it."""
         now = entry.idle_since = time.monotonic()
         entry.stats.use.add(now - entry.held_since)
         entry.parked = True
         self._parked[lease] = entry
-        # Who comes to wait looks here once it can be seen to wait: one of the two finds the other.
+        # A waiter enters the queue first and looks here afterwards: one of the two sees the other.
         if self._waiters or self._claims or not self._is_open:
             self.call_in()
 
     def leave(self, lease: Lease, entry: PoolEntry) -> None:
-        """The same, but those who wait are only woken, and see to it themselves."""
+        """The same, but waiters are only woken and call the connection in themselves."""
         now = entry.idle_since = time.monotonic()
         entry.stats.use.add(now - entry.held_since)
         entry.parked = True
@@ -72,7 +72,7 @@ class AffinityCache:
             waiter.wake()
 
     def resume(self, lease: Lease) -> bool:
-        """Begin the borrow anew. ``False``: the connection has been given back."""
+        """Continue the borrow. Returns ``False`` if the connection has been given back."""
         entry = self._parked.pop(lease, None)
         if entry is None:
             return False
@@ -90,14 +90,14 @@ class AffinityCache:
         return False
 
     def give_back(self, lease: Lease) -> bool:
-        """Give the connection of *lease* back. ``False``: it is not here, or no more."""
+        """Give the connection of *lease* back. Returns ``False`` if it is not here."""
         if self._parked.pop(lease, None) is None:
             return False
         give_back(lease)
         return True
 
     def call_in_one(self) -> bool:
-        """Have one given back; ``False``: there is none."""
+        """Give one back. Returns ``False`` if there is none."""
         try:
             lease, _ = self._parked.popitem()
         except KeyError:
@@ -106,12 +106,12 @@ class AffinityCache:
         return True
 
     def call_in(self) -> None:
-        """Have all given back. Not under a pool's lock: one that the server has ended is closed."""
+        """Give all back. Not under a lock: one that the server has ended is closed here."""
         while self._parked and self.call_in_one():
             pass
 
     def close(self) -> None:
-        """Have all given back, now and until :meth:`reopen`."""
+        """Give all back and park none until :meth:`reopen`."""
         self._is_open = False
         self.call_in()
 

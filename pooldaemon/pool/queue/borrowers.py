@@ -1,9 +1,9 @@
-"""Which thread has borrowed what, and whether that thread is still there.
+"""The threads that borrow, what they hold, and what happens when one ends.
 
-A thread that ends without giving back leaves its connection to a reference cycle of Django's,
-which only the cyclic garbage collector takes apart, sometime. So every thread that borrows carries
-a mark among its thread-locals. The interpreter deletes these in the moment a thread ends, whoever
-started it, and the pools hear of it at once.
+A thread that ends without giving back leaves its connection in a reference cycle of Django's, which
+the garbage collector may find much later. So every thread that borrows has a marker object among
+its thread-locals. The interpreter deletes thread-locals when a thread ends, whoever started the
+thread, and the marker's deletion tells the pools at once.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ class Entry(Protocol):
 
 
 class Borrower:
-    """A thread, as those who borrow are known to a pool.
+    """A thread that borrows.
 
-    :param name: the thread's when it first borrowed, for after its end.
-    :ivar ident: the thread's, while it runs.
-    :ivar entries: what it holds, of every pool: references that keep nothing alive, each under
-        itself. Removing one here is how an entry is claimed for its return: that is atomic, and
-        succeeds for one only.
+    :param name: the thread's name when it first borrowed, for messages after its end.
+    :ivar ident: the thread's identifier, while it runs.
+    :ivar entries: weak references to the entries of all pools that it holds, each under itself.
+        Removing one here claims the entry for its return: that is atomic and succeeds once.
     """
 
     __slots__ = ("entries", "ident", "name")
@@ -49,7 +48,7 @@ class Borrower:
         return [entry for ref in self.entries.copy() if (entry := ref()) is not None]
 
     def forget_lost(self) -> None:
-        """Those that an exception has lost are among the others no more."""
+        """Remove the references to entries that an exception has lost."""
         for ref in self.entries.copy():
             if ref() is None:
                 self.entries.pop(ref, None)
@@ -63,21 +62,23 @@ class _Mark:
     def __init__(self, borrower: Borrower) -> None:
         self._borrower = borrower
 
-    # Bound here: at the end of the interpreter, modules are emptied before threads' locals are.
+    # Default arguments, because at the interpreter's end modules are emptied before thread-locals.
     def __del__(
         self,
         getpid: Callable[[], int] = os.getpid,
         is_finalizing: Callable[[], bool] = sys.is_finalizing,
     ) -> None:
-        # In a forked child the parent's other threads "end" too, before any hook runs there.
+        # In a forked child the parent's other threads "end" too, before any hook runs.
         if is_finalizing():
             return
         borrower: Borrower | None = getattr(self, "_borrower", None)
-        if borrower is None:  # its making was broken off
+        if borrower is None:  # an exception interrupted __init__()
             return
         pid = getpid()
         for entry in borrower.held():
-            if entry.pid == pid and not entry.parked:  # whoever needs it finds that one by itself
+            if (
+                entry.pid == pid and not entry.parked
+            ):  # a parked one is called in by whoever needs it
                 entry.report_orphan(entry.ref, borrower)
 
 
@@ -91,7 +92,7 @@ here = _Thread()
 """``here.borrower`` is the calling thread's."""
 
 SHARED = Borrower("several threads")
-"""Owns what threads share on purpose (Django's ``inc_thread_sharing()``), and never ends."""
+"""Holds what threads share on purpose (Django's ``inc_thread_sharing()``). It never ends."""
 
 
 def _forget_all() -> None:
@@ -99,5 +100,5 @@ def _forget_all() -> None:
     here.borrower.entries.clear()
 
 
-# What the forking thread had borrowed is the parent's.
+# What the forking thread had borrowed belongs to the parent.
 fork_safety.at_start_of_child(_forget_all)

@@ -1,4 +1,4 @@
-"""Where in the user's code a connection was borrowed, at next to no cost."""
+"""Where in the user's code a connection was borrowed, at almost no cost."""
 
 from __future__ import annotations
 

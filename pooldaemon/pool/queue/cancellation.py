@@ -1,7 +1,8 @@
-"""Ending the waits for a connection of work that nobody wants any more.
+"""Cancels waits for a connection, for work whose result nobody wants any more.
 
-A thread can't be cancelled, but its wait for a connection can. Its context tells to which work it
-belongs: asyncio and asgiref take that along into the threads where they run synchronous code.
+A thread can't be cancelled, but its wait for a connection can. A context variable says to which
+work the thread belongs: asyncio and asgiref copy the context into the threads in which they run
+synchronous code.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from contextvars import ContextVar
 
 
 class Cancellation:
-    """The waits of one piece of work, in whichever threads.
+    """The waits of one piece of work, in any threads.
 
-    Thread-safe, without a lock: ``cancel()`` says so before it looks who waits, and who begins to
-    wait looks afterwards.
+    Thread-safe, without a lock: ``cancel()`` sets a flag before it looks who waits, and a thread
+    that begins to wait looks at the flag afterwards.
     """
 
     def __init__(self) -> None:
@@ -23,7 +24,7 @@ class Cancellation:
         self._cancelled = False
 
     def cancel(self) -> None:
-        """End those that there are now, and each later one as it begins."""
+        """End the present waits, and each later one as it begins."""
         self._cancelled = True
         for cancel in self._cancels.copy():
             cancel()
@@ -42,7 +43,7 @@ _cancellation: ContextVar[Cancellation | None] = ContextVar("pooldaemon_waits", 
 
 @contextmanager
 def cancellable() -> Iterator[Cancellation]:
-    """What begins to wait for a connection in this block can be cancelled."""
+    """Waits for a connection that begin in this block can be cancelled."""
     cancellation = Cancellation()
     token = _cancellation.set(cancellation)
     try:
@@ -53,7 +54,7 @@ def cancellable() -> Iterator[Cancellation]:
 
 @contextmanager
 def waiting(cancel: Callable[[], None]) -> Iterator[None]:
-    """In this block a thread waits, which *cancel* ends from another one."""
+    """A thread waits in this block; *cancel* ends that wait from another thread."""
     if (cancellation := _cancellation.get()) is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""One place under a pool's cap."""
+"""One place under a pool's cap, with its connection and its counters."""
 
 from __future__ import annotations
 
@@ -57,10 +57,11 @@ def sum_times(times: Iterable[Times]) -> Histogram:
 
 
 class EntryRef(weakref.ref["PoolEntry"]):
-    """What a pool and an borrower know of an entry, without keeping it alive.
+    """How a pool and a borrower know an entry, without keeping it alive.
 
-    :ivar stats: outlives the entry.
-    :ivar session: what was opened for it and is not closed; to be closed if the entry is lost.
+    :ivar stats: counters; they outlive the entry.
+    :ivar session: the session that was opened for it and is not closed yet. If the entry is lost,
+        the pool closes this session.
     """
 
     __slots__ = ("session", "stats")
@@ -68,7 +69,7 @@ class EntryRef(weakref.ref["PoolEntry"]):
     stats: EntryStats
     session: object | None
 
-    # Of itself: the hash of an entry could not be asked for after its death.
+    # By identity: a dead entry can't be asked for its hash.
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
@@ -81,16 +82,16 @@ class EntryRef(weakref.ref["PoolEntry"]):
 class PoolEntry(_ConnectionRecord):
     """A connection record of SQLAlchemy's, empty or with a connection.
 
-    Whoever took it out of the pool's deques is the only one to touch it, and the only one to refer
-    to it. So one that was lost on its way, by an exception at whatever line, dies at once.
+    Whoever took it out of the pool's deques holds the only strong reference and is the only one to
+    use it. So an entry that an exception has lost, at whatever line, dies at once.
 
-    :param make_clean: undoes what a borrower left on a connection; says whether it had to.
+    :param make_clean: resets a connection if its borrower left something; returns whether it did.
     :param put_back: returns the entry to its pool.
-    :param report_orphan: tells the pool that the borrower has ended without giving back.
-    :param report_loss: called with :attr:`ref` when the entry has died. In C: see
-        :mod:`pooldaemon.pool.tokens`.
-    :param tell: called then, too, which may fail: those who wait look for themselves in the end.
-    :param affinity: where it waits while its borrower does not need it; ``None``: nowhere.
+    :param report_orphan: called when the borrower's thread has ended without giving back.
+    :param report_loss: called with :attr:`ref` when the entry has died. It has to be a function in
+        C: see :mod:`pooldaemon.pool.tokens`.
+    :param wake: called then, too, to wake a waiter. It may fail: waiters also look by themselves.
+    :param affinity: the cache in which it is parked between two statements; ``None``: never.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class PoolEntry(_ConnectionRecord):
         put_back: Callable[[Any], None],
         report_orphan: Callable[[EntryRef, Borrower], None],
         report_loss: Callable[[EntryRef], object],
-        tell: Callable[[object], None],
+        wake: Callable[[object], None],
         affinity: Affinity | None,
     ) -> None:
         super().__init__(pool, connect=False)
@@ -109,7 +110,7 @@ class PoolEntry(_ConnectionRecord):
         self._put_back = put_back
         self.report_orphan = report_orphan
         self.affinity = affinity
-        self._second_ref = weakref.ref(self, tell)  # which is called after the other's callback
+        self._second_ref = weakref.ref(self, wake)  # called after the callback of self.ref
         self.ref = EntryRef(self, report_loss)
         self.stats = self.ref.stats
         self.generation: object = None
@@ -118,22 +119,22 @@ class PoolEntry(_ConnectionRecord):
         """End of its connection's lifetime (monotonic clock, as all times here)."""
         self.idle_since = 0.0
         self.permit: Token | None = None
-        """One of the process's limiter, for a connection that is about to be opened."""
+        """A permit of the process, for a connection that is about to be opened."""
         self.since = 0.0
         """When the borrower began to wait."""
         self.deadline = 0.0
-        """Until when it waits for the server to accept it."""
+        """Until when the borrower waits for the server to accept the connection."""
         self.holder: Borrower | None = None
-        """The thread that has borrowed it, and whose ``entries`` it is among until its return."""
+        """The thread that has borrowed it. Until the give-back its ``entries`` contain this one."""
         self.held_since = 0.0
         self.call_site: CallSite | None = None
         """Where it was borrowed; ``None`` while the ORM runs one statement. See :meth:`where`."""
         self.parked = False
-        """Its holder does not need it just now."""
+        """It is in the affinity cache: its holder does not need it between two statements."""
         self.told_of_leak = False
 
     def where(self) -> str:
-        """The place where it was borrowed, for people."""
+        """The call site at which it was borrowed, as text."""
         place, holder = self.call_site, self.holder
         if place is None and holder is not None:
             place = of_statement(holder.ident)
@@ -153,7 +154,7 @@ class PoolEntry(_ConnectionRecord):
             self.ref.session = None
 
     def claim_from(self, borrower: Borrower | None) -> bool:
-        """Take it from its holder. ``False``: somebody else was faster."""
+        """Take it from its holder. ``False``: another thread was faster."""
         try:
             del borrower.entries[self.ref]  # type: ignore[union-attr]  # it has been lent
         except KeyError:
@@ -161,7 +162,7 @@ class PoolEntry(_ConnectionRecord):
         return True
 
     def share(self) -> None:
-        """Several threads use it from now on: the end of one is not the end of the borrow."""
+        """Several threads use it from now on: the end of one thread does not end the borrow."""
         if self.claim_from(self.holder):
             self.holder = SHARED
             SHARED.entries[self.ref] = self.ref
@@ -185,7 +186,7 @@ class PoolEntry(_ConnectionRecord):
             self._put_back(self)
 
     def discard(self) -> None:
-        """The borrower is done with it, and nobody should use this connection again."""
+        """The borrower is done with it, and the connection is not to be used again."""
         if not self.claim_from(self.holder):
             return
         try:

@@ -1,4 +1,4 @@
-"""What a borrower is told who gets no connection: the one line that is read at night."""
+"""The messages for a borrower that gets no connection."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pooldaemon.stats import PoolStats
 
 def deadlock(status: str, no_room: str, stats: PoolStats) -> PoolDeadlock:
     """
-    :param status: the pool in a line.
-    :param no_room: what the process's limit has to do with it, or nothing.
+    :param status: the pool's state, in one line.
+    :param no_room: that the process's limit is the reason, or an empty string.
     """
     return PoolDeadlock(
         f"{status}: this thread would wait for itself, since every connection is held by a thread "
@@ -30,7 +30,7 @@ def timed_out(
 ) -> PoolTimeout:
     """
     :param waited, timeout: seconds.
-    :param connect_error: of the last connect, if that failed.
+    :param connect_error: the last connect's error, if that connect failed.
     """
     last_error = f" Last connect error: {connect_error}." if connect_error else ""
     advice = "Give connections back sooner (auto_close_db), or raise pool_size or timeout."

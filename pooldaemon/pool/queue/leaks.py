@@ -1,4 +1,4 @@
-"""Who has held a connection for longer than ``leak_threshold``."""
+"""Logs connections that were held for longer than ``leak_threshold``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pooldaemon.pool.tokens import TokenLock
 logger = logging.getLogger("pooldaemon.pool")
 
 LOOKS = 4
-"""Looks per threshold: so a connection is told of at most a quarter of it late."""
+"""Looks per threshold: a leak is logged at most a quarter of the threshold late."""
 
 
 class _Pool(Protocol):
@@ -29,8 +29,8 @@ class LeakWatch:
 
     :param last_statement: the last statement of a connection, without its data.
 
-    A thread of its own looks, since the others may all be stuck. It is there only while
-    connections are in use. Thread-safe.
+    A thread of its own looks, since all others may be stuck. It exists only while connections are
+    in use. Thread-safe.
     """
 
     def __init__(self, threshold: float, pool: _Pool, last_statement: Callable[[Any], str]) -> None:
@@ -53,7 +53,7 @@ class LeakWatch:
                     self._thread = thread
                     thread.start()
             except BaseException as error:  # the next borrow tries again
-                self._thread = None  # one that was started all the same sees this, and ends
+                self._thread = None  # if it was started all the same, it sees this and ends
                 if not isinstance(error, RuntimeError):
                     raise
                 self._tell_of_failure(error)
@@ -70,14 +70,14 @@ class LeakWatch:
             )
 
     def stop_if_unused(self) -> None:
-        """Let the thread end now, if nothing is in use, rather than at its next look."""
+        """If nothing is in use, end the thread now instead of at its next look."""
         thread = self._thread
         if thread is not None and not self._in_use():
             self._look_now.set()
             thread.join(self._threshold)
 
     def returned(self, entry: PoolEntry, now: float) -> None:
-        """*entry*, still with its holder, comes back."""
+        """Called when *entry* comes back, while it still has its holder."""
         if entry.told_of_leak:
             entry.told_of_leak = False
             logger.warning(
@@ -99,7 +99,7 @@ class LeakWatch:
                 self._look_at(entry, time.monotonic())
             if not self._in_use():
                 self._thread = None
-                # Who has borrowed in this moment may have seen a thread that looks.
+                # A thread that borrowed just now may have seen the watch running.
                 if not self._in_use() or self._thread is not None:
                     return
                 self._thread = threading.current_thread()

@@ -30,16 +30,16 @@ class Affinity(Protocol):
 
 
 class Lender(Protocol):
-    """Whoever lent the connection, and takes it back."""
+    """What lent the connection and takes it back: a pool entry, or a proxy of SQLAlchemy's."""
 
     pid: int
-    """The process whose connection it is."""
+    """The process to which the connection belongs."""
 
     @property
     def info(self) -> dict[str, Any]: ...
     @property
     def affinity(self) -> Affinity | None:
-        """Where the connection may wait while its borrower does not need it."""
+        """The cache in which the connection may be parked between two statements."""
 
     def share(self) -> None: ...
     def give_back(self) -> None: ...
@@ -47,26 +47,26 @@ class Lender(Protocol):
 
 
 class Lease:
-    """Stands for a physical connection during one borrow, and is dead afterwards.
+    """Stands for the driver's connection during one borrow, and is dead afterwards.
 
-    A reference kept after the give-back must not be a door into the next borrower's session:
-    it behaves like a closed DB-API connection. If it is lost, so is its lender, of which it holds
-    the only reference, and that the pool is told of. It has no ``__del__``, which the garbage
-    collector might call at any line of the pool. Every attribute is the driver's; the pool's own
-    are functions of this module.
+    A reference that is kept after the give-back must not reach into the next borrower's session, so
+    a dead lease behaves like a closed DB-API connection. A lease that is lost takes its lender with
+    it, of which it holds the only strong reference, and the pool notices that. There is no
+    ``__del__``: the garbage collector might call it at any line of the pool. Every attribute is the
+    driver's; the pool's own are functions of this module.
     """
 
     __slots__ = ("__weakref__", "_connection", "_lender")
 
     _error_class: type[Exception]
-    """The driver's ``InterfaceError``, raised by one that is dead."""
+    """The driver's ``InterfaceError``, which a dead lease raises."""
 
     def __init__(self, connection: Any, lender: Lender) -> None:
         _set_lender(self, lender)
         _set_connection(self, connection)
 
     def _alive(self) -> Any:
-        """The driver's connection, if this is not dead."""
+        """The driver's connection; raises if this lease is dead."""
         fork_safety.check()
         if self._connection is None:
             raise self._error_class(0, GIVEN_BACK if self._lender else INHERITED)
@@ -82,7 +82,7 @@ class Lease:
         return f"<{type(self).__name__} {self._connection or 'given back'!r}>"
 
 
-# Bound here, which saves a borrow the look-up by name.
+# Bound once, which saves each borrow the look-up by name.
 _set_connection: Callable[[Lease, Any], None]
 _set_connection = Lease._connection.__set__  # type: ignore[attr-defined]
 _set_lender: Callable[[Lease, Any], None]
@@ -101,19 +101,19 @@ def physical(lease: Lease) -> Any:
 
 
 def notes(lease: Lease) -> dict[str, Any]:
-    """What is remembered about the physical connection while it lives."""
+    """A dict that lives as long as the physical connection."""
     info: dict[str, Any] = lease._lender.info
     return info
 
 
 def borrowed_since(lease: Lease) -> float | None:
-    """On the monotonic clock; pools of SQLAlchemy's own do not tell."""
+    """When it was borrowed (monotonic clock); ``None`` in SQLAlchemy's own pools."""
     since: float | None = getattr(lease._lender, "held_since", None)
     return since
 
 
 def share(lease: Lease) -> None:
-    """Several threads use it from now on: it does not come back when its borrower's thread ends."""
+    """Several threads use it from now on, so the end of its borrower does not give it back."""
     lease._lender.share()
 
 
@@ -160,7 +160,7 @@ def discard(lease: Lease) -> None:
 
 
 def _lose(lease: Lease, error: BaseException) -> Any:
-    """Where a give-back was broken off: leave nothing that refers to the lender."""
+    """After an exception in a give-back: drop every reference to the lender."""
     _set_connection(lease, None)
     _set_lender(lease, _ENDED)
     clear_frames(error)

@@ -1,14 +1,15 @@
-"""One limit for the sessions of all pools of a process.
+"""The limit for the sessions of all pools of a process (``MAX_PROCESS_CONNECTIONS``).
 
-Every session on the server has a permit, from before it is opened until the server has let go of
-it. A thread that needs one and finds none closes the connection that has been idle for longest, in
-whatever pool; if there is none, it waits. Whoever gives a connection back while a thread elsewhere
-has waited for longer than the first one in its own pool closes it, and so passes the permit on.
+Every session has a permit, from before it is opened until the server has ended it. A thread that
+finds no permit closes the connection that has been idle for longest, in any pool. If there is none,
+it waits. A thread that gives a connection back looks whether a thread of another pool has waited
+for a permit longer than the first waiter of this pool. If so, it closes the connection and thereby
+passes the permit on.
 
-Permits lie in a deque, whose ``append`` and ``pop`` are atomic, and nothing here waits for a lock.
-One that was taken and is not referred to any more is free again, wherever an exception lost it; and
-so it is with those who wait for one. Sets are looked at as a ``copy()``, which is atomic, too:
-``tuple()`` may collect garbage with its iterator under way.
+Permits lie in a deque, whose ``append`` and ``pop`` are atomic, so nothing here waits for a lock. A
+permit to which nobody refers any more is replaced, wherever an exception lost it. The same holds
+for waiting threads. Sets are read as a ``copy()``, which is atomic: ``tuple()`` may trigger the
+garbage collector while its iterator is in use.
 """
 
 from __future__ import annotations
@@ -26,38 +27,38 @@ from pooldaemon.pool.queue.waiters import Waiter, WaitQueue
 from pooldaemon.pool.tokens import Token, TokenLock
 
 LOOK_AGAIN = 0.1
-"""Seconds after which a waiting thread looks again whether a closed session has ended, or an idle
-connection has turned up: nobody wakes it for these."""
+"""Seconds after which a waiting thread looks again for a session that has ended or a connection
+that has become idle. Nobody wakes it for these."""
 
 LOOK_RARELY = 1.0
-"""Seconds after which a waiting thread looks around where there is no limit of the process. It is
-woken for all that is put back in order; this is for what was not, by an exception in between."""
+"""The same where the process has no limit. There a waiter is woken for everything, unless an
+exception prevented that: this look is for that case."""
 
 CLAIM_POLL = 0.01
-"""The same for one that has its place in a pool, and waits for nothing but the permit."""
+"""The same for a thread that has an entry and waits for the permit only."""
 
 
 class Candidate(Protocol):
-    """Waits for a permit: a pool with a queue, or a thread."""
+    """Somebody who waits for a permit: a pool with waiters, or a thread."""
 
     def waiting_since(self) -> float | None:
-        """Since when (monotonic clock); ``None``: it could not use a permit now."""
+        """Since when it waits (monotonic clock); ``None``: it could not use a permit now."""
 
     def serve(self) -> None:
         """Take a permit, if there is one."""
 
     def borrowers(self) -> set[Borrower]:
-        """The threads that wait, those that may hold something meanwhile."""
+        """The threads that wait and may hold connections meanwhile."""
 
 
 class Reserve(Protocol):
-    """What a pool can give up: connections that nobody uses."""
+    """Connections of a pool that nobody uses, so that it can give them up."""
 
     def reclaim(self) -> None:
-        """Close those that threads have left which ended without giving back."""
+        """Close the connections of threads that ended without giving back."""
 
     def idle_since(self) -> float | None:
-        """Since when the longest idle one is idle (monotonic clock)."""
+        """Since when the longest idle connection is idle (monotonic clock)."""
 
     def close_idle(self) -> None:
         """Close that one."""
@@ -76,7 +77,7 @@ class Sessions(Protocol):
 
 
 class _Claim:
-    """A thread that takes its permit itself."""
+    """A thread that has an entry and takes its permit itself."""
 
     def __init__(self, since: float) -> None:
         self._since = since
@@ -106,7 +107,7 @@ class ConnectionLimiter:
         self.limit = limit
         self._free: deque[Token] = deque()
         self._permits: set[weakref.ref[Token]] = set()
-        """All there are: those in ``_free``, and those that somebody holds."""
+        """All permits: those in ``_free`` and those that somebody holds."""
         self._renewal = TokenLock()
         self._renew()
         self.queue: set[weakref.ref[Candidate]] = set()
@@ -114,19 +115,19 @@ class ConnectionLimiter:
         self._counted: set[weakref.ref[Sessions]] = set()
 
     def count(self, sessions: Sessions) -> None:
-        """Tell of a pool's sessions; they are forgotten when their object is no more."""
+        """Count a pool's sessions from now on, for as long as *sessions* lives."""
         if self.limit is not None:
             self._counted.add(weakref.ref(sessions, self._counted.discard))
 
     def enter(self, candidate: Candidate) -> None:
-        """Let it be among those who wait, until it leaves or dies."""
+        """Add *candidate* to those who wait, until :meth:`leave` or its death."""
         self.queue.add(weakref.ref(candidate, self.queue.discard))
 
     def leave(self, candidate: Candidate) -> None:
         self.queue.discard(weakref.ref(candidate))
 
     def _renew(self) -> bool:
-        """Make permits for those that were lost; says whether there is one."""
+        """Replace permits that were lost; returns whether a permit is free."""
         if len(self._permits) < (self.limit or 0) and (token := self._renewal.take()) is not None:
             for _ in range(len(self._permits), self.limit or 0):
                 permit = Token()
@@ -138,14 +139,14 @@ class ConnectionLimiter:
     def has_room(self, since: float) -> bool:
         """Whether there is a permit for somebody who has waited *since*.
 
-        None while another has waited for longer: then it is on its way there.
+        There is none as long as another candidate has waited longer: the permit is for that one.
         """
         if self.limit is None:
             return True
         return bool(self._free or self._renew()) and not (self.queue and self.first_since() < since)
 
     def take(self, since: float) -> Token | None:
-        """Take a permit, if there is one. To hold it is to refer to it."""
+        """Take a permit, if there is one. It is held as long as somebody refers to it."""
         if self.limit is None:
             return UNLIMITED
         if not self.has_room(since):
@@ -164,12 +165,12 @@ class ConnectionLimiter:
             self.pass_on()
 
     def first_since(self, apart_from: Candidate | None = None) -> float:
-        """Since when the first has waited; infinity if there is nobody."""
+        """Since when the longest waiting candidate waits; infinity if nobody waits."""
         found = [one.waiting_since() for one in self._candidates() if one is not apart_from]
         return min((since for since in found if since is not None), default=float("inf"))
 
     def pass_on(self) -> None:
-        """Offer the free permits, to those who have waited for longest first."""
+        """Offer the free permits to the candidates, longest waiting first."""
         known = [(one.waiting_since(), one) for one in self._candidates()]
         waiting = [(since, c) for since, c in known if since is not None]
         for _, candidate in sorted(waiting, key=itemgetter(0)):
@@ -178,7 +179,7 @@ class ConnectionLimiter:
             candidate.serve()
 
     def wait(self, since: float, deadline: float) -> Token | None:
-        """Take a permit, in the order of *since*; ``None`` if there was none until *deadline*."""
+        """Take a permit, in the order of *since*; ``None`` if there is none until *deadline*."""
         if (permit := self.take(since)) is not None:
             return permit
         claim = _Claim(since)
@@ -190,26 +191,26 @@ class ConnectionLimiter:
             return permit
         finally:
             self.leave(claim)
-            self.pass_on()  # those behind it were told to wait
+            self.pass_on()  # to those behind it, which had to wait
 
     def would_deadlock(self, borrower: Borrower) -> bool:
-        """Whether those who hold all the sessions would wait for one, *borrower* among them."""
+        """Whether all sessions are held by threads that wait for one, *borrower* among them."""
         waiting = {borrower}.union(*(candidate.borrowers() for candidate in self._candidates()))
         held = sum(not entry.parked for one in waiting for entry in one.held())
         return self.limit is not None and held >= self.limit
 
     def make_room(self) -> None:
-        """Look for a session that has ended meanwhile, or else end one that nobody uses."""
-        shares = []
+        """Look for a session that has ended meanwhile, or else close one that nobody uses."""
+        reserves = []
         for sessions in self._known():
             sessions.forget_ended()
-            if (share := sessions.reserve) is not None:
-                share.reclaim()
-                shares.append(share)
+            if (reserve := sessions.reserve) is not None:
+                reserve.reclaim()
+                reserves.append(reserve)
         if self._renew():
             self.pass_on()
             return
-        idle = [(since, share) for share in shares if (since := share.idle_since()) is not None]
+        idle = [(since, one) for one in reserves if (since := one.idle_since()) is not None]
         if idle:
             min(idle, key=itemgetter(0))[1].close_idle()
 
@@ -220,18 +221,19 @@ class ConnectionLimiter:
         return [sessions for ref in self._counted.copy() if (sessions := ref()) is not None]
 
     def __str__(self) -> str:
-        """The limit and who uses it up, as an error tells it."""
+        """The limit and the pools that use it up, for error messages."""
         used = sorted(((one.open_sessions, one.name) for one in self._known()), reverse=True)
         told = ", ".join(f"{number} {name}" for number, name in used if number)
         return f"MAX_PROCESS_CONNECTIONS={self.limit} for all pools of the process ({told})"
 
 
 class PoolLimiter:
-    """
-    :param idle, empty: the pool's, where others change them at any moment.
-    :param serve: gives free entries to those who wait.
-    :param put: returns an entry.
-    :param reclaim: closes what threads have left that ended without giving back, and what was lost.
+    """One pool's side of the process's limit: its waiters, and what it can give up.
+
+    :param idle, empty: the pool's entries; other threads change these deques at any moment.
+    :param serve: gives free entries to waiters.
+    :param put: returns an entry to the pool.
+    :param reclaim: closes connections of threads that ended without giving back, and lost ones.
     """
 
     def __init__(
@@ -253,23 +255,23 @@ class PoolLimiter:
         self._put = put
         self.reclaim = reclaim
         self.paused = False
-        """The pool lends nothing just now."""
+        """The pool lends nothing: see ``FairQueuePool.pause``."""
 
     def claim(self) -> None:
-        """Somebody waits here, perhaps for a permit."""
+        """A thread waits in this pool, perhaps for a permit."""
         if self._limiter.limit is not None:
             self._limiter.enter(self)
 
     def renounce(self) -> None:
-        """Nobody does."""
+        """No thread waits in this pool any more."""
         self._limiter.leave(self)
 
     def lacks_permit(self) -> bool:
-        """Whether it is the limit of the process that keeps this pool from opening more."""
+        """Whether the limit of the process, and not its own cap, keeps this pool from growing."""
         return self._limiter.limit is not None and bool(self._empty)
 
     def first_since(self) -> float | None:
-        """Since when the first in the queue has waited."""
+        """Since when the first in the queue waits."""
         return None if (first := self._queue.first()) is None else first.since
 
     def waiting_since(self) -> float | None:
@@ -280,18 +282,18 @@ class PoolLimiter:
         return {waiter.borrower for waiter in self._queue.all()}
 
     def no_room(self) -> str:
-        """What an error adds, if there is a place under the pool's own cap."""
+        """What an error adds if the limit of the process is the reason."""
         return f" No room: {self._limiter}." if self.lacks_permit() else ""
 
     def can_serve(self) -> bool:
-        """Whether somebody waits for what is there."""
+        """Whether somebody waits and there is an entry for that thread."""
         since = self.first_since()
         if since is None:
             return False
         return bool(self._idle) or (bool(self._empty) and self._limiter.has_room(since))
 
     def is_owed(self) -> bool:
-        """Whether a thread elsewhere has waited for a permit longer than any here."""
+        """Whether a thread of another pool has waited for a permit longer than any of this one."""
         own = self.first_since()
         other = self._limiter.first_since(apart_from=self)
         return other < (float("inf") if own is None else own)
@@ -299,7 +301,7 @@ class PoolLimiter:
     def sleep(self, waiter: Waiter, timeout: float, look: Callable[[Waiter], None]) -> None:
         """Return when *waiter* got an entry or was cancelled, or after *timeout* seconds.
 
-        :param look: puts in order what may keep it from being served.
+        :param look: called at each look: repairs what may keep the waiter from being served.
         """
         limited = self._limiter.limit is not None
         deadline, left = time.monotonic() + timeout, timeout

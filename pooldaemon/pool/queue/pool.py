@@ -208,7 +208,7 @@ class FairQueuePool(Pool):
         borrower = here.borrower
         if not self._idle and self._affinity:
             self._affinity.call_in_one()
-        # Whoever waits came earlier: a newcomer may not pass, even if an entry is free.
+        # Waiters came earlier: a newcomer may not overtake them, even if an entry is free.
         entry = None if self._waiters else self._take(started)
         if entry is None:
             entry = self._wait(started, borrower)
@@ -225,7 +225,7 @@ class FairQueuePool(Pool):
                 entry.drop("expired")
             elif not self._is_alive(entry.dbapi_connection, now - entry.idle_since):
                 entry.drop("dead")
-        except BaseException:  # a signal handler's, perhaps, while the server was pinged
+        except BaseException:  # perhaps a signal handler's, during the ping of the server
             entry.drop("dead")
             self._return_unused(entry)
             raise
@@ -235,9 +235,9 @@ class FairQueuePool(Pool):
         return entry
 
     def _take(self, since: float) -> PoolEntry | None:
-        """A free entry, rather one with a connection.
+        """A free entry, preferably with a connection.
 
-        :param since: when the borrower began to wait; it decides who gets the next permit.
+        :param since: when the borrower began to wait. It decides who gets the next permit.
         """
         try:
             return self._take_idle()
@@ -257,7 +257,7 @@ class FairQueuePool(Pool):
         return entry
 
     def _return_permit(self, entry: PoolEntry) -> None:
-        """No connection will be opened."""
+        """The entry's permit is not needed: no connection will be opened."""
         permit, entry.permit = entry.permit, None
         if permit is not None:
             self._limiter.release(permit)
@@ -283,7 +283,7 @@ class FairQueuePool(Pool):
         except BaseException:
             self._return_unused(entry)
             raise
-        self._last_connect_error = None  # over: it would mislead the reader of a later timeout
+        self._last_connect_error = None  # it would mislead the reader of a later timeout
 
     # -- waiting -------------------------------------------------------------------------
 
@@ -311,12 +311,12 @@ class FairQueuePool(Pool):
         return entry
 
     def _check_wait(self, waiter: Waiter) -> None:
-        """Whether it makes sense. In the queue already, so that others see it meanwhile."""
+        """Raise if waiting makes no sense. *waiter* is in the queue already, so others see it."""
         borrower, most = waiter.borrower, self._max_waiting
         if self._retired:
             raise PoolRetired(self.name)
         if most is not None and len(self._queue.up_to(waiter)) > most:
-            # One that was free the moment before is not refused.
+            # If an entry has become free just now, the waiter gets it and is not refused.
             self._hand_over()
             if waiter.entry is None and self._queue.remove(waiter):
                 self._rejected += 1
@@ -325,9 +325,9 @@ class FairQueuePool(Pool):
             raise self._deadlock()
 
     def _look(self, waiter: Waiter) -> None:
-        """Put in order what may keep *waiter* from being served: see :mod:`.lock`."""
+        """Repair what an exception elsewhere may have left: see :mod:`pooldaemon.pool.tokens`."""
         if waiter not in self._queue.all() and waiter.is_waiting():
-            # Taken out by one who was to hand over, and was interrupted, or is about to.
+            # A thread took it out to serve it, and was interrupted or is about to do so.
             waiter.signal.acquire(timeout=GRACE)
             if waiter.is_waiting():
                 self._queue.restore(waiter)
@@ -338,7 +338,7 @@ class FairQueuePool(Pool):
         self._hand_over()
 
     def _leave(self, waiter: Waiter) -> PoolEntry | None:
-        """Quit the queue, with the entry that was handed over, if any."""
+        """Leave the queue; returns the entry that was handed over, if any."""
         if waiter.entry is None and not self._queue.remove(waiter) and waiter.is_waiting():
             waiter.signal.acquire(timeout=GRACE)  # it is being served in this moment
         if not self._waiters:
@@ -348,24 +348,24 @@ class FairQueuePool(Pool):
         return waiter.entry
 
     def _cancel(self, waiting: weakref.ref[Waiter]) -> None:
-        """Send a waiter away, if it still waits. Called from another thread."""
+        """End the wait of a waiter, if it still waits. Called from another thread."""
         if (waiter := waiting()) is not None and self._queue.remove(waiter):
             waiter.cancelled = True
             waiter.wake()
 
     def _would_deadlock(self, waiter: Waiter) -> bool:
-        """Whether those who hold the connections would all be waiting for one of them."""
+        """Whether all connections are held by threads that wait for one."""
         waiter.borrower.forget_lost()
         if self._pool_limiter.lacks_permit():
             return self._limiter.would_deadlock(waiter.borrower)
-        # Those behind it in the queue look as well: of two that wait for each other one is told.
+        # Only up to this waiter: those behind it look too, so that one of them gets the error.
         waiting = {one.borrower for one in self._queue.up_to(waiter)}
         entries = self.entries
         return len(entries) >= self.cap and all(entry.holder in waiting for entry in entries)
 
     def _hand_over(self) -> None:
-        """Give free entries to those who wait, the longest waiting first."""
-        # The lock is not waited for: whoever holds it looks again after letting go of it.
+        """Give free entries to the waiters, longest waiting first."""
+        # The lock is not waited for: its holder looks again after releasing it.
         while (
             self._waiters
             and not self._pool_limiter.paused
@@ -380,14 +380,14 @@ class FairQueuePool(Pool):
                     if self._queue.remove(waiter):
                         waiter.entry = entry
                         waiter.wake()
-                    else:  # it has gone
+                    else:  # it has left
                         self._lay_down(entry)
                     entry = None
                 else:
                     self._pool_limiter.renounce()
             except BaseException:
                 if waiter is not None:
-                    waiter.wake()  # to look whether it was served
+                    waiter.wake()  # so that it looks whether it was served
                 raise
             finally:
                 waiter = entry = None
@@ -426,8 +426,7 @@ class FairQueuePool(Pool):
             self._sweep(now)
 
     def _put_after_upkeep(self, entry: PoolEntry, now: float) -> None:
-        """Put *entry* back, but first use its connection for a moment, if there is a need for
-        it."""
+        """Put *entry* back. If there is upkeep to do, it is done on its connection before."""
         connection = entry.dbapi_connection
         work = None if connection is None else self._sessions.upkeep(connection, now)
         if getattr(connection, "broken", False):
@@ -441,7 +440,7 @@ class FairQueuePool(Pool):
             entry.drop("broken")
         elif entry.generation is not self._generation:
             entry.drop("pool closed")
-        if more:  # rather soon
+        if more:  # soon
             self._next_sweep = now
         self._put(entry)
 
@@ -464,12 +463,12 @@ class FairQueuePool(Pool):
     # -- entries that were lost ----------------------------------------------------------
 
     def _take_in_orphan(self, ref: EntryRef, borrower: Borrower) -> None:
-        # In the last moment of its thread: nothing that takes long.
+        # Runs in the last moment of a thread: nothing here may take long.
         self._orphans.append((ref, borrower))
         self._wake_first_waiter(None)
 
     def _wake_first_waiter(self, _: object) -> None:
-        """Something was lost: let the first one that waits put it in order."""
+        """Something was lost: the first waiter reclaims it."""
         if self._waiters and (waiter := self._queue.first()) is not None:
             waiter.wake()
 
@@ -479,18 +478,18 @@ class FairQueuePool(Pool):
             self._count_entries()
 
     def _count_entries(self) -> None:
-        """Have as many entries as the cap: new ones for those that were lost."""
+        """Replace lost entries, so that there are as many entries as the cap."""
         if self._retired or (token := self._counting.take()) is None:
             return
         try:
             while self._orphans:
                 ref, borrower = self._orphans[0]
-                # Unless it has been given back meanwhile. In one step, which no exception can part.
+                # Unless it was given back meanwhile. In one step, which no exception can split.
                 with suppress(KeyError):
                     self._lost.extend(map(borrower.entries.pop, (ref,)))
                 self._orphans.popleft()
             while self._lost:
-                lost = self._lost[0]  # it stays there until all is done
+                lost = self._lost[0]  # it stays there until it is dealt with
                 self._reap(lost)
                 self._lost.popleft()
             added = [self._new_entry() for _ in range(len(self._entries), self.cap)]
@@ -501,14 +500,14 @@ class FairQueuePool(Pool):
             self._put(added.pop())
 
     def _reap(self, lost: EntryRef) -> None:
-        """Close the connection of an entry that is lost, or that a thread has left.
+        """Close the connection of an entry that was lost, or whose thread has ended.
 
-        The lease of the latter still points at its entry, which therefore is not used again.
+        The lease of an ended thread still points at its entry, so that entry is not used again.
         """
         if (orphan := lost()) is not None:
             self._report_orphan(orphan)
         self._close_session(lost, "lost" if orphan is None else "thread ended")
-        if lost in self._entries:  # else it is one that was to go
+        if lost in self._entries:  # else it was surplus
             self._dropped.append(lost.stats)
             self._entries.pop(lost, None)
 
@@ -526,7 +525,7 @@ class FairQueuePool(Pool):
         )
 
     def _close_session(self, ref: EntryRef, reason: str) -> None:
-        """Close what was opened for an entry, whether it ever got there or not."""
+        """Close the session that was opened for an entry, whether it got there or not."""
         if (session := ref.session) is not None:
             ref.stats.discards[reason] += 1
             try:
@@ -541,7 +540,7 @@ class FairQueuePool(Pool):
     def dispose(self) -> None:
         """Close idle connections now, and those in use when they come back.
 
-        The entries and the queue stay, so that the cap holds while old connections are out.
+        Entries and queue stay, so the cap holds while old connections are still in use.
         """
         self._generation = object()
         self._reclaim()
@@ -561,7 +560,7 @@ class FairQueuePool(Pool):
             self._put(free)
 
     def _take_surplus(self) -> PoolEntry | None:
-        """A free entry, rather an empty one, for dropping."""
+        """A free entry to drop, preferably an empty one."""
         for entries in (self._empty, self._idle):
             try:
                 return entries.popleft()
@@ -571,7 +570,7 @@ class FairQueuePool(Pool):
 
     def _drop(self, entry: PoolEntry) -> bool:
         """Take *entry* out of the pool, if there are still too many."""
-        # Not waited for: an entry that stays is dropped at its next return.
+        # The lock is not waited for: an entry that stays is dropped at its next return.
         if (token := self._counting.take()) is None:
             return False
         try:
@@ -587,7 +586,7 @@ class FairQueuePool(Pool):
         return True
 
     def _sweep(self, now: float) -> None:
-        """Close what has been idle for too long, or was made before the pool was closed."""
+        """Close connections that have been idle for too long or are older than a close."""
         while self._idle:
             try:
                 if self._reason_to_sweep(self._idle[0], now, len(self._idle)) is None:
@@ -595,7 +594,7 @@ class FairQueuePool(Pool):
                 entry = self._idle.popleft()
             except IndexError:
                 return
-            # Another thread may have taken the one we looked at: look again.
+            # Another thread may have taken the one that was looked at: look again.
             if reason := self._reason_to_sweep(entry, now, len(self._idle) + 1):
                 entry.drop(reason)
             self._put(entry)
@@ -613,19 +612,19 @@ class FairQueuePool(Pool):
 
     @clears_frames
     def retire(self) -> bool:
-        """Close for good, unless a connection is in use or wanted; says whether it did.
+        """Close for good, unless a connection is in use or wanted; returns whether it did.
 
-        A borrower that comes later gets :exc:`PoolRetired`, and has to look for another pool.
+        A later borrower gets :exc:`PoolRetired` and has to look for another pool.
         """
         self._reclaim()
         if any(entry.holder is not None for entry in self.entries):
             return False
-        # Who has all entries has the pool. Those who come meanwhile queue up, as ever.
+        # Whoever has all entries has the pool. Borrowers that come meanwhile wait as usual.
         entries = list(iter(self._take_surplus, None))
         if len(entries) == len(self._entries):
             for entry in entries:
                 entry.drop("pool retired")
-            # Who comes to wait looks at this once it can be seen to wait.
+            # A borrower enters the queue first and looks at this afterwards.
             self._retired = len(entries) == len(self._entries)
             if self._waiters or self._sessions.open_sessions:
                 self._retired = False
@@ -640,18 +639,18 @@ class FairQueuePool(Pool):
 
     @clears_frames
     def pause(self) -> None:
-        """Lend nothing until :meth:`resume`: who comes waits, as long as its timeout allows.
+        """Lend nothing until :meth:`resume`: borrowers wait as long as their timeout allows.
 
-        What is in use goes on, and comes back. (PgBouncer's ``PAUSE``.)
+        Connections in use stay in use until they come back. (PgBouncer's ``PAUSE``.)
         """
         self._pool_limiter.paused = True
-        # Instead of a question in every borrow.
+        # Instead of a check in every borrow.
         self._take = self._take_nothing  # type: ignore[method-assign]
         self._affinity.close()
 
     @clears_frames
     def resume(self) -> None:
-        """End a :meth:`pause`: those who wait are served in their order."""
+        """End a :meth:`pause`: waiters are served in their order."""
         self._affinity.reopen()
         self._pool_limiter.paused = False
         vars(self).pop("_take", None)
@@ -660,7 +659,7 @@ class FairQueuePool(Pool):
     def _take_nothing(self, since: float) -> PoolEntry | None:
         if self._pool_limiter.paused:
             return None
-        self.resume()  # an exception has ended the one that was called
+        self.resume()  # an exception has interrupted resume()
         return self._take(since)
 
     # -- reporting -----------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""From what a pool's entries have counted to one frozen :class:`~pooldaemon.stats.PoolStats`."""
+"""A pool's :class:`~pooldaemon.stats.PoolStats`, summed up from the counters of its entries."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pooldaemon.stats import Holder, PoolStats
 def take_snapshot(
     entries: Sequence[PoolEntry], dropped: Sequence[EntryStats], **known: Any
 ) -> PoolStats:
-    """Sum up. Takes no lock: numbers that change meanwhile may be one apart.
+    """Sum up. Takes no lock, so numbers that change meanwhile may differ by one.
 
-    :param entries: those of the pool.
-    :param dropped: what happened to entries that are no more.
+    :param entries: the pool's entries.
+    :param dropped: the counters of entries that no longer exist.
     :param known: the fields of :class:`PoolStats` that the pool knows itself.
     """
     stats = [*(entry.stats for entry in entries), *dropped]
     holders = _holders(entries)
     use = sum_times(one.use for one in stats)
     waited = sum_times(one.wait for one in stats)
-    # Only those who waited were counted; all others found a connection at once.
+    # Only borrowers that waited were counted; all others got a connection at once.
     at_once = max(0, use.count + len(holders) - waited.count)
     discards: Counter[str] = sum((one.discards for one in stats), Counter())
     return PoolStats(
@@ -43,7 +43,7 @@ def take_snapshot(
 
 
 def _holders(entries: Sequence[PoolEntry]) -> tuple[Holder, ...]:
-    """Who has borrowed, the longest first."""
+    """The present holders, the longest first."""
     now = time.monotonic()
     found = [
         Holder(

@@ -1,4 +1,4 @@
-"""Work of the pool's own on a connection that nobody uses just then."""
+"""The pool's own work on a connection that nobody uses at the moment."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pooldaemon.pool.tokens import POLL, Token, TokenLock
 logger = logging.getLogger("pooldaemon.pool")
 
 PATIENCE = 5.0
-"""Seconds for which the end of such work is waited for before a fork. It takes milliseconds."""
+"""Seconds to wait for the end of such work before a fork. It usually takes milliseconds."""
 
 
 class Upkeep:
-    """One thread at most, for some milliseconds. Thread-safe.
+    """Runs such work in at most one thread, for some milliseconds. Thread-safe.
 
     :param put_back: takes the entry back.
     """
@@ -28,12 +28,14 @@ class Upkeep:
         self._turn = TokenLock()
 
     def run(self, work: Callable[[Any], bool], entry: PoolEntry) -> bool:
-        """Do *work* on the connection of *entry*, which returns whether there is more of it.
-        ``False``: not now."""
+        """Do *work* on the connection of *entry*; *work* returns whether there is more to do.
+
+        Returns ``False`` if nothing was begun: other work is under way, or no thread can start.
+        """
         if (turn := self._turn.take()) is None:
             return False
-        # Not a Thread of Python's: to start one takes locks, and the garbage collector, which may
-        # give a connection back, may have come while its thread held them.
+        # Not threading.Thread: starting one takes locks. A give-back may happen inside the garbage
+        # collector, in a thread that holds them.
         try:
             _thread.start_new_thread(self._run, (work, entry, turn))
         except RuntimeError:  # there can be no more threads
@@ -50,7 +52,7 @@ class Upkeep:
             self._put_back(entry, more)
 
     def wait(self) -> None:
-        """Until nothing is being done. A thread at work would not survive a fork."""
+        """Wait until no work is under way: its thread would not survive a fork."""
         deadline = time.monotonic() + PATIENCE
         while self._turn.take() is None and time.monotonic() < deadline:
             time.sleep(POLL)

@@ -12,8 +12,10 @@ from pooldaemon.pool.queue.entry import PoolEntry
 
 
 class Waiter:
-    """A thread in the queue. ``signal`` is held until an entry is handed over, or there is
-    something to look at."""
+    """A thread in the queue.
+
+    :ivar signal: a lock on which the thread sleeps; released when it got an entry, or has to look.
+    """
 
     __slots__ = ("__weakref__", "borrower", "cancelled", "entry", "signal", "since")
 
@@ -35,13 +37,14 @@ class Waiter:
 
 
 class WaitQueue:
-    """Those who wait, in their order.
+    """The waiters in order of arrival.
 
-    A waiter belongs to the frame in which it waits: one that an exception has ended is in the queue
-    no more, whatever the exception kept from being done. Thread-safe, without a lock: removing a
-    waiter is atomic, and succeeds for one only: who hands over, who cancels, or itself.
+    The queue has weak references; the frame in which a thread waits has the strong one. So a waiter
+    that an exception has ended leaves the queue without further code. Thread-safe, without a lock:
+    removing a waiter is atomic and succeeds only once, for the thread that hands over, for the one
+    that cancels, or for the waiter itself.
 
-    :ivar refs: false if nobody waits. For the hot paths.
+    :ivar refs: empty if nobody waits; looked at directly on the hot paths.
     """
 
     def __init__(self) -> None:
@@ -57,7 +60,7 @@ class WaitQueue:
         self.refs.append(weakref.ref(waiter))
 
     def restore(self, waiter: Waiter) -> None:
-        """Let it be the first."""
+        """Put it back at the head."""
         self.refs.appendleft(weakref.ref(waiter))
 
     def first(self) -> Waiter | None:
@@ -73,7 +76,7 @@ class WaitQueue:
         return None
 
     def remove(self, waiter: Waiter) -> bool:
-        """``False``: it has been served or cancelled."""
+        """Returns ``False`` if it has been served or cancelled already."""
         try:
             self.refs.remove(weakref.ref(waiter))
         except ValueError:
@@ -81,6 +84,6 @@ class WaitQueue:
         return True
 
     def up_to(self, waiter: Waiter) -> list[Waiter]:
-        """It and those before it."""
+        """The waiter and all before it."""
         waiters = self.all()
         return waiters[: waiters.index(waiter) + 1] if waiter in waiters else []
