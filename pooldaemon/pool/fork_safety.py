@@ -1,23 +1,23 @@
-"""What a forked child must not do: touch a session of its parent's.
+"""Keeps a forked child from touching the sessions of its parent.
 
-A child inherits the parent's sockets. To close one there, or merely to let its object die, says
-goodbye to the server in the parent's name and ends the parent's session. So in the child every
-inherited descriptor is first pointed at ``/dev/null``, and then all pools begin anew.
+A child inherits the parent's sockets. If it closes one, or lets its object die, the server gets a
+goodbye in the parent's name and ends the parent's session. So in the child every inherited
+descriptor is first pointed at ``/dev/null``, and then all pools start empty.
 
 Five things make this hold whoever forks, at whatever moment:
 
-* Every open session is held by a strong reference here. CPython clears the thread-locals of the
-  threads that did not survive the fork *before* it runs the hook below, and a connection that
-  only a thread-local referred to would die in that moment.
-* In that moment code of those threads may run: a generator that ends its transaction, a cursor
-  that reads the rest of its result. And a fork in C (uWSGI's) runs no hook at all. So whoever is
-  about to use a session calls :func:`check`.
-* No lock of the parent's is taken in the child: what might be half changed is thrown away whole.
+* Every open session is held by a strong reference here. CPython clears the thread-locals of threads
+  that did not survive the fork *before* it runs the hook below. A connection to which only a
+  thread-local refers would die in that moment.
+* In that moment code of those threads may run: a generator that ends its transaction, a cursor that
+  reads the rest of its result. And a fork in C (uWSGI's) runs no hook at all. So every use of a
+  session calls :func:`check` first.
+* No lock of the parent is taken in the child. What might be half changed is replaced as a whole.
 * OpenSSL and the client library have locks too, held for moments while a session is opened or
-  closed. One that is held during the fork stays locked in the child, which would hang in its own
-  first connect, or when it exits. So a fork waits until no session is being opened or closed.
-* The child may have no descriptor left, or no ``/dev``. So one of ``/dev/null`` is kept open
-  beside the sessions; to put it in the place of another takes none.
+  closed. One that is held during the fork stays locked in the child, which would hang in its first
+  connect or at its exit. So a fork waits until no session is being opened or closed.
+* The child may have no free descriptor, or no ``/dev``. So ``/dev/null`` is kept open beside the
+  sessions. ``dup2`` from it needs no free descriptor.
 
 An exception may be raised between any two instructions, and the garbage collector may run there. So
 nothing here is held by a lock: see :mod:`pooldaemon.pool.tokens`.
@@ -38,21 +38,22 @@ from typing import Any
 
 BUSY_WAIT = 5.0
 """Seconds a fork waits for sessions that are being opened or closed. A TLS handshake takes some
-hundredths, on a busy machine tenths; what takes longer than this waits for a server that does not
+hundredths of a second, on a busy machine tenths. What takes longer waits for a server that does not
 answer, and holds no lock."""
 
 BUSY_POLL = 0.001
 
 MADV_WIPEONFORK = 18
-"""Linux since 4.14: a child finds nothing but zeros there. Python's mmap has no name for it."""
+"""Linux since 4.14: a child finds zeros in such memory. Python's mmap has no name for it."""
 
 
 @dataclass(frozen=True)
 class _Session:
     connection: Any
     descriptors: dict[int, tuple[int, int]]
-    """Of its socket, with the device and inode behind each: once it was closed by hand, the number
-    may be that of a log file."""
+    """Of its socket, with device and inode of each: after a close by hand the number may belong to
+    a
+    log file."""
 
 
 pid = os.getpid()
@@ -60,7 +61,7 @@ pid = os.getpid()
 
 
 class _ByPid:
-    """Asks for the process's number: a system call each time."""
+    """Compares the process number, which takes a system call each time."""
 
     def __getitem__(self, index: int) -> bool:
         return os.getpid() == pid
@@ -80,15 +81,14 @@ def _wiped_on_fork() -> mmap.mmap | _ByPid:
 
 
 ours = _wiped_on_fork()
-"""``ours[0]`` is true where the sessions are this process's own. Falls to 0 in a forked child by
-the kernel's doing, also when the fork was made in C. For the hot paths, instead of the call of
-:func:`check`."""
+"""``ours[0]`` is 1 where the sessions belong to this process. The kernel sets it to 0 in a forked
+child, also if the fork was made in C. The hot paths read it instead of calling :func:`check`."""
 
 _sessions: dict[int, _Session] = {}
 
 
 class _Opener:
-    """A thread that is opening or closing a session, as long as the object lives."""
+    """A thread that is opening or closing a session, for as long as this object lives."""
 
     __slots__ = ("__weakref__", "thread")
 
@@ -98,11 +98,12 @@ class _Opener:
 
 _openers: set[weakref.ref[_Opener]] = set()
 _forking: dict[int, float] = {}
-"""The threads that are about to fork, and until when no session begins to be opened or closed."""
+"""The threads that are about to fork, each with the time until which no session may begin to be
+opened or closed."""
 
 
 class _Null:
-    """``/dev/null``, open from the first session on."""
+    """``/dev/null``, opened with the first session."""
 
     descriptor = -1
     identity = (-1, -1)
@@ -114,15 +115,15 @@ _starts: list[Callable[[], None]] = []
 
 @contextmanager
 def not_now() -> Iterator[None]:
-    """While a session is opened or closed: a fork by another thread waits."""
+    """For opening or closing a session: a fork by another thread waits for the block to end."""
     me = threading.get_ident()
-    if me in _open_by():  # the garbage collector closes a session while another one is opened
+    if me in _open_by():  # nested: the garbage collector closes a session while another is opened
         yield
         return
     while True:
         opener = _Opener()
         _openers.add(weakref.ref(opener, _openers.discard))
-        # Whoever forks says so before it looks, and whoever opens looks afterwards.
+        # A forking thread announces itself before it looks; an opening thread looks afterwards.
         if not _is_forking(me):
             break
         del opener
@@ -141,7 +142,7 @@ def _is_forking(me: int) -> bool:
     if not _forking:
         return False
     now = time.monotonic()
-    # Not longer: what should have ended it may have been kept from it by an exception.
+    # The time is limited, because an exception may have prevented the end.
     return any(until > now for thread, until in _forking.copy().items() if thread != me)
 
 
@@ -160,14 +161,16 @@ def forget(connection: Any) -> None:
 
 
 def at_start_of_child(start: Callable[[], None]) -> None:
-    """Call *start* in every forked child, once its inherited sessions are harmless."""
+    """Have *start* called in every forked child, after its inherited sessions were made
+    harmless."""
     _starts.append(start)
 
 
 def check() -> None:
-    """Before a session is used: in a child that has not done so yet, make the parent's harmless."""
+    """To be called before a session is used: in a new child, makes the parent's sessions
+    harmless."""
     if not ours[0]:
-        with _starting:  # forked in C, it may have started threads by now
+        with _starting:  # a child that was forked in C may have threads by now
             if not ours[0]:
                 _start_child()
 
@@ -178,7 +181,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 
 def _has_null() -> bool:
-    """Whether it is still there: a program may close all descriptors, and use them again."""
+    """Whether it is still open: a program may close all descriptors and reuse the numbers."""
     try:
         return _identity(_Null.descriptor) == _Null.identity
     except OSError:
@@ -207,12 +210,12 @@ def _start_child() -> None:
     global pid  # noqa: PLW0603 - there is one process
     _forking.clear()
     _openers.clear()
-    for session in list(_sessions.values()):  # a collected cursor may bring us here once more
+    for session in list(_sessions.values()):  # a collected cursor may call this again
         for descriptor, identity in session.descriptors.items():
             with suppress(OSError):  # closed meanwhile
                 if _identity(descriptor) == identity:
                     _make_harmless(descriptor)
-        # It may never die: SQLite, for one, would clean up after the last of its connections.
+        # It must never die: SQLite, for example, would clean up after its last connection.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session.connection))
     _sessions.clear()
     for start in _starts:
@@ -223,7 +226,7 @@ def _start_child() -> None:
 
 def _make_harmless(descriptor: int) -> None:
     if not _has_null():
-        # There may be no number left. Nobody else is here to take the one that this makes free.
+        # There may be no free descriptor. No other thread is here to take the one freed now.
         os.close(descriptor)
         _open_null()
     if _Null.descriptor != descriptor:

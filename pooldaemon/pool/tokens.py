@@ -1,12 +1,11 @@
-"""A lock that can't be left locked, and exceptions that keep nothing alive.
+"""A lock that an exception can't leave locked, and exceptions that keep nothing alive.
 
-An exception may be raised between any two instructions: Ctrl-C, a handler of a signal, a limit of
-time. No ``finally`` covers the moment between taking something and noting that it was taken. What
-Python does cover is references: a frame that an exception leaves drops what it holds, in that
-moment. So here, and for places, permits and sessions, to hold something is to refer to an object,
-and its death is what gives it back. Deaths are told by weak references, whose callbacks are
-functions written in C: no exception can be raised in these, they wait for nothing, and the garbage
-collector may call them at any line of any thread.
+An exception may be raised between any two instructions: by Ctrl-C, a signal handler, a time limit.
+No ``finally`` covers the moment between taking something and noting that it was taken. References
+do: a frame that an exception leaves drops its references in that moment. So a thread holds a lock,
+a permit, a pool entry or a session by referring to an object, and the object's death gives it back.
+Weak references report the death. Their callbacks are functions written in C: they can't raise and
+wait for nothing, so the garbage collector may call them at any line of any thread.
 """
 
 from __future__ import annotations
@@ -23,25 +22,26 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 POLL = 0.0005
-"""Seconds between tries. It is held for microseconds."""
+"""Seconds between tries. A lock is usually held for microseconds."""
 
 PATIENCE = 1.0
-"""Seconds after which it is not waited for any more: whoever holds it may be further down in this
-very thread, interrupted by a finalizer of the user's."""
+"""Seconds after which :meth:`TokenLock.wait` gives up: the holder may be further up in the stack of
+this very thread, interrupted by a finalizer."""
 
 
 class Token:
-    """To refer to it is to hold what it stands for."""
+    """Whoever refers to it holds what it stands for."""
 
     __slots__ = ("__weakref__",)
 
 
 class _Hold(weakref.ref[Token]):
-    """Of one who holds or held the lock. ``__dict__`` knows who came next: see ``take()``."""
+    """Of the token of a present or former holder. Its ``__dict__`` has the next one: see
+    ``take()``."""
 
 
 class TokenLock:
-    """Held by one at a time, for as long as the :class:`Token` lives that :meth:`take` returns.
+    """Held by one thread at a time, as long as the :class:`Token` lives that :meth:`take` returns.
 
     Thread-safe, also where the garbage collector interrupts one of its methods.
     """
@@ -50,7 +50,7 @@ class TokenLock:
         self._last = _Hold(Token())  # which is dead already
 
     def take(self) -> Token | None:
-        """Begin to hold it; ``None``: somebody does."""
+        """Take the lock; returns ``None`` if somebody holds it."""
         last = self._last
         while (next_one := vars(last).get("next")) is not None:
             last = next_one
@@ -58,15 +58,15 @@ class TokenLock:
             return None
         token = Token()
         hold = _Hold(token)
-        # Who comes after the last one is decided once. An exception at any line from here on drops
-        # the token, and so the lock.
+        # setdefault() decides once who comes after the last holder. An exception at any line from
+        # here on drops the token, and so releases the lock.
         if vars(last).setdefault("next", hold) is not hold:
             return None
         self._last = hold
         return token
 
     def wait(self) -> Token | None:
-        """Hold it as soon as possible; ``None``: not to be had, and not worth waiting for."""
+        """Take the lock as soon as it is free; returns ``None`` after ``PATIENCE`` seconds."""
         for attempt in count():
             if (token := self.take()) is not None or attempt * POLL >= PATIENCE:
                 return token
@@ -75,9 +75,9 @@ class TokenLock:
 
 
 def clear_frames(error: BaseException) -> None:
-    """Clear the variables of the frames of a pool that *error* has left.
+    """Clear the local variables of the pool's frames that *error* has passed.
 
-    An exception refers to them, and may be kept for long: by a future, by who reports errors.
+    An exception refers to these frames, and may be kept for long: by a future, by an error report.
     """
     told: list[BaseException] = []
     cause: BaseException | None = error
@@ -97,7 +97,7 @@ _POOLS = ("pooldaemon.pool.", "pooldaemon.backends.", "sqlalchemy.pool.", "conte
 
 
 def clears_frames(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorates what others call: :func:`clear_frames` of what it raises."""
+    """Decorator for entry points: calls :func:`clear_frames` with what the function raises."""
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:

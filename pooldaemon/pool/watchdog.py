@@ -1,12 +1,12 @@
-"""A bound for what is sent to a server that may not answer.
+"""A time limit for calls to a server that may not answer.
 
-The driver has none: a ping, a rollback or a reset waits for as long as the network is silent, and
-``read_timeout`` would end long queries, too. So one thread of the process watches such calls, and
-shuts the socket down under one that takes too long. The call then fails, and costs the connection
-instead of the thread.
+The driver has none: a ping, a rollback or a reset waits as long as the network is silent, and
+``read_timeout`` would end long queries too. So one thread of the process watches such calls and
+shuts the socket down if one takes too long. The call then fails, which costs the connection and not
+the calling thread.
 
-Whether a call has come back or has been ended is decided by who takes it out of a dict, which is
-atomic: so a socket is never shut down under a connection that has been lent again.
+A call under way is in a dict. Whoever takes it out, which is atomic, decides whether it has come
+back or is ended. So a socket is never shut down under a connection that has been lent again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from pooldaemon.pool import fork_safety
 from pooldaemon.pool.tokens import TokenLock
 
 TICK = 0.25
-"""Seconds between looks. Bounds are counted in them, not by a clock: after a process was stopped
-for an hour, what it was waiting for may have come."""
+"""Seconds between looks. Limits are counted in looks and not by a clock: while a process was
+stopped
+for an hour, the answers may have arrived."""
 
 QUIET_TICKS = 4
-"""Without a call for so long, the thread ends."""
+"""Looks without any call after which the thread ends."""
 
 END_WAIT = 1.0
-"""Seconds to wait for its end, which takes none."""
+"""Seconds to wait for the thread's end, which is usually immediate."""
 
 
 class Connection(Protocol):
@@ -39,19 +40,20 @@ class Connection(Protocol):
 
 
 class Watchdog:
-    """Watches calls on connections, one at a time on each. Thread-safe; never waits for a call."""
+    """Watches calls on connections, one at a time on each. Thread-safe. Never waits for a call."""
 
     def __init__(self) -> None:
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Forget all: in a forked child the calls are the parent's, and the thread is not there."""
+        """Forget everything: in a forked child the calls are the parent's and there is no
+        thread."""
         self._calls: dict[Connection, int] = {}
-        """Those under way, with the look at which each is ended."""
+        """The calls under way, with the number of the look at which each is ended."""
         self._looks = 0
         self._was_used = False
         self._turn = TokenLock()
-        """A lock that an exception can't leave locked, and the collector may ask for again."""
+        """Held by the thread that starts or ends the watching one, or shuts a socket down."""
         self._thread: threading.Thread | None = None
         self._is_running = False
         self._stop = threading.Event()
@@ -60,12 +62,12 @@ class Watchdog:
     def bound(
         self, connection: Connection, seconds: float, *, needed: bool = True
     ) -> Iterator[None]:
-        """Let what the block sends take so many *seconds*, up to a quarter of a second less.
+        """Limit the block's calls on *connection* to *seconds* (or up to a quarter of one less).
 
         After that the socket is shut down, and the connection is ``broken`` and ``lost``. A block
-        inside another one has that one's bound.
+        inside another one has the limit of the outer one.
 
-        :param needed: whether to do without the block, rather than without a bound.
+        :param needed: whether the block must not run without a limit.
         :raises RuntimeError: it is needed, and no thread can be started.
         """
         if connection in self._calls:
@@ -79,13 +81,13 @@ class Watchdog:
             yield
         finally:
             if self._calls.pop(connection, None) is None:
-                # Until the socket has been shut down: it is not to be closed yet.
+                # Wait until the socket has been shut down: it must not be closed before.
                 turn = self._turn.wait()
                 connection.broken = connection.lost = True
                 del turn
 
     def stop_if_unused(self) -> None:
-        """End the thread now, rather than when it has been quiet for a while: a fork may follow."""
+        """End the thread now instead of after some quiet looks: a fork may follow."""
         thread = self._thread
         if thread is not None and not self._calls and thread is not threading.current_thread():
             self._stop.set()
@@ -93,14 +95,14 @@ class Watchdog:
                 thread.join(END_WAIT)
 
     def go_on(self) -> None:
-        """After a fork: a call may have begun while the thread was ending."""
+        """After a fork, in the parent: a call may have begun while the thread was ending."""
         if self._calls and not self._is_running:
             self._try_to_start(needed=False)
 
     def forget(self, connection: Connection) -> None:
-        """Before its socket is closed, whatever an exception has left of a bound."""
+        """To be called before its socket is closed: ends a limit that an exception has left."""
         if self._calls.pop(connection, None) is None:
-            self._turn.wait()  # it may be about to be shut down
+            self._turn.wait()  # the socket may be about to be shut down
 
     def _try_to_start(self, *, needed: bool) -> None:
         try:
@@ -123,7 +125,7 @@ class Watchdog:
                 thread.start()
                 self._is_running = True
             except BaseException:
-                self._thread = None  # one that was started all the same sees this, and ends
+                self._thread = None  # if it was started all the same, it sees this and ends
                 raise
         finally:
             del turn
@@ -135,7 +137,7 @@ class Watchdog:
             self._look()
             quiet = 0 if self._was_used else quiet + 1
             self._was_used = False
-            # A child forked by a thread ends with it, if no other thread is left.
+            # A child that a thread has forked ends with that thread, if no other is left.
             over = self._stop.is_set() or not threading.main_thread().is_alive()
             if (over or quiet > QUIET_TICKS) and self._end():
                 return
@@ -154,7 +156,7 @@ class Watchdog:
         try:
             self._stop.clear()
             self._is_running = False
-            if self._calls:  # begun before it could be seen that nobody watches
+            if self._calls:  # begun before others could see that nobody watches
                 self._is_running = True
                 return False
             self._thread = None
@@ -164,8 +166,8 @@ class Watchdog:
 
 
 def shut_down(descriptor: int) -> None:
-    """End whatever is waited for on a socket."""
-    # Not by a duplicate: there may be no free descriptor. Whose connection it is waits for us.
+    """Shut a socket down, so that every wait on it ends."""
+    # Not on a duplicate: there may be no free descriptor. The connection's user waits for us.
     with suppress(OSError):
         peer = socket.socket(fileno=descriptor)
         try:
