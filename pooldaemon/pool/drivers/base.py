@@ -1,7 +1,7 @@
-"""What a pool asks of a driver: open and close a session, is it alive, make it clean.
+"""What a pool asks of a driver: open and close a session, check whether it is alive, reset it.
 
-SQLAlchemy's pools know these questions as a *dialect*. The count of open sessions is kept
-here, because here every session begins and ends, whatever class of pool is in front.
+SQLAlchemy's pools call such an object a *dialect*. Sessions are counted here, because every session
+begins and ends here, whatever class the pool has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pooldaemon.pool.queue.limiter import ConnectionLimiter, Reserve
 from pooldaemon.pool.tokens import Token, TokenLock
 
 UPKEEP_INTERVAL = 1.0
-"""Seconds between questions whether there is something to be done, in SQLAlchemy's own pools."""
+"""Seconds between looks for upkeep, in SQLAlchemy's own pools."""
 
 DEFAULT_PATIENCE = 30.0
 """Seconds, as in SQLAlchemy's ``QueuePool``."""
@@ -42,31 +42,33 @@ class DriverDialect:
     def __init__(self, open_session: Callable[[], Any]) -> None:
         self._opener = open_session
         self._sessions: set[weakref.ref[Session]] = set()
-        """Those that count. One that an exception lost before it was known is dead, and gone."""
+        """The sessions that count. One that an exception lost before it was known is dead and
+        gone."""
         self._known: dict[int, Session] = {}
-        """By the id of its connection, or of what stands for it once it is closed."""
+        """By the id of the connection, or of what stands for a closed one that has not ended."""
         self._levels: set[int] = {0}
         self._opening = TokenLock()
         self.name = ""
         """The pool's, for messages."""
         self.account = 0
-        """A hash of what its sessions are opened with; the same in the processes of one fork."""
+        """A hash of the login parameters; the same in all processes of one fork."""
         self.side_effects: Any = None
-        """What is known of the code behind statements, where the driver asks for it."""
+        """What is known of triggers, views and functions; ``None`` where the driver does not
+        ask."""
         self.cap: int | None = None
-        """The most sessions there may be at once; ``None``: the pool has no limit."""
+        """The most sessions at once; ``None``: the pool has no limit."""
         self.limiter = ConnectionLimiter()
-        """Where every session has its permit from."""
+        """Gives every session its permit."""
         self.reserve: Reserve | None = None
-        """What the pool gives up for others, if its class knows how to."""
+        """What the pool can give up for other pools, if its class supports that."""
         self.patience = DEFAULT_PATIENCE
-        """Seconds to wait for a permit where the entry has no deadline."""
+        """Seconds to wait for a permit if the entry has no deadline."""
         self.opened = 0
         self._next_upkeep = 0.0
 
     @property
     def open_sessions(self) -> int:
-        """Sessions the server may hold for us now, those being opened or closed included."""
+        """Sessions that the server may have now, including those being opened or closed."""
         return len(self._sessions)
 
     @property
@@ -96,7 +98,8 @@ class DriverDialect:
         return connection
 
     def _claim_permit(self, entry: Any) -> Token:
-        """Use the entry's permit, or wait for one: it has none if its connection was a dead one."""
+        """Take the entry's permit, or wait for one if it has none because its connection was
+        dead."""
         permit: Token | None = getattr(entry, "permit", None)
         if permit is not None:
             entry.permit = None
@@ -113,10 +116,10 @@ class DriverDialect:
         )
 
     def _claim_session(self, permit: Token, deadline: float | None) -> Session:
-        """Count one more session, once there is room for it under the cap.
+        """Count one more session as soon as there is room under the cap.
 
-        An entry of the pool is free as soon as its connection is closed here; on the server the
-        session may last a little longer, and it counts until it has ended there.
+        An entry is free as soon as its connection is closed here. On the server the session may
+        last a little longer, and it counts until it has ended there.
         """
         session, started = Session(permit), time.monotonic()
         while not self._count(session):
@@ -132,7 +135,7 @@ class DriverDialect:
         return session
 
     def _count(self, session: Session) -> bool:
-        """Count it, if there is room."""
+        """Count *session* if there is room; returns whether there was."""
         token = self._opening.wait()
         try:
             if self.cap is not None and len(self._sessions) >= self.cap:
@@ -152,7 +155,7 @@ class DriverDialect:
     do_terminate = do_close
 
     def close_session(self, session: Session) -> None:
-        """Close it, also for the second time if the first was broken off by an exception."""
+        """Close it. May be called again if an exception interrupted the first call."""
         if (connection := session.connection) is None:  # it never got so far
             self._release(session)
             return
@@ -174,12 +177,12 @@ class DriverDialect:
         fork_safety.forget(connection)
 
     def _end(self, known_as: object) -> None:
-        """Count a session no more. Does nothing the second time."""
+        """Stop counting a session. Does nothing the second time."""
         if (session := self._known.pop(id(known_as), None)) is not None:
             self._release(session)
 
     def _release(self, session: Session) -> None:
-        # Not that of the weak reference's callback, which is for those that an exception has lost.
+        # The weak reference's callback does this only for sessions that an exception has lost.
         self._sessions.discard(weakref.ref(session))
         permit, session.permit = session.permit, None
         if permit is not None:
@@ -202,25 +205,26 @@ class DriverDialect:
         return connection
 
     def _do_ping_w_event(self, connection: Any) -> bool:
-        """What they ask at every borrow (``pre_ping``), a new connection's included."""
+        """What SQLAlchemy's own pools call at every borrow (``pre_ping``), also of a new
+        connection."""
         return self.is_alive(connection, time.monotonic() - connection.last_used)
 
     def setting_up(self, connection: Any) -> AbstractContextManager[None]:
-        """Around the set-up of a new session, which a server may leave unanswered."""
+        """A context for the set-up of a new session; it may limit its time."""
         return nullcontext()
 
     def session_is_set_up(self, connection: Any) -> None:
-        """Django has set up a new session: this is the state that every borrower gets."""
+        """Called when Django has set up a new session: every borrower gets this state."""
 
     def repeat_set_up(self, connection: Any, run: Callable[[], object]) -> None:
-        """Run what has run in the set-up of this session, and is not to be done to it again."""
+        """Call *run*, which repeats the set-up; the session already has what it sets."""
         run()
 
     def upkeep(self, connection: Any, now: float) -> Callable[[Any], bool] | None:
-        """Asked now and then, of a clean connection that nobody uses.
+        """Asked about once a second, with a clean connection that nobody uses.
 
-        :returns: what is to be done with one, for some milliseconds; called with it, that says
-            whether there is more. ``None``: nothing.
+        :returns: a function that works with a connection for some milliseconds and returns whether
+            there is more to do; ``None``: there is nothing to do.
         """
         return None
 
@@ -228,15 +232,15 @@ class DriverDialect:
         """For transaction mode, a thread's borrows, one after the other.
 
         :param borrow: returns a connection that is set up.
-        :param first: one that has been borrowed by now.
+        :param first: a connection that has been borrowed already.
         """
         raise NotImplementedError("this driver has no transaction mode")
 
     def forget_ended(self) -> None:
-        """Stop counting the closed sessions that the server has ended meanwhile."""
+        """Stop counting closed sessions that the server has ended meanwhile."""
 
     def stop_watching(self) -> None:
-        """Count no closed session any more: the pool is given up."""
+        """Stop counting closed sessions: the pool is given up."""
 
     def _open_session(self, **login: Any) -> Any:
         with fork_safety.not_now():
@@ -245,7 +249,7 @@ class DriverDialect:
     # -- what a driver answers --------------------------------------------------------
 
     def _open(self, deadline: float | None) -> Any:
-        """Open a session, trying until *deadline* (monotonic clock) if the server is full."""
+        """Open a session. If the server is full, try until *deadline* (monotonic clock)."""
         return self._open_session()
 
     def _descriptors(self, connection: Any) -> tuple[int, ...]:
@@ -253,12 +257,12 @@ class DriverDialect:
         return ()
 
     def _close(self, connection: Any) -> object | None:
-        """Close the session; returns what stands for it if it may still be there."""
+        """Close the session; returns an object for it if it may still exist on the server."""
         connection.close()
         return None
 
     def _linger(self, remains: Any) -> None:
-        """Keep what stands for a closed session, to be asked whether it has ended."""
+        """Keep the object for a closed session, to look later whether it has ended."""
 
     def _await_end(self) -> None:
         """Wait a little for a closed session to end on the server."""
@@ -269,13 +273,13 @@ class DriverDialect:
         return ""
 
     def is_alive(self, connection: Any, idle: float) -> bool:
-        """Whether a *connection* can be handed out that has been idle for so many seconds."""
+        """Whether *connection* can be lent after *idle* seconds without use."""
         return True
 
     def reset(self, connection: Any) -> bool:
-        """Take from the session what its borrower left on it; called before it is idle.
+        """Remove what its borrower left on the session; called at the give-back.
 
-        :returns: whether it took a real reset, more than ending a transaction.
+        :returns: whether that took a real reset, more than ending a transaction.
         """
         connection.rollback()
         return False

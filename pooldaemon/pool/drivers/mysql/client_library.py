@@ -1,7 +1,7 @@
-"""What the C client library can do and mysqlclient does not offer.
+"""Functions of the C client library that mysqlclient does not offer.
 
-Found through the driver's own extension module, so that it is that of whichever library the driver
-was linked with.
+They are looked up through the driver's own extension module, so they belong to the library with
+which the driver was linked.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
 
 
 def reset(connection: Any) -> bool:
-    """Send ``COM_RESET_CONNECTION``; says whether that was possible and went well."""
+    """Send ``COM_RESET_CONNECTION``; returns whether that was possible and succeeded."""
     function = _function("mysql_reset_connection")
     return function is not None and not function(_native(connection))
 
 
 def init_commands(connection: Any) -> list[bytes] | None:
     """What the library sent by itself when *connection* was opened: the option ``init_command``,
-    and ``init-command`` of an option file. ``None``: it can't tell (MySQL's own does not)."""
+    and ``init-command`` of an option file. ``None``: unknown (MySQL's library does not tell)."""
     function = _function("mysql_get_optionv")
     if function is None:
         return None
@@ -44,8 +44,8 @@ def init_commands(connection: Any) -> list[bytes] | None:
 
 
 def _native(connection: Any) -> Any:
-    # It goes past the driver's own lock and may change on reconnect: it is fetched anew each
-    # time, and used by nobody but the sole owner of the connection.
+    # The pointer bypasses the driver's lock and may change on reconnect. So it is fetched anew each
+    # time, and only by the sole user of the connection.
     return _pointer(connection._get_native_connection(), b"_mysql.connection.native_connection")
 
 

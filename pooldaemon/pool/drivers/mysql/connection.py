@@ -1,4 +1,4 @@
-"""mysqlclient's connection, watched for what is done to its session; and its lease."""
+"""mysqlclient's connection, which notes what is done to its session, and its lease."""
 
 from __future__ import annotations
 
@@ -38,16 +38,15 @@ from pooldaemon.pool.drivers.mysql.sql.side_effects import SideEffects
 from pooldaemon.pool.queue.lease import OF_THE_PARENT, Lease
 
 MAX_REMEMBERED = 1000
-"""So many bytes of a session's last statement are kept."""
+"""Bytes that are kept of a session's last statement."""
 
 MAX_TOLD_IDS = 1000
-"""So many generated ids are kept for a borrower that asks for one, the last ones."""
+"""Generated ids that are kept for a borrower that asks for one: the latest."""
 
-# What may lead to another database or role; a procedure may, too.
+# What may change the current database or role; a procedure may do so, too.
 _ELSEWHERE = re.compile(rb"\b(?:use|drop|role|call|execute)\b", re.IGNORECASE)
 
-# What a reset leaves behind on one server or the other: resource groups, the texts of profiled
-# statements.
+# What a reset does not undo on one of the servers: resource groups, texts of profiled statements.
 _BEYOND_RESET = re.compile(rb"\b(?:resource\s+group|profiling)\b", re.IGNORECASE)
 
 
@@ -55,37 +54,38 @@ _TEXT_ALONE = SideEffects(proves=False)
 
 
 class PooledConnection(NotingConnection):
-    """One session. A statement is taken for dirty unless a watched cursor has vouched for it.
+    """One session. A statement counts as dirty unless a watched cursor has marked it as clean.
 
-    So whatever goes past the cursors (``callproc``, a query on the driver's own connection) makes
-    the session dirty too. Belongs to one borrower at a time and is not thread-safe.
+    So whatever does not go through these cursors (``callproc``, a query on the driver's own
+    connection) makes the session dirty. It belongs to one borrower at a time and is not
+    thread-safe.
     """
 
     side_effects: SideEffects
-    """What is known of the code behind its statements."""
+    """What is known of the triggers, views and functions behind its statements."""
     changed_schema: bool
     """A statement ran that may have changed which statements are clean."""
     changing_schema: bool
-    """The last statement did."""
+    """The last statement may have done so."""
     expected: bool
-    """The very next statement is sent by those who take its result: a cursor, or ourselves."""
+    """The next statement comes from code that reads its result: a cursor, or the pool."""
     vouched: int
-    """What the very next statement was judged to be by its template."""
+    """The class of the next statement, found by its template."""
     ran: int
-    """The clean kinds of statement that its borrower has run."""
+    """The classes of clean statements that its borrower has run."""
     foreign_results: bool
     """The server may still answer for an earlier borrower's last statements."""
     session: int
-    """Its number on the server. Kept, since the driver does not tell it during a query."""
+    """Its number on the server. Kept, because the driver can't tell it during a query."""
     transaction_mode: bool
-    """What its borrower did before it borrowed may have been on another session."""
+    """Earlier statements of its borrower may have run on another session."""
     told_ids: set[int]
-    """The generated ids that its borrower's statements were told of."""
+    """The ids that the server generated for its borrower's statements."""
     id_is_own: bool
-    """Whatever ``LAST_INSERT_ID()`` answers is its borrower's doing."""
+    """What ``LAST_INSERT_ID()`` answers comes from its borrower's statements."""
     watch: int
-    """A second descriptor of the socket: it tells when the server ends the session, also after
-    the driver has given up and closed its own."""
+    """A second descriptor of the socket. It shows when the server ends the session, also after the
+    driver has given up and closed its own."""
     poll: select.poll
     """Ready when there is something to read on the socket."""
     wait_timeout: float
@@ -93,31 +93,32 @@ class PooledConnection(NotingConnection):
     last_used: float
     """When it came back to one of SQLAlchemy's own pools (monotonic clock)."""
     last_statement: bytes | str
-    """The beginning of the last one, with its data: for :func:`~.statements.shape` alone."""
+    """The beginning of the last statement, with its data. Shown only without them: see
+    ``shape()``."""
     unbuffered: list[weakref.ref[Any]]
     """Cursors whose results are read from the server row by row."""
     setup: list[bytes] | None
-    """While the session is set up: the statements that did it."""
+    """During the set-up of the session: the statements so far. Afterwards ``None``."""
     settled: frozenset[bytes]
-    """Statements of its set-up that need not be sent again: see :mod:`~.repetition`."""
+    """Statements of its set-up that need not be sent again: see ``setup_replay``."""
     baseline: Baseline
-    """What brings the session back to its state after set-up, after a reset."""
+    """What restores the state after set-up when the session has been reset."""
     went_elsewhere: bool
     """A statement ran that may have changed role or current database."""
     proxy: Any
-    """What a tracing package has put around it, the outermost; ``None``: nothing."""
+    """The outermost proxy that tracing packages have put around it; ``None``: there is none."""
     make_cursor: MakeCursor | None
-    """While its borrower's cursor is asked for through the proxies: what makes it."""
+    """What makes the cursor, while a cursor is requested through the proxies."""
 
     @classmethod
     def adopt(cls, opened: Any) -> PooledConnection:
-        """Watch a connection fresh from ``MySQLdb.connect()``, in a proxy or not.
+        """Turn what ``MySQLdb.connect()`` returned, in a proxy or not, into a ``PooledConnection``.
 
-        The object's class is changed in place: so Django's way of connecting, and that of a
-        wrapper over its backend, stays theirs, and a query pays for no proxy of ours.
+        The object's class is changed in place. So Django, or a wrapper over its backend, connects
+        as it always does, and no proxy of ours slows a query down.
 
-        :raises ImproperlyConfigured: there is no connection of mysqlclient in it, or one of a
-            class that can't be pooled.
+        :raises ImproperlyConfigured: it contains no connection of mysqlclient, or one of a class
+            that can't be pooled.
         """
         connection = drivers_connection(opened)
         kind = type(connection)
@@ -147,13 +148,14 @@ class PooledConnection(NotingConnection):
         return self
 
     def __del__(self) -> None:
-        # Lost by an exception before anybody knew of it; or else it has been taken over.
+        # The descriptor is still open only if an exception has lost the connection before it was
+        # known.
         if (watch := getattr(self, "watch", -1)) >= 0:
             os.close(watch)
 
     @contextmanager
     def not_recorded(self) -> Iterator[None]:
-        """For questions asked during the set-up, which a reset need not ask again."""
+        """Statements in this block, during the set-up, are not repeated after a reset."""
         setup, self.setup = self.setup, None
         try:
             yield
@@ -167,8 +169,8 @@ class PooledConnection(NotingConnection):
         vouched, self.vouched = self.vouched, DIRTY
         expected, self.expected = self.expected, False
         if not expected and self.setup is None:
-            # Perhaps nobody takes its result, and a reset with one pending never returns: the
-            # client library goes round in a circle.
+            # Perhaps nobody reads its result. A reset with a pending result never returns: the
+            # client library loops for ever.
             self.broken = True
         if vouched:
             self.ran |= vouched
@@ -185,7 +187,7 @@ class PooledConnection(NotingConnection):
         except MySQLdb.Error as error:
             self.note_error(error)
             if self.changing_schema:
-                self._schema_is_changed()  # in part, perhaps
+                self._schema_is_changed()  # perhaps in part
             raise
         if vouched != READS:
             self._note_answers()
@@ -206,17 +208,17 @@ class PooledConnection(NotingConnection):
             self.told_ids.add(generated)
 
     def ask(self, statement: bytes | str) -> Any:
-        """Send a statement of our own; its result, stored."""
+        """Send a statement of the pool's own; returns its stored result."""
         self.expected = True
         self.query(statement)
         return self.store_result()
 
     def rows_of(self, question: str) -> Any:
-        """All rows of the answer to one of our own."""
+        """All rows of the answer to a question of the pool's own."""
         return self.ask_aside(question).fetch_row(0)
 
     def ask_aside(self, statement: bytes | str) -> Any:
-        """The same for one that is clean, and not the borrower's."""
+        """As :meth:`ask`, for a clean statement, which does not count as the borrower's."""
         ran = self.ran
         self.vouched = READS
         try:
@@ -239,7 +241,7 @@ class PooledConnection(NotingConnection):
         return (make or super().cursor)(cursorclass or self.cursorclass)
 
     def use_result(self) -> Any:
-        # Nobody can tell whether this result has been read to its end: see cursors._Unbuffered.
+        # Nothing shows whether this result has been read to its end: see cursors._Unbuffered.
         self.broken = True
         return super().use_result()
 
@@ -251,10 +253,10 @@ class PooledConnection(NotingConnection):
         self.unbuffered = [ref for ref, cursor in cursors if getattr(cursor, "_result", None)]
         return bool(self.unbuffered)
 
-    # The remaining ways to change a session, none of which is a statement.
+    # Further ways to change a session that are not statements.
 
     def send_query(self, *args: Any) -> Any:
-        self.broken = True  # half a statement: its answer may still be on the way
+        self.broken = True  # half a statement: its answer may still arrive
         return super().send_query(*args)
 
     def select_db(self, *args: Any) -> Any:
@@ -266,22 +268,22 @@ class PooledConnection(NotingConnection):
         return super().set_character_set(*args)
 
     def set_server_option(self, *args: Any) -> Any:
-        self.broken = True  # a reset does not take it back
+        self.broken = True  # a reset does not undo it
         return super().set_server_option(*args)
 
     def change_user(self, *args: Any, **kwargs: Any) -> Any:
-        self.broken = True  # a reset does not take it back
+        self.broken = True  # a reset does not undo it
         return super().change_user(*args, **kwargs)
 
 
 _LAST_RESULTS = frozenset(
     {"affected_rows", "error", "field_count", "info", "insert_id", "warning_count"}
 )
-"""What the client library remembers of the last statement."""
+"""Methods that answer from what the client library remembers of the last statement."""
 
 
 class MySQLLease(Lease):
-    """The lease of a MySQL connection: what it hands out dies with it."""
+    """The lease of a MySQL connection. Cursors and methods that it returned end with it."""
 
     __slots__ = ()
     _error_class = MySQLdb.InterfaceError
@@ -289,8 +291,8 @@ class MySQLLease(Lease):
     def cursor(self, cursorclass: Any = None) -> Any:
         connection = self._connection
         if connection is None:
-            # As the driver does it: the error comes with the first statement, and Django, which
-            # knows better what happened, may have one of its own to raise before.
+            # As in the driver, the error comes with the first statement. Django knows better what
+            # happened and may raise an error of its own before.
             return watched(cursorclass or Cursor)(self)
         if connection.proxy is not None:
             return cursor_through(connection, cursorclass, lambda kind: watched(kind)(self))
@@ -298,7 +300,10 @@ class MySQLLease(Lease):
 
     def __getattr__(self, name: str) -> Any:
         connection = self._alive()
-        if name in {"encoders", "converter"}:  # dicts, which the caller can change unseen
+        if name in {
+            "encoders",
+            "converter",
+        }:  # dicts that the caller can change without our noticing
             connection.broken = True
         value = getattr(_outermost(connection, name), name)
         if callable(value) and not isinstance(value, type):
@@ -306,13 +311,13 @@ class MySQLLease(Lease):
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # On the client's side, where no reset reaches.
+        # It changes the client's side, which no reset restores.
         self._alive().broken = True
         super().__setattr__(name, value)
 
 
 def _outermost(connection: PooledConnection, name: str) -> Any:
-    """Where to look for *name*. What is private to a proxy may lead around the lease."""
+    """The object to ask for *name*. A proxy's private attributes could bypass the lease."""
     proxy = connection.proxy
     return connection if proxy is None or name.startswith("_") else proxy
 
@@ -324,5 +329,5 @@ def _call(lease: MySQLLease, name: str, *args: Any, **kwargs: Any) -> Any:
             refuse_result(connection, name)
         elif connection.foreign_results and not connection.ran:
             forget_all(connection)
-            connection.ask_aside("DO 0")  # the client library keeps them over a SELECT
+            connection.ask_aside("DO 0")  # the client library keeps them during a SELECT
     return getattr(_outermost(connection, name), name)(*args, **kwargs)

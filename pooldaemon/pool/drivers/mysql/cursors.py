@@ -1,4 +1,4 @@
-"""mysqlclient's cursors: each statement is judged, and results stay with their borrower."""
+"""mysqlclient's cursors: each statement is classified, and results stay with their borrower."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class _Watched:
         return verdict
 
     def execute(self, query: Any, args: Any = None) -> Any:
-        if self._template_verdict is not None:  # called by executemany(), with the data put in
+        if self._template_verdict is not None:  # called by executemany(), with the data filled in
             self._verdict = self._template_verdict
         else:
             self._verdict = self._judge(query)
         return self._drivers_execute(query, args)
 
     def executemany(self, query: Any, args: Any) -> Any:
-        rows = list(args)  # the caller's generator may run statements of its own
+        rows = list(args)  # the caller's generator may run statements itself
         self._template_verdict = self._judge(query)
         try:
             return self._drivers_executemany(query, rows)
@@ -83,7 +83,7 @@ class _Watched:
             self._template_verdict = None
 
     def _query(self, q: Any) -> Any:
-        # The last step before the statement leaves: no code of the caller's comes between.
+        # The last step before the statement is sent: no code of the caller runs in between.
         connection = self._get_db()
         connection.expected = True
         connection.vouched, self._verdict = self._verdict, DIRTY
@@ -91,7 +91,7 @@ class _Watched:
 
 
 class _Unbuffered(_Watched):
-    """The same for a cursor that reads its rows from the server one by one."""
+    """A watched cursor that reads its rows from the server one by one."""
 
     def _get_result(self) -> Any:
         connection = self._get_db()
@@ -108,7 +108,7 @@ class _Unbuffered(_Watched):
             self._note_error(error)
             raise
 
-    # To drop a result is to read the rest of its rows.
+    # Discarding a result reads the rest of its rows.
 
     def _discard(self) -> None:
         fork_safety.check()
@@ -121,7 +121,7 @@ class _Unbuffered(_Watched):
     def drop_rows(self) -> None:
         result, self._result = self._result, None
         if result is not None:
-            # To let it die would stop all threads until the server has sent the rest.
+            # Its destructor would block all threads until the server has sent the rest.
             try:
                 result.discard()
             except MySQLdb.Error as error:
@@ -129,7 +129,7 @@ class _Unbuffered(_Watched):
 
     def _note_error(self, error: BaseException) -> None:
         connection = self.connection
-        # Closed, or in the middle of being dropped, the driver's own stands there.
+        # On a closed cursor, or one being discarded, this is the driver's connection itself.
         physical = getattr(connection, "_connection", connection)
         if physical is not None:
             physical.note_error(error)
@@ -141,7 +141,7 @@ class _Unbuffered(_Watched):
 
 @cache
 def watched(cursorclass: Any) -> Any:
-    """*cursorclass*, watched."""
+    """A subclass of *cursorclass* that classifies statements."""
     unbuffered = issubclass(cursorclass, CursorUseResultMixIn)
     methods = ("_discard", "_query", "close", "execute", "executemany")
     drivers = {f"_drivers_{name.lstrip('_')}": getattr(cursorclass, name) for name in methods}

@@ -1,4 +1,4 @@
-"""MySQL's and MariaDB's sessions, as a pool sees them."""
+"""What a pool asks about sessions on MySQL and MariaDB."""
 
 from __future__ import annotations
 
@@ -39,43 +39,46 @@ SERVER_FULL = frozenset(
         1226,  # max_user_connections, the account's limit
     }
 )
-"""The server has no room just now: worth another try within the borrower's timeout."""
+"""The server is full: connecting is tried again within the borrower's timeout."""
 
 FULL_RETRY_DELAY = 0.05
-"""Seconds between such tries, halved to one and a half times at random, so that processes
-refused together do not come back together."""
+"""Seconds between such tries, times a random 0.5 to 1.5, so that processes that were refused
+together
+do not come back together."""
 
 PING_TIMEOUT = 5.0
-"""Seconds until an unanswered ping is given up. mysqlclient can't bound a ping by itself."""
+"""Seconds until an unanswered ping is given up. mysqlclient has no time limit for a ping."""
 
 RESET_TIMEOUT = 5.0
-"""Seconds for all that is sent at a give-back: a rollback, or a reset and what it takes to return
-to the state after set-up. A server that rolls back for longer goes on doing so by itself."""
+"""Seconds for all that is sent at a give-back: a rollback, or a reset and the statements that
+restore
+the state after set-up. A server that rolls back for longer finishes that without us."""
 
 UPKEEP_TIMEOUT = 30.0
 """Seconds for one look at the schema, on a connection that nobody uses: MariaDB reads files."""
 
 CLOSE_WAIT = 0.05
-"""Seconds to wait in place for the server to end a session; measured: up to 5 ms on a busy
-machine. One that is in the middle of a statement ends when it notices, seconds later."""
+"""Seconds that a close waits for the server to end the session; measured: up to 5 ms on a busy
+machine. A session in the middle of a statement may end seconds later."""
 
 LINGER_POLL = 0.02
 """Seconds between looks at closed sessions that have not ended."""
 
 LINGER_LIMIT = 60.0
-"""Seconds after which a closed session that the server never ended is no longer counted: behind
-a broken network there is no end to wait for."""
+"""Seconds after which a closed session that the server did not end is no longer counted: behind a
+broken network there is no end to wait for."""
 
 UNHEARD_LIMIT = 2.0
-"""The same, if not even its machine has acknowledged the end: no packet comes through. On a network
-that works this takes a round trip."""
+"""The same if the server's machine has not even acknowledged the close, so no packet gets through.
+On
+a working network the acknowledgement takes a round trip."""
 
 TCP_FIN_WAIT1 = 4
 """Linux's number for the state of a socket whose end has not been acknowledged."""
 
 IDLE_SHARE = 0.9
-"""A connection that has idled for this share of the server's ``wait_timeout`` is not used: the
-server might end the session while the first statement is under way."""
+"""A connection that has been idle for this share of the server's ``wait_timeout`` is not used: the
+server might end the session during the first statement."""
 
 
 class MySQLDialect(DriverDialect):
@@ -116,7 +119,7 @@ class MySQLDialect(DriverDialect):
         self._separates = reset != "never"
         self._baselines = Baselines(init_command, compared=self._separates)
         self._always_reset = reset == "always"
-        """Also when all statements were clean."""
+        """Reset even if all statements were clean."""
         self.side_effects = SideEffects(proves=reset == "dirty" and hidden_code == "prove")
         self._connections: weakref.WeakSet[PooledConnection] = weakref.WeakSet()
 
@@ -127,7 +130,7 @@ class MySQLDialect(DriverDialect):
         connection.settled = settled(connection.setup or [])
         alike = self._baselines.record(connection, self.name)
         connection.dirty = False
-        self._forget_borrower(connection)  # which was the set-up
+        self._forget_borrower(connection)  # the set-up's statements
         if reset.reads_quotes_otherwise(connection, alike.charset):
             self._always_reset = self._separates
         connection.side_effects = self.side_effects
@@ -137,7 +140,7 @@ class MySQLDialect(DriverDialect):
 
     def upkeep(self, connection: PooledConnection, now: float) -> Callable[[Any], bool] | None:
         if self.side_effects.has_expired(now):
-            # What they have run meanwhile was believed to be clean.
+            # Statements since then were classified by knowledge that has expired.
             for each in self._all_connections():
                 each.dirty = True
             self.reset(connection)
@@ -179,7 +182,7 @@ class MySQLDialect(DriverDialect):
     def is_alive(self, connection: PooledConnection, idle: float) -> bool:
         if connection.broken or not connection.open:
             return False
-        # An idle session's socket is silent; it turns readable when the server ends it.
+        # An idle session's socket is silent. It becomes readable when the server ends the session.
         if connection.poll.poll(0):
             return False
         if idle >= connection.wait_timeout * IDLE_SHARE:
@@ -223,7 +226,7 @@ class MySQLDialect(DriverDialect):
         return TransactionLease(first, borrow, self._can_spare)
 
     def _can_spare(self, connection: PooledConnection) -> bool:
-        # As reset() does: what needs none, or has been lost with all that was on it.
+        # The same rule as in reset(): the session is clean, or it is lost with all that was on it.
         if (
             self._always_reset
             or connection.dirty
@@ -233,12 +236,12 @@ class MySQLDialect(DriverDialect):
             or not connection.get_autocommit()
         ):
             return False
-        # The next statement may be another borrower's, or the same one's: alike for both.
+        # The next statement may come from another borrower; this one is treated alike.
         self._forget_borrower(connection)
         return True
 
     def _clean_up(self, connection: PooledConnection) -> bool:
-        connection.foreign_results = False  # nobody asks for them now
+        connection.foreign_results = False  # nobody asks for results now
         needed = self._reset != "never" and (self._always_reset or connection.dirty)
         was_reset = False
         try:
@@ -258,7 +261,7 @@ class MySQLDialect(DriverDialect):
     def _close(self, connection: PooledConnection) -> object | None:
         # The server lets go of a session a little after the client has closed it. Until then
         # it counts against the account's limit.
-        if connection.watch < 0:  # for the second time: an exception broke the first one off
+        if connection.watch < 0:  # second call: an exception interrupted the first
             return None
         watchdog.forget(connection)
         if not _takes_goodbye(connection):
@@ -290,7 +293,7 @@ class MySQLDialect(DriverDialect):
 
     def forget_ended(self) -> None:
         now = time.monotonic()
-        # Each stays there until it is counted no more. Another thread may look at them, too.
+        # A session stays in the list until it is no longer counted. Other threads may look, too.
         for one in self._lingering.copy():
             watch, since = one
             limit = UNHEARD_LIMIT if _is_unheard(watch) else LINGER_LIMIT
@@ -314,14 +317,14 @@ def _ping(connection: PooledConnection) -> bool:
 
 
 def _takes_goodbye(connection: PooledConnection) -> bool:
-    """Whether it can be sent without waiting: no answer to it is waited for."""
+    """Whether the goodbye can be sent without waiting. It has no answer."""
     poll = select.poll()
     poll.register(connection.watch, select.POLLOUT)
     return bool(poll.poll(0))
 
 
 def _is_unheard(watch: socket.socket) -> bool:
-    """Whether the server's machine has not acknowledged that this end is closed."""
+    """Whether the server's machine has not acknowledged our close."""
     try:
         return watch.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_FIN_WAIT1
     except (AttributeError, OSError):  # another system, or no TCP

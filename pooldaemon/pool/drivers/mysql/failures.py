@@ -1,8 +1,8 @@
-"""Errors after which a connection is not used again, and a connection on which none goes unseen.
+"""Errors after which a connection is not used again, and a connection class that notes all of them.
 
-A call that failed halfway leaves a session of which nobody knows what it will answer next: half a
-result may be on its way. The driver says so once, to whoever made the call. After that the socket
-may be silent, and the connection looks as good as any.
+After a call that failed halfway nobody knows what the session will answer next: half a result may
+still arrive. The driver raises one error, to the caller. After that the socket may be silent, and
+the connection looks like a good one.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ FATAL_ERRORS = frozenset(
         1836,  # read only mode
     }
 )
-"""Errors of the server's after which a connection is not used again (MySQL 9, MariaDB 10.11)."""
+"""Server errors after which a connection is not used again (MySQL 9, MariaDB 10.11)."""
 
 READ_ONLY_TRANSACTION = 1792
-"""The same, unless the session was told to be read-only: see :func:`.session.clean_up`."""
+"""The same, unless the session was made read-only on purpose: see ``reset.clean_up``."""
 
 FIRST_OF_SERVER = 1000
-"""Smaller numbers are the operating system's, or none."""
+"""Smaller numbers come from the operating system, or mean that there is none."""
 CLIENT_ERRORS = (range(2000, 3000), range(5000, 6000))
-"""What the client libraries themselves report; the second range is MariaDB's."""
+"""Errors of the client libraries; the second range is MariaDB's."""
 
 NEVER_SENDS = frozenset(
     {
@@ -48,14 +48,14 @@ NEVER_SENDS = frozenset(
         "warning_count",
     }
 )
-"""Methods of the driver's connection that answer from the client's memory. (``close`` says goodbye,
-and there is no later call to be wrong.)"""
+"""Methods of the driver's connection that send nothing and answer from memory. (``close`` sends a
+goodbye, but no later call can go wrong.)"""
 
 
 def ends_use(error: BaseException) -> bool:
-    """Whether a connection is of no use after this *error* of the driver's."""
+    """Whether a connection can't be used after this *error* of the driver."""
     number = error.args[0] if error.args else 0
-    if not isinstance(number, int):  # the driver's own: it has sent nothing
+    if not isinstance(number, int):  # raised by the driver itself, which has sent nothing
         return False
     return number in FATAL_ERRORS or number < FIRST_OF_SERVER or _is_clients(number)
 
@@ -65,23 +65,23 @@ def _is_clients(number: int) -> bool:
 
 
 class NotingConnection(Connection):  # type: ignore[misc]  # the driver has no types
-    """Notes the failure of whatever the driver sends, whoever called."""
+    """Notes every failure of a call that the driver sends, whoever made it."""
 
     broken: bool
     """Not to be used again."""
     lost: bool
-    """``broken`` by an error of the server's: there is nothing on it to be kept."""
+    """``broken`` by an error of the server: nothing on the session can be kept."""
     dirty: bool
-    """The session may hold something of its borrower's."""
+    """The session may contain something that its borrower left."""
     refused_write: bool
-    """It was read-only when something was to be written."""
+    """A write was refused because the session or the server is read-only."""
 
     def note_error(self, error: BaseException) -> None:
-        """Give the connection up if *error* is one after which it is of no use."""
+        """Mark the connection as ``broken`` if *error* is one after which it can't be used."""
         if ends_use(error):
             self.broken = self.lost = True
         elif error.args and error.args[0] == READ_ONLY_TRANSACTION:
-            self.refused_write = self.dirty = True  # the give-back has to look into it
+            self.refused_write = self.dirty = True  # the give-back finds out why
 
 
 Method = Callable[..., Any]
@@ -95,7 +95,7 @@ def _noting(method: Method) -> Method:
         except MySQLdb.Error as error:
             self.note_error(error)
             raise
-        if _is_clients(self.errno()):  # stat() returns the error's text as if it were the answer
+        if _is_clients(self.errno()):  # stat() returns the error's text instead of raising
             self.broken = self.lost = True
         return result
 
@@ -103,7 +103,8 @@ def _noting(method: Method) -> Method:
 
 
 def _noting_alone(method: Method) -> Method:
-    """For those in every statement: to hand on no arguments takes a fifth of the time."""
+    """For methods that every statement calls: without arguments the wrapper takes a fifth of the
+    time."""
 
     @wraps(method)
     def noting(self: NotingConnection) -> Any:
@@ -120,7 +121,7 @@ IN_EVERY_STATEMENT = frozenset({"next_result", "store_result"})
 
 
 def may_send() -> list[str]:
-    """The driver's methods that may send something, those of later versions included."""
+    """The driver's methods that may send something, including those of later versions."""
     return [
         name
         for name in dir(Connection)

@@ -1,11 +1,10 @@
 """What tracing packages put around the driver's connection.
 
-They replace ``MySQLdb.connect``, and what it returns is then a proxy, or several, one around the
-other. The pool works with the connection inside. Its borrowers' calls go through the outermost
-proxy, and so do their cursors: each proxy asks what is inside it, the innermost asks the
-connection, which makes a watched cursor on the borrower's lease, and on the way back each puts its
-own around it. So the spans are what they are without a pool, and no proxy has a cursor that is not
-watched.
+They replace ``MySQLdb.connect``, which then returns a proxy, or several, one around the other. The
+pool works with the connection inside. The borrowers' calls go through the outermost proxy, and so
+do requests for cursors: each proxy asks what is inside it, and the innermost asks the connection.
+That makes a watched cursor on the borrower's lease, and each proxy wraps it on the way back. So the
+spans are the same as without a pool, and every proxy has a watched cursor.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def drivers_connection(opened: Any) -> Any:
 
 
 def _inside(proxy: Any) -> Iterator[Any]:
-    """What *proxy* may be around: its ``__wrapped__``, or a connection among its attributes."""
+    """What *proxy* may contain: its ``__wrapped__``, or a connection among its attributes."""
     wrapped = getattr(proxy, "__wrapped__", None)
     if wrapped is not None:
         yield wrapped
@@ -102,7 +101,7 @@ def makes_cursors_itself(kind: type) -> bool:
 
 
 def cursor_through(connection: Proxied, cursorclass: Any, make: MakeCursor) -> Any:
-    """Ask the outermost proxy for a cursor, which *make* makes inside.
+    """Ask the outermost proxy for a cursor; *make* makes the one inside.
 
     :raises ImproperlyConfigured: a proxy has not asked what it is around.
     """

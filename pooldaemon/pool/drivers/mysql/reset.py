@@ -1,4 +1,4 @@
-"""What a borrower may have left on a MySQL session, and how it is undone."""
+"""Undoes what a borrower may have left on a MySQL session."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _QUOTES_INSIDE = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
 
 
 def reads_quotes_otherwise(connection: PooledConnection, charset: str) -> bool:
-    """Whether the server, by its *charset*, takes part of the data for something else."""
+    """Whether the server, in its *charset*, would misread quotes in what the client escapes."""
     return charset in _QUOTES_INSIDE and charset != connection.character_set_name()
 
 
 def clean_up(connection: PooledConnection, *, reset: bool, autocommit: bool) -> bool:
     """Make the session clean for its next borrower, or mark the connection ``broken``.
 
-    :param reset: take back everything; otherwise only an open transaction is ended.
+    :param reset: undo everything; otherwise only end an open transaction.
     :param autocommit: what the session's autocommit is to be.
     :returns: whether it was reset.
     """
@@ -28,7 +28,7 @@ def clean_up(connection: PooledConnection, *, reset: bool, autocommit: bool) -> 
         connection.has_unread_rows()
         or connection.broken
         or not connection.open
-        or connection.more_results()  # of a cursor's several statements: never reset over them
+        or connection.more_results()  # of several statements in one: a reset would not return
     ):
         connection.broken = True
         return False
@@ -48,8 +48,7 @@ def clean_up(connection: PooledConnection, *, reset: bool, autocommit: bool) -> 
 
 
 def _is_read_only(connection: PooledConnection) -> bool:
-    """Whether sessions are read-only because the server makes them so. Otherwise this one was told
-    to be, by its set-up or its borrower."""
+    """Whether the server makes sessions read-only. Otherwise the set-up or the borrower did."""
     read_only = variable_of_transactions(connection, "read_only")
     return bool(connection.ask_aside(f"SELECT @@global.{read_only}").fetch_row()[0][0])
 

@@ -1,7 +1,8 @@
-"""What receivers of ``connection_created`` repeat on a session that was set up before.
+"""Statements of ``connection_created`` receivers on a session that was set up before.
 
-They run for each wrapper. What they did to the session then is still there, and comes back with
-each reset: to send it again would cost a round trip, and then a reset, in every unit of work.
+Receivers run for each wrapper. What they set on the session is still there, and each reset restores
+it. Sending it again would cost a round trip, and a reset, in every unit of work. So such a
+statement is answered here and not sent.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY
 if TYPE_CHECKING:
     from pooldaemon.pool.drivers.mysql.connection import PooledConnection
 
-# What stays on the session and gives no rows. SET TRANSACTION is over with the next one; the others
-# that are left out do not concern the session.
+# Statements that change the session for good and return no rows. SET TRANSACTION ends with the next
+# transaction; the others that are excluded do not concern the session.
 _LASTING = re.compile(
     rb"""\s*(?: set \s+ (?! (?:transaction|statement|password|default) \b
                        | (?:@@)? (?:global|persist|persist_only) \b )
@@ -27,11 +28,11 @@ _LASTING = re.compile(
 
 
 def settled(setup: Iterable[bytes]) -> frozenset[bytes]:
-    """Those statements of a session's set-up that are not sent again."""
+    """The statements of a session's set-up that are not sent again."""
     return frozenset(
         statement
         for statement in setup
-        # Of several in one, another may be of another kind.
+        # With several statements in one, another may be of another kind.
         if _LASTING.match(statement) and b";" not in statement.rstrip(b"; \t\r\n")
     )
 

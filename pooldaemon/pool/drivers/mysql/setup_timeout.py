@@ -1,9 +1,9 @@
-"""A bound for what the driver sends while it opens a session.
+"""A time limit for what the driver sends while it opens a session.
 
 ``connect_timeout`` holds for the login. After that the driver's constructor sends statements of its
-own, ``SET NAMES`` among them, without a bound and on a socket that nobody else knows yet. Between
-the two it looks through its converters (``conv``), and so there the socket can be learnt. A driver
-that did it otherwise would have no bound there, as it had before.
+own, ``SET NAMES`` among them, without a limit and on a socket that nobody else knows yet. Between
+the two it iterates over its converters (``conv``), and our mapping learns the socket there. With a
+driver that does not do that, there is no limit, as there was none before.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ receivers of ``connection_created`` included."""
 
 
 class _Socket:
-    """What the watchdog knows of a connection that is being opened."""
+    """A connection that is being opened, as the watchdog sees it."""
 
     def __init__(self, descriptor: int) -> None:
-        # A second one: the driver may close its own in the middle.
+        # A duplicate: the driver may close its own meanwhile.
         self.watch = os.dup(descriptor)
         self.broken = self.lost = False
 
@@ -43,7 +43,7 @@ class _Converters(dict[Any, Any]):
 
     def items(self) -> Any:
         connection = sys._getframe(1).f_locals.get("self")
-        if getattr(connection, "open", False):  # not when it looks for the first time
+        if getattr(connection, "open", False):  # the first iteration comes before the login
             with suppress(MySQLdb.Error, OSError):
                 socket = _Socket(connection.fileno())  # type: ignore[union-attr]
                 self._stack.callback(socket.close)
@@ -54,6 +54,6 @@ class _Converters(dict[Any, Any]):
 
 @contextmanager
 def bound_opening(converters: Mapping[Any, Any]) -> Iterator[Mapping[Any, Any]]:
-    """The same *converters*, for a ``MySQLdb.connect()`` in the block: what it sends is bound."""
+    """Converters for a ``MySQLdb.connect()`` in the block, which limit what it sends."""
     with ExitStack() as stack:
         yield _Converters(converters, stack)
