@@ -6,6 +6,7 @@ while its settings are still being read.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,11 @@ _HOMES = {
     "pool_stats": "pooldaemon.connections",
     "use_database": "pooldaemon.tenants",
 }
+
+
+if "POOLDAEMON_HANDOVER" in os.environ:
+    # Executed for a reload: from here on a failure has to be made good, in imports as well.
+    import_module("pooldaemon.workers.supervisor.reexec").begin()
 
 
 def __getattr__(name: str) -> Any:

@@ -62,8 +62,8 @@ class BaseDaemonCommand(BaseCommand):
     and the command line. Needs ``fork``: Linux, macOS and other Unix systems.
 
     Exit status: 0 drained, or idle with ``--until-idle``; 1 wrong options or settings; 3 no worker
-    could start; 4 units were killed when the graceful timeout had passed; 5 a worker crashed
-    again and again.
+    could start, or new code could not take over in a reload; 4 units were killed when the graceful
+    timeout had passed; 5 a worker crashed again and again.
     """
 
     processes: int = 1

@@ -42,6 +42,7 @@ from pooldaemon.workers.process.invocation import Invocation
 from pooldaemon.workers.process.pidfile import AlreadyRunningError, PidFile
 from pooldaemon.workers.process.privileges import opening
 from pooldaemon.workers.process.signals import held_back
+from pooldaemon.workers.supervisor import reexec
 from pooldaemon.workers.supervisor.autoreload import CodeChanges
 from pooldaemon.workers.supervisor.handle import WorkerDeath
 from pooldaemon.workers.supervisor.metrics_server import MetricsServer
@@ -237,7 +238,8 @@ class Launcher:
 
     def take_over(self, told: Mapping[str, Any]) -> int:
         """Go on with what the last supervisor, in this same process, has handed over."""
-        with ExitStack() as claims:
+        # The latter first: what is claimed is not to be released for the next attempt.
+        with ExitStack() as claims, reexec.recovering():
             self._prepare(self._options["logfile"], claims)
             if told["output"]:
                 logfiles.note_output(told["output"])
@@ -273,6 +275,7 @@ class Launcher:
             "shell": shell.descriptor if shell else None,
             "output": logfiles.output(),
             "directory": self._directory,
+            "drain_timeout": self._config.graceful_timeout + self._config.exit_timeout,
         }
         # In the new process it would be too late.
         Path(self._directory).stat()
@@ -322,6 +325,7 @@ class Launcher:
         )
         supervisor = Supervisor(self._config, services, told)
         with supervisor, self._bars:
+            reexec.settle()
             status = supervisor.run()
         gc.unfreeze()
         if session_file:

@@ -2,11 +2,13 @@
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pooldaemon.workers.worker.worker import ORPHAN_GRACE
 from tests.lifecycle.conftest import StartDaemon
 from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.lifecycle.databases import SQLiteDatabase
@@ -230,3 +232,59 @@ def test_status_tells_of_a_failed_reload_to_people_and_to_programs(
     assert f"reload failed: {reason}\n" in ask()
     assert json.loads(ask("--json"))["reload"] == {"number": 1, "state": "failed", "reason": reason}
     daemon.stop()
+
+
+def fails_to_take_over(times: int) -> str:
+    """Code that passes its preflight, and then can't be imported in the supervisor's place."""
+    return f"""
+import os
+from pathlib import Path
+version = 'second'
+attempts = Path(os.environ['LIFECYCLE_DIRECTORY'], 'attempts')
+if 'POOLDAEMON_HANDOVER' in os.environ:
+    with attempts.open('a') as file:
+        file.write('x')
+    if attempts.stat().st_size <= {times}:
+        raise MemoryError('just now')
+"""
+
+
+def test_new_code_that_can_not_take_over_just_now_is_executed_again(
+    start_work: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path
+) -> None:
+    daemon = start_work(sqlite, "tell_version", "--processes=2", f"--pidfile={pidfile}")
+    wait_for_version(daemon, "first", 2)
+    workers = daemon.workers
+    write_code(daemon, fails_to_take_over(2))
+    daemon.signal(signal.SIGHUP)
+    wait_for_version(daemon, "second", 2)
+    wait_for_reload(daemon, "done")
+    assert daemon.err.count("MemoryError: just now") == 2
+    assert daemon.err.count("it is executed again in") == 2
+    deaths = daemon.journal.events("worker_died")
+    assert {(death["told_pid"], death["status"]) for death in deaths} == {(w, 0) for w in workers}
+    # What it is executed with next is as it was.
+    (daemon.directory / "attempts").unlink()
+    write_code(daemon, "import os\nversion = str('POOLDAEMON_ATTEMPTS' in os.environ)")
+    daemon.signal(signal.SIGHUP)
+    wait_for_version(daemon, "False", 2)
+    wait_for_reload(daemon, "done")
+    daemon.stop()
+
+
+def test_a_daemon_whose_new_code_can_never_take_over_ends_when_its_units_have(
+    start_work: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path
+) -> None:
+    daemon = start_work(sqlite, "hold", "--processes=2", f"--pidfile={pidfile}")
+    daemon.wait_for("started", 2)
+    write_code(daemon, fails_to_take_over(100))
+    daemon.signal(signal.SIGHUP)
+    wait_until(lambda: "the workers drain" in daemon.err, TIMEOUT, "it drains")
+    # Longer than an orphan would be left.
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 1.5 * ORPHAN_GRACE, TIMEOUT, "")
+    assert len(daemon.workers) == 2
+    daemon.journal.open_gate()
+    daemon.assert_clean_end(3)
+    assert len(daemon.journal.events("finished")) == 2
+    assert daemon.err.count("it is executed again in") == 3

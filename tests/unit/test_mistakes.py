@@ -195,6 +195,7 @@ def test_variables_that_only_look_like_options_are_told_in_one_line() -> None:
 
 
 def test_options_and_our_own_variables_are_no_mistakes() -> None:
-    names = ("THREADS", "GRACEFUL_TIMEOUT", "METRICS_ADDRESS", "TRIAL", "HANDOVER", "FAULTS")
+    names = ("THREADS", "GRACEFUL_TIMEOUT", "METRICS_ADDRESS", "TRIAL", "FAULTS")
+    names += ("HANDOVER", "ATTEMPTS")
     variables = {f"POOLDAEMON_{name}": "1" for name in (*names, "TEST_DATABASES")}
     assert check_environment(variables) is None

@@ -5,7 +5,7 @@ OK = 0
 FAILED = 1
 """Of a helper process: it has failed, and logged why."""
 BOOT_FAILED = 3
-"""No worker became ready (gunicorn uses the same number)."""
+"""No worker became ready (gunicorn uses the same number), or new code could not take over."""
 KILLED = 4
 """Running units of work were killed: after ``graceful_timeout``, or because an operator asked for
 an immediate stop."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-OWN = ("POOLDAEMON_TRIAL", "POOLDAEMON_HANDOVER")
+OWN = ("POOLDAEMON_TRIAL", "POOLDAEMON_HANDOVER", "POOLDAEMON_ATTEMPTS")
 """Variables that this package sets for processes that it executes."""
 
 ITS_OWN = frozenset(

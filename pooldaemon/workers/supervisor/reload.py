@@ -20,11 +20,9 @@ from typing import Any, NoReturn
 from pooldaemon.workers.process.invocation import Invocation
 from pooldaemon.workers.supervisor.forking import flush_streams
 from pooldaemon.workers.supervisor.preflight import Preflight, scratch_file
+from pooldaemon.workers.supervisor.reexec import HANDOVER
 
 logger = logging.getLogger("pooldaemon.supervisor")
-
-HANDOVER = "POOLDAEMON_HANDOVER"
-"""Variable that tells a freshly executed process where to read what is handed over to it."""
 
 MOST_FAILURES = 5
 """Deaths of new workers after which a reload has failed. As many as at a start: whatever the first
@@ -154,7 +152,8 @@ class Handover:
         :raises OSError: that is not possible; nothing has changed.
         """
         with scratch_file() as file, ExitStack() as on_failure:
-            state = {**self.state, "descriptors": list(self.descriptors)}
+            descriptors = list(self.descriptors)
+            state = {**self.state, "descriptors": descriptors, "pid": os.getpid()}
             file.write(json.dumps(state).encode())
             file.seek(0)
             inherited = [*self.descriptors, file.fileno()]
@@ -178,9 +177,10 @@ def take_over() -> dict[str, Any] | None:
     """In the process that was executed: what was handed over; ``None`` if it was started anew."""
     if (number := os.environ.pop(HANDOVER, None)) is None:
         return None
-    with os.fdopen(int(number), "rb") as file:
+    # Left open: should this fail, the next attempt reads it again.
+    with os.fdopen(int(number), "rb", closefd=False) as file:
         state: dict[str, Any] = json.load(file)
-    for descriptor in state["descriptors"]:
+    for descriptor in (*state["descriptors"], int(number)):
         os.set_inheritable(descriptor, False)
     return state
 

@@ -108,8 +108,6 @@ class Supervisor:
 
     def __enter__(self) -> Supervisor:
         self._signals = SignalQueue(HANDLED_SIGNALS)
-        # Blocked while the daemon was detached, or before this process was executed.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         if hangup_is_ignored():
             logger.info("SIGHUP is ignored, as it was at the start (by nohup)")
         told, metrics_server = self._taken_over, self._services.metrics_server
@@ -133,6 +131,8 @@ class Supervisor:
             self._take_over(told, self._clock())
         elif self._services.session_file:
             self._reaper.end_left_over(self._services.session_file)
+        # Blocked while the daemon was detached, or before this process was executed.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         return self
 
     def _take_over(self, told: Mapping[str, Any], now: float) -> None:

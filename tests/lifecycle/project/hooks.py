@@ -3,6 +3,7 @@
 import gc
 import importlib
 import logging
+import os
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from django.db import connection, transaction
 
+from pooldaemon.workers.supervisor import reload, worker_set
 from tests.lifecycle.project import code, receivers
 from tests.lifecycle.project.children import (  # noqa: F401 - asked for by name
     come_back,
@@ -103,7 +105,26 @@ def leave() -> None:
 
 def begin_injection() -> None:
     """In the supervisor of a start or of a reload; its preflight is another process."""
-    injection.begin()
+    # There are many reloads, so they are made short.
+    worker_set.PROBATION = 0.1
+    if os.environ.get("INJECTION_PREFLIGHT") == "none":
+        reload.Preflight = PassedPreflight
+    injection.begin(injection.IN_SETUP)
+
+
+class PassedPreflight:
+    """Replaces a reload's preflight where that is not what is tested. It has passed at once."""
+
+    pid = 0
+
+    def __init__(self, invocation: object, deadline: float) -> None:
+        pass
+
+    def has_ended(self, now: float) -> bool:
+        return True
+
+    def end(self) -> None:
+        return None
 
 
 def wait_for_gate() -> None:

@@ -5,6 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pooldaemon  # noqa: F401 - which most settings do by naming its backend
+from tests.support import injection
+
+injection.begin(injection.IMPORTED)
+
 SECRET_KEY = "of the tests"
 INSTALLED_APPS = ["pooldaemon", "tests.lifecycle.project"]
 USE_TZ = True

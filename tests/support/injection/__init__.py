@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 SOURCE = Path(__file__).with_name("refuse.c")
 
@@ -21,10 +22,11 @@ VARIABLE = "INJECTION"
 """The environment variable that names the file."""
 
 LAYOUT = struct.Struct("7i")
-CALLS = struct.Struct("32i")
+CALLS = struct.Struct("48i")
 
-OFF, ARMED, IN_SETUP = 0, 1, 2
-"""When it fails: never, from now on, from the supervisor's ``setup()`` on."""
+OFF, ARMED, IN_SETUP, EXECUTED, IMPORTED, HANDLED = range(6)
+"""When it fails: never, from now on; or from a moment of the process on: when it is in ``setup()``,
+has been executed, has imported this package, is in the command's ``handle()``."""
 
 NO_DESCRIPTOR = errno.EMFILE, errno.ENFILE
 
@@ -52,8 +54,20 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "times": (errno.EROFS, errno.EACCES, errno.ENOSPC),
     "seek": (errno.ENOSPC, errno.EIO),
     "lock": (errno.ENOLCK, errno.EINTR),
+    "close": (errno.EIO, errno.EINTR),
+    "list": (*NO_DESCRIPTOR, errno.ENOMEM, errno.EACCES, errno.ENOENT),
+    "cwd": (errno.ENOENT, errno.EACCES, errno.ENOMEM),
+    "readlink": (errno.ENOENT, errno.EACCES, errno.EIO),
+    "access": (errno.ENOENT, errno.EACCES, errno.EIO),
+    "chmod": (errno.EPERM, errno.EROFS, errno.EIO),
+    "mmap": (errno.ENOMEM,),
+    "option": (errno.ENOBUFS, errno.ENOMEM),
+    "bind": (errno.EADDRINUSE, errno.EACCES, errno.ENOSPC),
+    "ioctl": (errno.ENOMEM, errno.EACCES),
 }
-"""What the calls may answer, by function and in the order that ``refuse.c`` has."""
+"""What the calls may answer, by function and in the order that ``refuse.c`` has. Those are left out
+that only a mistake of the caller's makes fail, such as ``sigaction``, and what libraries of C do
+within themselves: a real call is refused where Python calls the C library."""
 
 FUNCTIONS = [*ERRORS]
 
@@ -78,22 +92,30 @@ class Failure:
         """Counts the calls, and nothing fails."""
         return cls("fork", errno.EAGAIN, NEVER)
 
+    @property
+    def is_none(self) -> bool:
+        return self.first == NEVER
+
     def __str__(self) -> str:
-        if self.first == NEVER:
+        if self.is_none:
             return "no failure"
         times = "" if self.count == 1 else f"-{self.first + self.count - 1}"
         return f"{self.function} {self.first}{times} {errno.errorcode[self.error]}"
 
 
-def failures(calls: Mapping[str, int], count: int = 1) -> Iterator[Failure]:
+def failures(calls: Mapping[str, int], count: int = 1, spread: int = 0) -> Iterator[Failure]:
     """All functions, with all their errors, at their first five occurrences.
 
     :param calls: how often each function is called; what is not called can't fail.
+    :param spread: at so many later occurrences as well, in equal distances.
     """
     for function, errors in ERRORS.items():
+        total = calls[function]
+        first = [*range(1, min(5, total) + 1)]
+        later = {5 + (total - 5) * number // spread for number in range(1, spread + 1)}
         for error in errors:
-            for first in range(1, min(5, calls[function]) + 1):
-                yield Failure(function, error, first, count)
+            for number in (*first, *sorted(later - {*first} if total > 5 else ())):
+                yield Failure(function, error, number, count)
 
 
 def compile_library(directory: Path) -> Path | None:
@@ -127,18 +149,24 @@ class Injection:
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), size)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._map.close()
+
     def arm(self, failure: Failure, pid: int, when: int = ARMED) -> None:
         """Let it fail in the process *pid*; 0: in whichever calls :meth:`begin` first."""
         number = FUNCTIONS.index(failure.function) + 1
         what = (number, failure.error, failure.first, failure.count)
         LAYOUT.pack_into(self._map, 0, pid, OFF, *what, 0)
-        CALLS.pack_into(self._map, LAYOUT.size, *[0] * 32)
+        CALLS.pack_into(self._map, LAYOUT.size, *[0] * 48)
         LAYOUT.pack_into(self._map, 0, pid, when, *what, 0)
 
-    def begin(self) -> None:
-        """In the process itself: it is where it is to fail from."""
+    def begin(self, moment: int) -> None:
+        """In the process itself: it has come to this moment."""
         pid, when, *rest = LAYOUT.unpack_from(self._map)
-        if when == IN_SETUP and pid in (0, os.getpid()):
+        if when == moment and pid in (0, os.getpid()):
             LAYOUT.pack_into(self._map, 0, os.getpid(), ARMED, *rest)
 
     def disarm(self) -> int:
@@ -158,7 +186,7 @@ class Injection:
         return int(LAYOUT.unpack_from(self._map)[-1])
 
 
-def begin() -> None:
-    """For code of a daemon under test."""
+def begin(moment: int) -> None:
+    """For code of a daemon under test: it has come to this moment, in this process."""
     if (path := os.environ.get(VARIABLE)) is not None:
-        Injection(Path(path)).begin()
+        Injection(Path(path)).begin(moment)

@@ -11,6 +11,7 @@ from pooldaemon.workers.worker.context import WorkContext
 from pooldaemon.workers.worker.worker import WorkerInfo
 from tests.lifecycle.project import hooks, units
 from tests.lifecycle.project.journal import journal
+from tests.support import injection
 
 HOOKS = ("setup", "worker_init", "worker_exit", "worker_died")
 
@@ -23,6 +24,7 @@ class Command(BaseDaemonCommand):
             parser.add_argument(f"--in-{name}", dest=name)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        injection.begin(injection.HANDLED)
         self.unit = getattr(units, options["unit"])
         self.asked = {name: options[name] for name in HOOKS}
         super().handle(*args, **options)

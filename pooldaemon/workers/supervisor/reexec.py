@@ -1,0 +1,189 @@
+"""Runs in the parent, executed afresh for a reload: until its main loop runs, no failure may end it
+as it likes.
+
+The old code can't come back, and the workers have no other supervisor. A call that fails just now,
+for want of a descriptor or of memory, may fail anywhere: in an import, in a settings file, in our
+own code. So whatever ends this process before it is where the last one was, the command is executed
+once more. If that helps nothing, the workers drain, and the process ends with a status that tells.
+
+This is imported before anything else of this package, and needs little itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from pooldaemon.workers.process import exit_codes
+
+HANDOVER = "POOLDAEMON_HANDOVER"
+"""Variable that tells a freshly executed process where to read what is handed over to it."""
+
+ATTEMPTS = "POOLDAEMON_ATTEMPTS"
+"""Variable that tells it how often that has failed."""
+
+DELAYS = 0.1, 1.0, 5.0
+"""Seconds before each further attempt. What the preflight has not met may be over in a moment."""
+
+TRIES = 5
+"""Of a call to the system that has to succeed now."""
+
+LOOK = 0.05
+"""Seconds between looks whether workers have ended."""
+
+GRACE = 60.0
+"""Seconds that workers get to end if an older version has not told how many."""
+
+logger = logging.getLogger("pooldaemon.supervisor")
+
+
+class Successor:
+    """This process, until it is settled.
+
+    :param descriptor: a file that says what is handed over.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._pid = os.getpid()
+        self._failures = int(os.environ.pop(ATTEMPTS, "0"))
+        self._variables = {os.fsencode(k): os.fsencode(v) for k, v in os.environ.items()}
+        self._is_settled = False
+        # After SystemExit as well: Django's way to tell of an error.
+        atexit.register(self.recover)
+
+    def settle(self) -> None:
+        """The main loop runs, and goes on whatever fails."""
+        self._is_settled = True
+        atexit.unregister(self.recover)
+        with suppress(OSError):
+            os.close(self._descriptor)
+
+    def recover(self) -> None:
+        """Execute the command once more, or end the daemon in order. Returns only where this is
+        not the process that has taken over."""
+        if self._is_settled or os.getpid() != self._pid:
+            return
+        if (told := self._read()) is None:
+            return
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while self._failures < len(DELAYS):
+            delay = DELAYS[self._failures]
+            self._failures += 1
+            _tell(f"the new code could not take over; it is executed again in {delay:g} s")
+            time.sleep(delay)
+            try:
+                self._execute(told)
+            except OSError as error:
+                _tell(f"it can't be executed: {error}")
+        _tell("the new code could not take over; the workers drain, and the daemon ends")
+        self._leave(told)
+
+    def _read(self) -> dict[str, Any] | None:
+        """What was handed over; ``None``: nothing, to this process. A program that is started
+        from settings has the same variables."""
+        for _ in range(TRIES):
+            with suppress(OSError, ValueError):
+                size = os.fstat(self._descriptor).st_size
+                told: dict[str, Any] = json.loads(os.pread(self._descriptor, size, 0))
+                return told if told.get("pid") == self._pid else None
+        return None
+
+    def _execute(self, told: Mapping[str, Any]) -> None:
+        variables = self._variables_at_start()
+        variables[os.fsencode(ATTEMPTS)] = b"%d" % self._failures
+        for descriptor in (*told["descriptors"], self._descriptor):
+            os.set_inheritable(descriptor, True)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.chdir(variables.get(b"PWD", b"."))
+        os.execve(sys.orig_argv[0], sys.orig_argv, variables)  # noqa: S606 - as it was executed
+
+    def _variables_at_start(self) -> dict[bytes, bytes]:
+        """As they were given: settings may have put others into ``os.environ`` before ours."""
+        with suppress(OSError), open("/proc/self/environ", "rb") as file:  # noqa: PTH123
+            pairs = [entry.partition(b"=") for entry in file.read().split(b"\0")]
+            found = {name: value for name, equals, value in pairs if name and equals}
+            if os.fsencode(HANDOVER) in found:  # no process title has been written over them
+                return found
+        return dict(self._variables)
+
+    def _leave(self, told: Mapping[str, Any]) -> None:
+        """Let the workers end what they have begun: a supervisor's last duty."""
+        workers = {worker["pid"] for worker in told["workers"]}
+        for worker in told["workers"]:
+            with suppress(OSError):  # a worker that ends waits until what it tells is taken
+                os.close(worker["descriptor"])
+        deadline = time.monotonic() + told.get("drain_timeout", GRACE)
+        _signal(workers, signal.SIGTERM)
+        while workers:
+            if time.monotonic() >= deadline:
+                _signal(workers, signal.SIGKILL)
+            for pid in list(workers):
+                try:
+                    if os.waitpid(pid, os.WNOHANG)[0]:
+                        workers.discard(pid)
+                except ChildProcessError:
+                    workers.discard(pid)
+                except OSError:  # just now
+                    continue
+            time.sleep(LOOK)
+        if pidfile := told.get("pidfile"):
+            for name in (pidfile, f"{pidfile}.sock", f"{pidfile}.sessions"):
+                with suppress(OSError):
+                    os.unlink(name)  # noqa: PTH108
+        os._exit(exit_codes.BOOT_FAILED)
+
+
+def _signal(workers: set[int], number: signal.Signals) -> None:
+    for pid in workers:
+        for _ in range(TRIES):
+            try:
+                os.kill(pid, number)
+                break
+            except ProcessLookupError:
+                break
+            except OSError:
+                continue
+
+
+def _tell(text: str) -> None:
+    """To standard error: there may be no log yet."""
+    with suppress(OSError):
+        os.write(2, f"pooldaemon, pid {os.getpid()}: {text}\n".encode())
+
+
+_successor: Successor | None = None
+
+
+def begin() -> None:
+    """In a process that may have been executed for a reload, as early as possible."""
+    global _successor  # noqa: PLW0603 - one per process
+    if (number := os.environ.get(HANDOVER, "")).isdigit():
+        _successor = Successor(int(number))
+
+
+def settle() -> None:
+    """The main loop begins."""
+    if _successor is not None:
+        _successor.settle()
+
+
+@contextmanager
+def recovering() -> Iterator[None]:
+    """What is raised in the block before :func:`settle` does not leave it."""
+    try:
+        yield
+    except BaseException as error:
+        if _successor is not None:
+            with suppress(Exception):  # whatever handlers there are
+                logger.error("reload: the new code can't take over just now: %r", error)
+            _successor.recover()
+        raise
