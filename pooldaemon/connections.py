@@ -346,7 +346,9 @@ def suspects_found() -> Iterator[tuple[int, dict[str, Any], float]]:
     """What this process knows of its servers' hidden code: for :func:`believe_suspects` of another
     process of the same fork, the arguments of which these are."""
     for pool in registry.all():
-        suspects, asked = pool.dialect.side_effects.answer
+        if (side_effects := pool.dialect.side_effects) is None:
+            continue  # SQLite's, whose statements run no code of a server's
+        suspects, asked = side_effects.answer
         if suspects is not None:
             yield pool.dialect.account, suspects.to_json(), asked
 

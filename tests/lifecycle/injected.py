@@ -96,11 +96,9 @@ class Injected:
         wanted = self.units.look() + count
         self.daemon._wait(lambda: self.units.look() >= wanted, TIMEOUT, f"no {count} units more")
 
-    def kill(self, name: str) -> int:
-        victim = self.worker(name)
-        os.kill(victim, signal.SIGKILL)
-        self.killed.add(victim)
-        return victim
+    def kill(self, worker: int) -> None:
+        os.kill(worker, signal.SIGKILL)
+        self.killed.add(worker)
 
     def assert_no_unit_is_lost(self) -> None:
         """All that have begun have ended, but those in workers that the test has killed."""

@@ -150,8 +150,9 @@ def test_what_fails_while_a_dead_worker_is_replaced_costs_no_other_one(
 ) -> None:
     def attempt(injected: Injected, failure: Failure, result: Result) -> None:
         workers = injected.wait_for_workers()
+        victim = injected.worker("worker-2" if injected.killed else "worker-1")
         injected.injection.arm(failure, injected.pid)
-        victim = injected.kill("worker-2" if injected.killed else "worker-1")
+        injected.kill(victim)
         found = injected.wait_for_workers(but=injected.killed)
         assert workers - {victim} <= found, injected.daemon.log
 
@@ -159,28 +160,29 @@ def test_what_fails_while_a_dead_worker_is_replaced_costs_no_other_one(
     with_daemons(injector, Chosen("respawn"), attempt, each=2)
 
 
-def reload(injected: Injected) -> str:
+def reload(injected: Injected, failure: Failure, when: int) -> str:
     """Have the daemon reload, and wait for the end of that, whatever it is.
 
+    :param when: from which moment on the failure counts.
     :returns: how it has ended.
     """
     before = injected.wait_for_workers()
     number = injected.daemon.status()["reload"]["number"]
+    injected.injection.arm(failure, injected.pid, when)
     os.kill(injected.pid, signal.SIGHUP)
 
-    def ended() -> bool:
+    def end() -> str | None:
         with suppress(OSError):
             told = injected.daemon.status()["reload"]
-            return told["number"] > number and told["state"] in ("done", "failed")
-        return injected.has_ended
+            if told["number"] > number and told["state"] in ("done", "failed"):
+                return str(told["state"])
+        return ENDED if injected.has_ended else None
 
     with injected.daemon._explained():
-        wait_until(ended, TIMEOUT, "the reload does not end")
-    if injected.has_ended:
-        return ENDED
-    state = injected.daemon.status()["reload"]["state"]
-    injected.wait_for_workers(but=before if state == "done" else None)
-    return f"reload {state}"
+        state = wait_until(end, TIMEOUT, "the reload does not end")
+    if state != ENDED:
+        injected.wait_for_workers(but=before if state == "done" else None)
+    return ENDED if state == ENDED else f"reload {state}"
 
 
 @pytest.mark.parametrize(
@@ -198,8 +200,7 @@ def test_what_fails_in_a_reload_makes_it_fail_or_costs_nothing(
     """Before the execution of the new code, while it is imported, while it takes over, or later."""
 
     def attempt(injected: Injected, failure: Failure, result: Result) -> None:
-        injected.injection.arm(failure, injected.pid, when)
-        result.outcome = reload(injected)
+        result.outcome = reload(injected, failure, when)
         assert result.outcome != ENDED, injected.daemon.log
 
     chosen = Chosen(f"reload {moment}", spread)
@@ -213,8 +214,7 @@ def test_what_fails_before_new_code_can_look_may_end_the_daemon_but_costs_no_uni
 
     def attempt(injected: Injected, failure: Failure, result: Result) -> None:
         workers = injected.wait_for_workers()
-        injected.injection.arm(failure, injected.pid, EXECUTED)
-        result.outcome = reload(injected)
+        result.outcome = reload(injected, failure, EXECUTED)
         if injected.has_ended:
             injected.assert_orphans_end(workers)
             with injected.daemon._explained():
@@ -242,10 +242,9 @@ def test_what_fails_while_it_drains_does_not_keep_it_from_its_end(injector: Inje
 def test_without_any_further_process_the_daemon_goes_on_and_says_so(injector: Injector) -> None:
     """As at a limit of the control group, which lasts."""
     with injector.started() as injected:
-        _, other = sorted(injected.wait_for_workers())
+        victim, other = sorted(injected.wait_for_workers())
         injected.injection.arm(Failure("fork", errno.EAGAIN, 1, count=1_000_000), injected.pid)
-        name = next(n for n in ("worker-1", "worker-2") if injected.worker(n) != other)
-        injected.kill(name)
+        injected.kill(victim)
         wait_until(lambda: injected.injection.hit >= 2, TIMEOUT, "a second try")
         (trouble,) = injected.daemon.status()["troubles"]
         assert trouble["what"] == "start workers"

@@ -100,7 +100,7 @@ class Chosen:
         began = time.monotonic()
         try:
             yield result
-        except AssertionError as error:
+        except (AssertionError, OSError) as error:  # the latter: a daemon that does not answer
             self._errors.append(f"{failure}: {error}")
             result.outcome = FAILED
         hit = injection.disarm()
