@@ -30,9 +30,16 @@ SEVERAL = 3 * (os.cpu_count() or 1)
 SEVERAL_AT_A_TIME = (f"--numprocesses={SEVERAL}", "--dist=worksteal")
 LEFT_OUT = {
     "--database": ("unit", "support", "plugin", "packaging", "docs"),
+    # What an operator sees and what takes long. How threads, forks and signals work, and all that
+    # is said to the server, is tested again.
     "--again": (
-        *("packaging", "docs", "dashboard/test_browser.py", "lifecycle/test_top.py"),
-        *("stress/test_chaos.py", "stress/test_restarts.py", "stress/test_soak.py"),
+        *("packaging", "docs", "dashboard/test_browser.py"),
+        *(
+            f"lifecycle/test_{name}.py"
+            for name in ("actions", "bad_input", "injection", "operators", "pidfile", "releases")
+        ),
+        "lifecycle/test_top.py",
+        *(f"stress/test_{name}.py" for name in ("chaos", "deploys", "restarts", "soak")),
     ),
 }
 INTERRUPTED = 2  # pytest's exit status after Ctrl-C, and when a test file can't be read
@@ -60,7 +67,8 @@ def plan(database_url: str, selection: str | None) -> list[Run]:
         return [Run("SQLite", database_url, (*SEVERAL_AT_A_TIME, *left_out))]
     # Without user and password: this is printed.
     server = f"{parts.scheme}://{parts.hostname}:{parts.port or 3306}{parts.path}"
-    several = (*SEVERAL_AT_A_TIME, "-m", "not alone", *left_out)
+    twice = " and not sqlite" if selection == "--again" else ""
+    several = (*SEVERAL_AT_A_TIME, "-m", f"not alone{twice}", *left_out)
     runs = [
         Run(f"{server}, several tests at a time", database_url, several),
         Run(f"{server}, one by one", database_url, ("-m", "alone", *left_out)),

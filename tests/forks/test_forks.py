@@ -13,7 +13,7 @@ from tests.support.server import Admin, Server
 
 pytestmark = [pytest.mark.mysql, pytest.mark.timeout(0)]
 
-FORKS = int(os.environ.get("STRESS_FORKS", "40"))
+FORKS = int(os.environ.get("STRESS_FORKS", "24"))
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from tests.mysql.scratch import Scratch, scratch_on
 from tests.support.mode import MODES
 from tests.support.poll import wait_until
 from tests.support.server import Admin
+from tests.support.threads import wait_until_inside
 from tests.unit.databases import own_databases
 
 # From 3.12 on Python warns of what is done here on purpose.
@@ -192,15 +193,15 @@ def test_of_the_threads_of_such_a_child_one_makes_the_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     starts: list[int] = []
-    two = threading.Barrier(2)
+    threads: list[threading.Thread] = []
 
     def start() -> None:
         starts.append(threading.get_ident())
-        with suppress(threading.BrokenBarrierError):  # nobody else came
-            two.wait(0.1)
+        for thread in threads:
+            wait_until_inside(thread, "check")  # the other one is held up there
 
     def use() -> None:
-        threads = [threading.Thread(target=fork_safety.check) for _ in range(2)]
+        threads.extend(threading.Thread(target=fork_safety.check) for _ in range(2))
         for thread in threads:
             thread.start()
         for thread in threads:

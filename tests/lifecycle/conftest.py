@@ -43,7 +43,12 @@ def on_server(server: Server) -> MySQLDatabase:
     return MySQLDatabase(server.url, lambda: server.admin)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.mysql)])
+@pytest.fixture(
+    params=[
+        pytest.param("sqlite", marks=pytest.mark.sqlite),
+        pytest.param("mysql", marks=pytest.mark.mysql),
+    ]
+)
 def database(request: pytest.FixtureRequest) -> Database:
     """SQLite always, and the server of DATABASE_URL where there is one."""
     chosen: Database = request.getfixturevalue(request.param)

@@ -11,7 +11,7 @@ from tests.mysql.scratch import Scratch, scratch_on
 from tests.servers.log import SessionLog, general_log
 from tests.support.server import Admin
 
-SECONDS = float(os.environ.get("STRESS_SECONDS", "2"))
+SECONDS = float(os.environ.get("STRESS_SECONDS", "1"))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 pytestmark = [pytest.mark.mysql, pytest.mark.timeout(0), pytest.mark.filterwarnings(FORKING)]
 
-SECONDS = float(os.environ.get("STRESS_SECONDS", "10"))
+SECONDS = float(os.environ.get("STRESS_SECONDS", "3"))
 CAP = 6
 THREADS = 32
 
@@ -39,7 +39,7 @@ def test_nobody_is_refused_or_sees_anothers_error(
     before = threading.active_count()
     with Load(alias, UNITS, THREADS) as load:
         end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
+        while time.monotonic() < end or not (trouble.kills and trouble.children):
             trouble.make()
         connections[alias].pool.resize(CAP)  # type: ignore[attr-defined]
     unexplained = [str(one) for one in load.failures if not trouble.explains(one)]
@@ -55,8 +55,6 @@ def test_nobody_is_refused_or_sees_anothers_error(
     assert load.longest_wait < 10, "connecting included"
     # It was no idyll.
     assert load.done > 20 * SECONDS
-    assert trouble.kills
-    assert trouble.children
     assert threading.active_count() <= before + 1
     locked_out = sum(one.code in LOCKED for one in load.failures)
     logger.info(

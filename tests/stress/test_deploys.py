@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 pytestmark = [pytest.mark.mysql, pytest.mark.lifecycle, pytest.mark.timeout(0)]
 
-DEPLOYS = int(os.environ.get("DEPLOYS", "2"))
+DEPLOYS = int(os.environ.get("DEPLOYS", "1"))
 
 RELEASE = """\
 from tests.lifecycle.project.journal import journal

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 pytestmark = [pytest.mark.mysql, pytest.mark.lifecycle, pytest.mark.timeout(0)]
 
-RESTARTS = int(os.environ.get("RESTARTS", "3"))
+RESTARTS = int(os.environ.get("RESTARTS", "2"))
 BACKLOG = 300
 REFILL = 0.2  # seconds
 OPTIONS = ("--processes=2", "--threads=4", "--max-connections=2", "--idle-interval=0.2")

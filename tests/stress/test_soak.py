@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 pytestmark = [pytest.mark.mysql, pytest.mark.timeout(0), pytest.mark.filterwarnings(FORKING)]
 
-BORROWS = int(os.environ.get("SOAK_BORROWS", "20000"))
+BORROWS = int(os.environ.get("SOAK_BORROWS", "10000"))
 THREADS = 50
 CAP = 10
 SAMPLES = 40

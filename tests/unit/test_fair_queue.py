@@ -98,7 +98,7 @@ def test_a_newcomer_does_not_take_what_is_on_its_way_to_a_waiter() -> None:
     lock = fair._serving.take()  # nobody can hand over now
     give_back(connection)
     newcomer = Task(work, "newcomer")
-    newcomer.join(0.05)  # time enough to pass, if it could
+    wait_until(lambda: order or pool.stats().waiting == 2, DEADLINE, "where is it?")
     del lock
     fair._hand_over()
     newcomer.result()

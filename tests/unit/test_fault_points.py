@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -85,14 +86,24 @@ def test_only_one_of_many_threads_meets_it(daemon: DaemonProcess, directory: Pat
     assert len(met) == 1
 
 
-def test_a_point_hangs_until_it_is_released(daemon: DaemonProcess, directory: Path) -> None:
+def test_a_point_hangs_until_it_is_released(
+    daemon: DaemonProcess, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arm({faults.VARIABLE: str(directory)})
     daemon.arm(POINT, "hang")
+    pauses: list[float] = []
+
+    sleep = time.sleep
+
+    def pause(seconds: float) -> None:
+        if threading.current_thread() is thread:
+            pauses.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", pause)
     thread = threading.Thread(target=fault_point, args=(POINT,), daemon=True)
     thread.start()
-    wait_until(lambda: daemon._reached(POINT), 5, "nobody hangs")
-    thread.join(0.05)
-    assert thread.is_alive()
+    wait_until(lambda: len(pauses) >= 3, 5, "it does not go on hanging")
     daemon.release(POINT)
     thread.join(5)
     assert not thread.is_alive()

@@ -13,6 +13,7 @@ import pytest
 from pooldaemon.pool import watchdog as module
 from pooldaemon.pool.watchdog import Watchdog
 from tests.support.poll import wait_until
+from tests.support.threads import wait_until_inside
 from tests.unit.fakes import DEADLINE, Task
 
 SHORT = 0.05  # seconds
@@ -102,23 +103,25 @@ def test_a_socket_is_not_closed_while_it_isshut_down(
     watchdog: Watchdog, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutting, go_on = threading.Event(), threading.Event()
+    order: list[str] = []
 
     def slowly(descriptor: int) -> None:
         shutting.set()
         assert go_on.wait(DEADLINE)
+        order.append("shut down")
 
     monkeypatch.setattr(module, "shut_down", slowly)
 
     def call() -> None:
         with watchdog.bound(peer, SHORT):
             shutting.wait(DEADLINE)
+        order.append("may be closed")
 
     task = Task(call)
-    assert shutting.wait(DEADLINE)
-    task.join(0.05)
-    assert task.is_alive(), "its number could be another socket's by now"
+    wait_until_inside(task, "TokenLock.wait")
     go_on.set()
     task.result()
+    assert order == ["shut down", "may be closed"], "its number could be another socket's by now"
     assert peer.broken
 
 

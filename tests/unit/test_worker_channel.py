@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from pooldaemon.workers.ipc.channel import Receiver, Sender
+from tests.support.threads import wait_until_inside
 
 
 @pytest.fixture
@@ -116,8 +117,7 @@ def test_a_worker_that_ends_waits_until_its_last_messages_are_taken(pipe: tuple[
     sender.send("leaving", reason="8 s old")
     thread = threading.Thread(target=sender.drain)
     thread.start()
-    thread.join(0.1)
-    assert thread.is_alive()
+    wait_until_inside(thread, "Sender.drain")
     found: list[str] = []
     while thread.is_alive() or not found:
         found += important(receiver)

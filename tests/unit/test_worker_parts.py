@@ -22,7 +22,8 @@ from pooldaemon.workers.worker.activity import Activity
 from pooldaemon.workers.worker.context import PROGRESS_INTERVAL, WorkContext
 from pooldaemon.workers.worker.recycle import RecycleLimits
 from pooldaemon.workers.worker.retry import with_retries
-from pooldaemon.workers.worker.thread import HOLD, PAUSES, WorkerThread
+from pooldaemon.workers.worker.thread import PAUSES, WorkerThread
+from tests.support.poll import wait_until
 
 # -- delays -----------------------------------------------------------------------------
 
@@ -229,11 +230,18 @@ def test_a_thread_that_is_held_begins_nothing_until_it_is_not_and_ends_when_told
         begun.set()
         return True
 
+    looks: list[bool] = []
+
+    def is_held() -> bool:
+        looks.append(held.is_set())
+        return looks[-1]
+
     activity = Activity(1, lambda: None)
     ctx = WorkContext("worker-1/thread-1", stop)
-    thread = WorkerThread(ctx, perform, 60.0, activity, is_held=held.is_set)
+    thread = WorkerThread(ctx, perform, 60.0, activity, is_held=is_held)
     thread.start()
-    assert not begun.wait(2 * HOLD)
+    wait_until(lambda: len(looks) == 3, 5, "it looks no more")
+    assert not begun.is_set()  # or it would have begun after the first look
     held.clear()
     assert begun.wait(5)
     stop.set()
