@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -136,16 +136,16 @@ class Injector:
 
     @contextmanager
     def started(
-        self, failure: Failure | None = None, when: int = IN_SETUP, *, preflight: bool = True
+        self, group: Sequence[Failure] = (), when: int = IN_SETUP, *, preflight: bool = True
     ) -> Iterator[Injected]:
         """
-        :param failure: in the start itself, from the moment *when* on.
+        :param group: what fails in the start itself, from the moment *when* on.
         :param preflight: whether its reloads try the new code first.
         """
         self._count += 1
         injection = Injection(self._directory / f"injection-{self._count}")
-        if failure is not None:
-            injection.arm(failure, 0, when)
+        if group:
+            injection.arm(group, 0, when)
         directory = self._directory / f"injected-{self._count}"
         arguments = ("work", "tell_version", *OPTIONS)
         with pytest.MonkeyPatch.context() as patch, injection:

@@ -28,7 +28,7 @@ from tests.support.injection import (
     Failure,
     compile_library,
 )
-from tests.support.injection.chosen import Chosen, Result
+from tests.support.injection.chosen import Chosen, Group, Result
 
 REFUSED = (1, 3)
 """Exit statuses of a start that could not be."""
@@ -55,7 +55,7 @@ def injector(tmp_path: Path, sqlite: SQLiteDatabase, library: Path) -> Injector:
 def with_daemons(
     injector: Injector,
     chosen: Chosen,
-    attempt: Callable[[Injected, Failure, Result], None],
+    attempt: Callable[[Injected, Group, Result], None],
     each: int = FAILURES_EACH,
     *,
     preflight: bool = True,
@@ -66,18 +66,18 @@ def with_daemons(
     :param each: failures that a daemon goes through at the most.
     :param preflight: whether a reload tries the new code first.
     """
-    failures = iter(chosen)
-    failure = next(failures, None)
-    while failure is not None:
+    groups = iter(chosen)
+    group = next(groups, None)
+    while group is not None:
         tried = 0
         with injector.started(preflight=preflight) as injected:
             injected.wait_for_workers()
-            while failure is not None and tried < each and not injected.has_ended:
-                with chosen.trying(failure, injected.injection) as result:
-                    attempt(injected, failure, result)
+            while group is not None and tried < each and not injected.has_ended:
+                with chosen.trying(group, injected.injection) as result:
+                    attempt(injected, group, result)
                     injected.assert_no_unit_is_lost()
                 tried += 1
-                last, failure = failure, next(failures, None)
+                last, group = group, next(groups, None)
                 if result.has_failed:
                     injected.give_up()
                     break
@@ -90,11 +90,11 @@ def with_daemons(
 
 @contextmanager
 def starting(
-    injector: Injector, chosen: Chosen, failure: Failure, when: int
+    injector: Injector, chosen: Chosen, group: Group, when: int
 ) -> Iterator[tuple[Injected, Result]]:
     """A daemon in whose start something fails."""
-    with injector.started(failure=failure, when=when) as injected:
-        with chosen.trying(failure, injected.injection) as result:
+    with injector.started(group, when) as injected:
+        with chosen.trying(group, injected.injection) as result:
             yield injected, result
         if result.has_failed:
             injected.give_up()
@@ -106,8 +106,8 @@ def test_what_fails_at_the_start_ends_it_in_order_or_costs_nothing(
 ) -> None:
     """From the command's ``handle()`` on, or from ``setup()`` on."""
     chosen = Chosen(moment)
-    for failure in chosen:
-        with starting(injector, chosen, failure, when) as (injected, result):
+    for group in chosen:
+        with starting(injector, chosen, group, when) as (injected, result):
             daemon = injected.daemon
             with daemon._explained():
                 wait_until(
@@ -131,9 +131,9 @@ def test_what_fails_at_the_start_ends_it_in_order_or_costs_nothing(
 def test_what_fails_while_nothing_happens_or_somebody_asks_costs_nothing(
     injector: Injector,
 ) -> None:
-    def attempt(injected: Injected, failure: Failure, result: Result) -> None:
+    def attempt(injected: Injected, group: Group, result: Result) -> None:
         before = injected.wait_for_workers()
-        injected.injection.arm(failure, injected.pid)
+        injected.injection.arm(group, injected.pid)
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             os.kill(injected.pid, number)
         for _ in range(3):
@@ -148,10 +148,10 @@ def test_what_fails_while_nothing_happens_or_somebody_asks_costs_nothing(
 def test_what_fails_while_a_dead_worker_is_replaced_costs_no_other_one(
     injector: Injector,
 ) -> None:
-    def attempt(injected: Injected, failure: Failure, result: Result) -> None:
+    def attempt(injected: Injected, group: Group, result: Result) -> None:
         workers = injected.wait_for_workers()
         victim = injected.worker("worker-2" if injected.killed else "worker-1")
-        injected.injection.arm(failure, injected.pid)
+        injected.injection.arm(group, injected.pid)
         injected.kill(victim)
         found = injected.wait_for_workers(but=injected.killed)
         assert workers - {victim} <= found, injected.daemon.log
@@ -160,15 +160,15 @@ def test_what_fails_while_a_dead_worker_is_replaced_costs_no_other_one(
     with_daemons(injector, Chosen("respawn"), attempt, each=2)
 
 
-def reload(injected: Injected, failure: Failure, when: int) -> str:
+def reload(injected: Injected, group: Group, when: int) -> str:
     """Have the daemon reload, and wait for the end of that, whatever it is.
 
-    :param when: from which moment on the failure counts.
+    :param when: from which moment on the failures count.
     :returns: how it has ended.
     """
     before = injected.wait_for_workers()
     number = injected.daemon.status()["reload"]["number"]
-    injected.injection.arm(failure, injected.pid, when)
+    injected.injection.arm(group, injected.pid, when)
     os.kill(injected.pid, signal.SIGHUP)
 
     def end() -> str | None:
@@ -199,8 +199,8 @@ def test_what_fails_in_a_reload_makes_it_fail_or_costs_nothing(
 ) -> None:
     """Before the execution of the new code, while it is imported, while it takes over, or later."""
 
-    def attempt(injected: Injected, failure: Failure, result: Result) -> None:
-        result.outcome = reload(injected, failure, when)
+    def attempt(injected: Injected, group: Group, result: Result) -> None:
+        result.outcome = reload(injected, group, when)
         assert result.outcome != ENDED, injected.daemon.log
 
     chosen = Chosen(f"reload {moment}", spread)
@@ -212,9 +212,9 @@ def test_what_fails_before_new_code_can_look_may_end_the_daemon_but_costs_no_uni
 ) -> None:
     """The interpreter's own start, and what the project imports before this package."""
 
-    def attempt(injected: Injected, failure: Failure, result: Result) -> None:
+    def attempt(injected: Injected, group: Group, result: Result) -> None:
         workers = injected.wait_for_workers()
-        result.outcome = reload(injected, failure, EXECUTED)
+        result.outcome = reload(injected, group, EXECUTED)
         if injected.has_ended:
             injected.assert_orphans_end(workers)
             with injected.daemon._explained():
@@ -225,10 +225,10 @@ def test_what_fails_before_new_code_can_look_may_end_the_daemon_but_costs_no_uni
 
 
 def test_what_fails_while_it_drains_does_not_keep_it_from_its_end(injector: Injector) -> None:
-    def attempt(injected: Injected, failure: Failure, result: Result) -> None:
+    def attempt(injected: Injected, group: Group, result: Result) -> None:
         workers = injected.wait_for_workers()
         injected.daemon.wait_for_threads("ended", 2)
-        injected.injection.arm(failure, injected.pid)
+        injected.injection.arm(group, injected.pid)
         os.kill(injected.pid, signal.SIGTERM)
         with injected.daemon._explained():
             wait_until(lambda: injected.has_ended, TIMEOUT, "it does not end")
@@ -243,9 +243,9 @@ def test_without_any_further_process_the_daemon_goes_on_and_says_so(injector: In
     """As at a limit of the control group, which lasts."""
     with injector.started() as injected:
         victim, other = sorted(injected.wait_for_workers())
-        injected.injection.arm(Failure("fork", errno.EAGAIN, 1, count=1_000_000), injected.pid)
+        injected.injection.arm([Failure("fork", errno.EAGAIN, 1, count=1_000_000)], injected.pid)
         injected.kill(victim)
-        wait_until(lambda: injected.injection.hit >= 2, TIMEOUT, "a second try")
+        wait_until(lambda: injected.injection.hits[0] >= 2, TIMEOUT, "a second try")
         (trouble,) = injected.daemon.status()["troubles"]
         assert trouble["what"] == "start workers"
         assert injected.workers() == {other}

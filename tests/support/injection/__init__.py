@@ -11,7 +11,7 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -21,8 +21,13 @@ SOURCE = Path(__file__).with_name("refuse.c")
 VARIABLE = "INJECTION"
 """The environment variable that names the file."""
 
-LAYOUT = struct.Struct("7i")
+MOST = 8
+"""Failures at a time."""
+
+HEAD = struct.Struct("3i")
+ONE = struct.Struct("5i")
 CALLS = struct.Struct("48i")
+CALLS_AT = HEAD.size + MOST * ONE.size
 
 OFF, ARMED, IN_SETUP, EXECUTED, IMPORTED, HANDLED = range(6)
 """When it fails: never, from now on; or from a moment of the process on: when it is in ``setup()``,
@@ -143,7 +148,7 @@ class Injection:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        size = LAYOUT.size + CALLS.size
+        size = CALLS_AT + CALLS.size
         if not path.exists():
             path.write_bytes(bytes(size))
         with path.open("r+b") as file:
@@ -155,35 +160,39 @@ class Injection:
     def __exit__(self, *exc_info: object) -> None:
         self._map.close()
 
-    def arm(self, failure: Failure, pid: int, when: int = ARMED) -> None:
-        """Let it fail in the process *pid*; 0: in whichever calls :meth:`begin` first."""
-        number = FUNCTIONS.index(failure.function) + 1
-        what = (number, failure.error, failure.first, failure.count)
-        LAYOUT.pack_into(self._map, 0, pid, OFF, *what, 0)
-        CALLS.pack_into(self._map, LAYOUT.size, *[0] * 48)
-        LAYOUT.pack_into(self._map, 0, pid, when, *what, 0)
+    def arm(self, failures: Sequence[Failure], pid: int, when: int = ARMED) -> None:
+        """Let them fail in the process *pid*; 0: in whichever calls :meth:`begin` first."""
+        HEAD.pack_into(self._map, 0, pid, OFF, len(failures))
+        for number, each in enumerate(failures):
+            function = FUNCTIONS.index(each.function) + 1
+            at = HEAD.size + number * ONE.size
+            ONE.pack_into(self._map, at, function, each.error, each.first, each.count, 0)
+        CALLS.pack_into(self._map, CALLS_AT, *[0] * 48)
+        HEAD.pack_into(self._map, 0, pid, when, len(failures))
 
     def begin(self, moment: int) -> None:
         """In the process itself: it has come to this moment."""
-        pid, when, *rest = LAYOUT.unpack_from(self._map)
+        pid, when, total = HEAD.unpack_from(self._map)
         if when == moment and pid in (0, os.getpid()):
-            LAYOUT.pack_into(self._map, 0, os.getpid(), ARMED, *rest)
+            HEAD.pack_into(self._map, 0, os.getpid(), ARMED, total)
 
-    def disarm(self) -> int:
-        """Returns how often it has failed."""
-        pid, _, *rest = LAYOUT.unpack_from(self._map)
-        LAYOUT.pack_into(self._map, 0, pid, OFF, *rest)
-        return self.hit
+    def disarm(self) -> list[int]:
+        """Returns how often each has failed."""
+        pid, _, total = HEAD.unpack_from(self._map)
+        HEAD.pack_into(self._map, 0, pid, OFF, total)
+        return self.hits
 
     @property
     def calls(self) -> dict[str, int]:
         """How often each function was called since it was armed."""
-        counts = CALLS.unpack_from(self._map, LAYOUT.size)
+        counts = CALLS.unpack_from(self._map, CALLS_AT)
         return dict(zip(FUNCTIONS, counts[1:], strict=False))
 
     @property
-    def hit(self) -> int:
-        return int(LAYOUT.unpack_from(self._map)[-1])
+    def hits(self) -> list[int]:
+        _, _, total = HEAD.unpack_from(self._map)
+        places = (HEAD.size + number * ONE.size for number in range(total))
+        return [ONE.unpack_from(self._map, place)[-1] for place in places]
 
 
 def begin(moment: int) -> None:

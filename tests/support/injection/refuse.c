@@ -20,8 +20,13 @@ P mmap(P, size_t, int, int, int, int64_t);
 
 enum { READ_WRITE = 2, CLOSE_ON_EXEC = 02000000, PROT_READ_WRITE = 3, MAP_SHARED = 1 };
 
+enum { MOST = 8 };
+
 struct control {
-    int32_t pid, armed, function, error, first, count, hit;
+    int32_t pid, armed, total;
+    struct {
+        int32_t function, error, first, count, hit;
+    } failures[MOST];
     int32_t calls[48]; /* by function, since it was armed */
 };
 
@@ -59,12 +64,15 @@ static int refused(int function) {
     if (control == NULL || control->armed != ARMED || control->pid != getpid())
         return 0;
     int number = __sync_add_and_fetch(&control->calls[function], 1);
-    if (control->function != function || number < control->first ||
-        number >= control->first + control->count)
-        return 0;
-    __sync_add_and_fetch(&control->hit, 1);
-    errno = control->error;
-    return 1;
+    for (int i = 0; i < control->total; i++) {
+        if (control->failures[i].function != function || number < control->failures[i].first ||
+            number >= control->failures[i].first + control->failures[i].count)
+            continue;
+        __sync_add_and_fetch(&control->failures[i].hit, 1);
+        errno = control->failures[i].error;
+        return 1;
+    }
+    return 0;
 }
 
 #define REAL(type, name, parameters)                                                               \
