@@ -1,18 +1,18 @@
-"""The verbs of ``manage.py pooldaemon``, a module for each.
+"""The verbs of ``manage.py pooldaemon``, each in a module of its name.
 
 A module has ``add_arguments(parser)`` and ``run(options, out)``, which raises ``CommandError``. It
-is imported when its verb is called, so that it may need a package of an extra.
+is imported only for its verb, so that it may need a package of an extra.
 """
 
 from __future__ import annotations
 
 VERBS: dict[str, str] = {
-    "list": "the daemons of a directory, dead ones included",
-    "top": "a live view of daemons, workers, pools, with keys to operate them",
-    "doctor": "what is wrong or wasteful, and which setting to change to what",
-    "pause": "let pools of a daemon lend nothing, and close their connections",
+    "list": "list the daemons of a directory, also those that were killed",
+    "top": "show daemons, workers and pools live, with keys to operate them",
+    "doctor": "find what is wrong or wasteful, and say which setting to change",
+    "pause": "stop pools of a daemon from lending connections, and close them",
     "resume": "end a pause",
-    "reconnect": "replace the connections of pools, those in use when they come back",
+    "reconnect": "replace the connections of pools; those in use when they are given back",
     "resize": "change the cap of pools",
 }
-"""Verb -> what it is for, in a line. The module has the verb's name."""
+"""The help of each verb."""

@@ -1,7 +1,7 @@
 """The daemons of a directory, found by their control sockets.
 
-A daemon's socket lies beside its pidfile. Which daemon lives is told by the pidfile's lock: a
-socket may have been left behind.
+A daemon's socket is beside its pidfile. Whether it runs is known from the lock on the pidfile: a
+daemon that was killed leaves its socket.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ PIDFILE_VARIABLE = "POOLDAEMON_PIDFILE"
 
 @dataclass(frozen=True)
 class Daemon:
-    """One daemon, alive or dead.
+    """A daemon that runs, or has been killed.
 
-    :ivar name: its pidfile's name, without ``.pid``.
-    :ivar socket: where it listens.
-    :ivar pid: of its supervisor; 0 if it is about to start; ``None`` if it is dead.
+    :ivar name: its pidfile's name without ``.pid``.
+    :ivar socket: its control socket.
+    :ivar pid: its supervisor's; 0 if it is just starting; ``None`` if it is not running.
     """
 
     name: str
@@ -38,17 +38,17 @@ class Daemon:
         return self.pid is not None
 
     def ask(self, command: str, **values: Any) -> dict[str, Any]:
-        """Its answer to one request; up to 5 s.
+        """Send a request and return the answer. Blocks for up to 5 seconds per step.
 
-        :raises OSError: it is gone, or does not answer.
+        :raises OSError: it is not running, or does not answer.
         """
         return ask(self.socket, command, **values)
 
 
 def find(directory: Path) -> list[Daemon]:
-    """The daemons whose pidfiles lie in *directory*, by name; also those that died there.
+    """The daemons whose pidfiles are in *directory*, by name; also those that were killed.
 
-    :raises OSError: it can't be read.
+    :raises OSError: the directory can't be read.
     """
     found = []
     for socket in sorted(directory.iterdir()):
@@ -59,56 +59,57 @@ def find(directory: Path) -> list[Daemon]:
 
 
 def configured_directory() -> Path:
-    """Where the project's daemons have their pidfiles.
+    """The directory of the pidfiles of the project's daemons.
 
-    :raises CommandError: that is not configured, or a directory for each.
+    :raises CommandError: it is not configured, or each daemon has a directory of its own.
     """
     pidfile = os.environ.get(PIDFILE_VARIABLE) or pooldaemon_settings().get("PIDFILE")
     if not pidfile:
         raise CommandError(
-            f"Where are the daemons? Neither settings.POOLDAEMON['PIDFILE'] nor {PIDFILE_VARIABLE} "
-            "is set; give --directory DIR, that of their pidfiles."
+            f"Neither settings.POOLDAEMON['PIDFILE'] nor {PIDFILE_VARIABLE} is set: give "
+            "--directory DIR, the directory of the daemons' pidfiles."
         )
     directory = Path(pidfile).absolute().parent
     if "{command}" in str(directory):
         raise CommandError(
-            f"Where are the daemons? Each has a directory of its own, {directory}; "
-            "give --directory DIR."
+            f"Each daemon's pidfile has a directory of its own, {directory}: give --directory DIR."
         )
     return directory
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """The options by which a verb knows its daemon."""
-    parser.add_argument("--daemon", metavar="NAME", help="which one, if there are several")
+    """Add the options that name one daemon."""
+    parser.add_argument(
+        "--daemon", metavar="NAME", help="the daemon's name; needed if several are running"
+    )
     add_directory(parser)
 
 
 def add_directory(parser: CommandParser) -> None:
-    """The option by which a verb knows its daemons."""
+    """Add the option that names a directory of daemons."""
     parser.add_argument(
         "--directory",
         metavar="DIR",
-        help="that of the daemons' pidfiles; default: as settings.POOLDAEMON['PIDFILE'] says",
+        help="the daemons' pidfiles are there; default: that of settings.POOLDAEMON['PIDFILE']",
     )
 
 
 def search(directory: str | None) -> list[Daemon]:
-    """:func:`find` for a command line; without *directory* in the configured one.
+    """The daemons of *directory*. Default: the configured one.
 
-    :raises CommandError: it can't be read.
+    :raises CommandError: the directory can't be read, or is not configured.
     """
     where = Path(directory) if directory else configured_directory()
     try:
         return find(where)
     except OSError as error:
-        raise CommandError(f"The daemons' directory {where}: {error.strerror}") from None
+        raise CommandError(f"the directory {where}: {error.strerror}") from None
 
 
 def choose(name: str | None, directory: str | None) -> Daemon:
-    """The living daemon of that name; the only one, if no name is given.
+    """The running daemon *name*. Default: the only one that is running.
 
-    :raises CommandError: there is none such, or there are several.
+    :raises CommandError: it is not running, or several are running and *name* is ``None``.
     """
     daemons = search(directory)
     living = {daemon.name: daemon for daemon in daemons if daemon.is_alive}
@@ -120,8 +121,8 @@ def choose(name: str | None, directory: str | None) -> Daemon:
     names = ", ".join(living)
     if name is not None:
         dead = any(daemon.name == name for daemon in daemons)
-        why = "is dead." if dead else f"is not there.{nearest(name, living)}"
-        raise CommandError(f"--daemon {name}: it {why} Running in {where}: {names}.")
+        why = "not running." if dead else f"no such daemon.{nearest(name, living)}"
+        raise CommandError(f"--daemon {name}: {why} Running in {where}: {names}.")
     if len(living) > 1:
-        raise CommandError(f"Which one? Give --daemon NAME. Running in {where}: {names}.")
+        raise CommandError(f"Several daemons are running in {where}: {names}. Give --daemon NAME.")
     return next(iter(living.values()))

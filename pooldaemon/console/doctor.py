@@ -22,48 +22,51 @@ from pooldaemon.console.words import clean
 from pooldaemon.exceptions import ImproperlyConfigured
 
 CHECKS = "pooldaemon"
-"""The tag of our system checks that do not connect."""
+"""The tag of this package's system checks that do not connect."""
 
 WEB_PROCESSES = Number(0, 100_000, whole=True)
 
 FINDINGS, BLIND = 1, 2
-"""Exit statuses: something is wrong; something could not be looked at."""
+"""Exit statuses: there are findings; a server or a daemon could not be examined."""
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--database", metavar="ALIAS", help="only this one; default: all")
+    parser.add_argument(
+        "--database", metavar="ALIAS", help="examine only this database; default: all"
+    )
     daemons.add_directory(parser)
     parser.add_argument(
         "--web-processes",
         type=int,
         metavar="N",
-        help="processes that serve requests; default: WEB_CONCURRENCY, or 1",
+        help="the number of processes that serve requests; default: WEB_CONCURRENCY, or 1",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
-    """
-    :raises CommandError: an option is wrong, or not all could be looked at.
+    """Print what is wrong; exit with status 1 if there is anything.
+
+    :raises CommandError: an option is wrong, or a server or a daemon could not be examined.
     """
     _check(options)
     unseen: list[str] = []
     databases = _look_at_servers(read_databases(), options["database"], unseen)
-    told = _ask_daemons(options["directory"], unseen)
-    workers = tuple(map(running, told)) or configured()
+    statuses = _ask_daemons(options["directory"], unseen)
+    workers = tuple(map(running, statuses)) or configured()
     case = Case(
         databases=databases,
         processes=(web_processes(options["web_processes"]), *workers),
-        uses=tuple(use for one in told for use in uses(one)),
+        uses=tuple(use for status in statuses for use in uses(status)),
         max_process=read_max_process(),
     )
     messages = [message for message in run_checks(tags=[CHECKS]) if not message.is_silenced()]
     messages += advice.examine(case, (*advice.SERVERS, *advice.LOAD))
     if (alias := options["database"]) is not None:
         messages = [message for message in messages if _is_about(message, alias, case)]
-    _tell(messages, out, as_json=options["json"])
+    _print(messages, out, as_json=options["json"])
     if unseen:
-        raise CommandError("Not looked at: " + "\n".join(unseen), returncode=BLIND)
+        raise CommandError("Not examined: " + "\n".join(unseen), returncode=BLIND)
     if messages:
         sys.exit(FINDINGS)
 
@@ -73,7 +76,7 @@ def _check(options: Mapping[str, Any]) -> None:
     if alias is not None and alias not in connections:
         names = ", ".join(connections)
         raise CommandError(
-            f"--database {alias}: there is none such.{nearest(alias, connections)} Valid: {names}.",
+            f"--database {alias}: no such database.{nearest(alias, connections)} Valid: {names}.",
             returncode=BLIND,
         )
     if count is not None and not WEB_PROCESSES.accepts(count):
@@ -97,7 +100,7 @@ def _look_at_servers(
 
 
 def _ask_daemons(directory: str | None, unseen: list[str]) -> list[dict[str, Any]]:
-    """What those that live tell."""
+    """The statuses of the running daemons; errors are appended to *unseen*."""
     answers = []
     if not directory and not _has_pidfiles():
         return []
@@ -108,13 +111,13 @@ def _ask_daemons(directory: str | None, unseen: list[str]) -> list[dict[str, Any
         return []
     for daemon in living:
         try:
-            told = daemon.ask("status")
+            status = daemon.ask("status")
         except OSError as error:
-            told = {"error": error.strerror or str(error)}
-        if "error" in told:
-            unseen.append(f"daemon {daemon.name}: {told['error']}")
+            status = {"error": error.strerror or str(error)}
+        if "error" in status:
+            unseen.append(f"daemon {daemon.name}: {status['error']}")
         else:
-            answers.append({**told, "name": daemon.name})  # by which other verbs know it
+            answers.append({**status, "name": daemon.name})  # the name of --daemon
     return answers
 
 
@@ -124,19 +127,19 @@ def _has_pidfiles() -> bool:
             os.environ.get(daemons.PIDFILE_VARIABLE) or pooldaemon_settings().get("PIDFILE")
         )
     except ImproperlyConfigured:
-        return False  # which a check tells
+        return False  # which a check reports
 
 
 def _is_about(message: CheckMessage, alias: str, case: Case) -> bool:
-    """Whether it is about this database, or about what is no database's."""
+    """Whether the message is about the database *alias*, or about no database."""
     wheres = {database.alias for database in case.databases}
     named = str(message.obj).split(", ") if message.obj else []
     return alias in named or not wheres.intersection(named)
 
 
-def _tell(messages: Iterable[CheckMessage], out: OutputWrapper, *, as_json: bool) -> None:
+def _print(messages: Iterable[CheckMessage], out: OutputWrapper, *, as_json: bool) -> None:
     if as_json:
-        told = [
+        rows = [
             {
                 "id": message.id,
                 "severity": "error" if message.is_serious() else "warning",
@@ -146,7 +149,7 @@ def _tell(messages: Iterable[CheckMessage], out: OutputWrapper, *, as_json: bool
             }
             for message in messages
         ]
-        out.write(json.dumps(told))
+        out.write(json.dumps(rows))
         return
     for message in messages:
         where = f"{message.obj}: " if message.obj else ""

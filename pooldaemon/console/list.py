@@ -13,18 +13,20 @@ from pooldaemon.console.daemons import add_directory, search
 
 def add_arguments(parser: CommandParser) -> None:
     add_directory(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
     daemons = search(options["directory"])
     if options["json"]:
-        told = [
+        found = [
             {"name": one.name, "pid": one.pid, "alive": one.is_alive, "socket": str(one.socket)}
             for one in daemons
         ]
-        out.write(json.dumps(told))
+        out.write(json.dumps(found))
         return
     for daemon in daemons:
-        state = f"runs as pid {daemon.pid}" if daemon.is_alive else "dead, its socket is left"
+        state = "not running, but its socket is left"
+        if daemon.is_alive:
+            state = f"running, pid {daemon.pid}" if daemon.pid else "starting"
         out.write(f"{daemon.name}: {state}")

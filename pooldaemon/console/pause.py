@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser, OutputWrapp
 
 from pooldaemon.conf import MAX_SECONDS, Number
 from pooldaemon.console import steering
+from pooldaemon.console.words import count
 
 WAIT = Number(0, MAX_SECONDS)
 
@@ -20,8 +21,7 @@ def add_arguments(parser: CommandParser) -> None:
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="how long to wait until nothing is in use and the server has no session left; "
-        "default: 30; 0: not at all",
+        help="how long to wait until all connections are closed; 0: do not wait; default: 30",
     )
 
 
@@ -32,9 +32,9 @@ def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
     daemon = steering.send("pause", options, out)
     if not seconds:
         return
-    status = steering.wait_for(daemon, lambda told: not any(_open(told)), seconds)
+    status = steering.wait_for(daemon, lambda status: not any(_open(status)), seconds)
     if not any(_open(status)):
-        out.write(f"{daemon.name}: no connection is left")
+        out.write(f"{daemon.name}: all connections are closed")
         return
     left = sum(pool["total"] for pool in _open(status))
     holders = "".join(
@@ -42,12 +42,13 @@ def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
         for pool in _open(status)
         for holder in pool["holders"]
     )
+    still_open = f"{count(left, 'connection')} {'is' if left == 1 else 'are'} still"
     raise CommandError(
-        f"{daemon.name}: paused, but after {seconds:g} s {left} connections are open.{holders}"
+        f"{daemon.name}: paused, but after {seconds:g} s {still_open} open.{holders}"
     )
 
 
 def _open(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The paused pools that have connections."""
+    """The paused pools that still have connections."""
     for worker in status["workers"]:
         yield from (pool for pool in worker["pools"] if pool["paused"] and pool["total"])

@@ -11,7 +11,9 @@ from pooldaemon.console import steering
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("size", type=int, metavar="N", help="connections in each worker, 1 or more")
+    parser.add_argument(
+        "size", type=int, metavar="N", help="the new cap in each worker, in connections, 1 or more"
+    )
     steering.add_arguments(parser)
 
 

@@ -14,17 +14,19 @@ from pooldaemon.console.daemons import Daemon
 from pooldaemon.pool_commands import LASTING_STATE
 
 PATIENCE = 10.0
-"""Seconds that workers get to answer. One that boots answers when it has."""
+"""Seconds to wait for the results of all workers. A worker that is booting reports when it is
+done."""
 
 POLL = 0.1
-"""Seconds between looks at what they have answered."""
+"""Seconds between two checks of the status."""
 
 DONE = {
-    "pause": "paused",
-    "resume": "resumed",
-    "reconnect": "closes what is idle now, and the rest as it comes back:",
-    "resize": "resized",
+    "pause": "paused {}",
+    "resume": "resumed {}",
+    "reconnect": "closed the idle connections of {}; those in use follow when they are given back",
+    "resize": "resized {}",
 }
+"""What a worker has done, by verb; takes the names of the pools."""
 
 UNSUPPORTED = "runs an older version of pooldaemon, which has no such commands"
 
@@ -36,7 +38,7 @@ def add_arguments(parser: CommandParser) -> None:
         "pool",
         nargs="?",
         metavar="POOL",
-        help="a database's alias, or a pool's name as top shows it; default: all pools",
+        help="a database's alias, or a pool's name as in top; default: all pools",
     )
     daemons.add_arguments(parser)
 
@@ -44,22 +46,23 @@ def add_arguments(parser: CommandParser) -> None:
 def send(
     verb: str, options: Mapping[str, Any], out: OutputWrapper, size: int | None = None
 ) -> Daemon:
-    """Send the command to a daemon and print what each worker has done.
+    """Send a command to a daemon, and print the result of each worker.
 
-    :raises CommandError: it is refused, or not carried out by all.
+    :param size: for ``resize``: the cap, in connections.
+    :raises CommandError: the daemon or a worker refuses it, or a worker does not report in time.
     """
     daemon = daemons.choose(options["daemon"], options["directory"])
-    told = ask(daemon, verb, pool=options["pool"], size=size)
+    answer = ask(daemon, verb, pool=options["pool"], size=size)
     lacking = [
         f"{name} runs an older version of pooldaemon without these commands"
-        for name in told["unsupported"]
+        for name in answer["unsupported"]
     ]
-    pids, number = dict(told["workers"]), told["number"]
+    pids, number = dict(answer["workers"]), answer["number"]
     for status in _statuses(daemon, PATIENCE):
         living = {worker["name"]: worker for worker in status["workers"]}
         for name, pid in list(pids.items()):
             worker = living.get(name)
-            if worker is None or worker["pid"] != pid:  # who comes after it is told at its start
+            if worker is None or worker["pid"] != pid:  # who comes after it is answer at its start
                 del pids[name]
             elif (command := worker["last_command"]) and command["number"] >= number:
                 del pids[name]
@@ -67,7 +70,7 @@ def send(
                 lacking += [f"{name}: {command['refused']}"] if command["refused"] else []
         if not pids:
             break
-    lacking += [f"{name} has not answered; it will when it can" for name in pids]
+    lacking += [f"{name} has not reported a result within {PATIENCE:g} s" for name in pids]
     if lacking:
         raise CommandError(f"{daemon.name}: " + "\n".join(lacking))
     return daemon
@@ -75,26 +78,29 @@ def send(
 
 def _describe(verb: str, command: Status) -> str:
     if command["done"]:
-        return f"{DONE[verb]} {', '.join(command['done'])}"
+        return DONE[verb].format(", ".join(command["done"]))
     if command["refused"] or not LASTING_STATE[verb]:
-        return "nothing done"
-    return "no such pool is open; the command holds for it if it is"
+        return "nothing to do"
+    return "no such pool is open; the command will apply when it is opened"
 
 
 def ask(daemon: Daemon, command: str, **values: Any) -> dict[str, Any]:
-    """:raises CommandError: it does not answer, or refuses."""
+    """Send a request to a daemon and return the answer.
+
+    :raises CommandError: the daemon does not answer, or its answer is an error.
+    """
     try:
-        told = daemon.ask(command, **values)
+        answer = daemon.ask(command, **values)
     except OSError as error:
         reason = error.strerror or str(error)
         raise CommandError(f"{daemon.name}: no answer on {daemon.socket}: {reason}") from None
-    if "error" in told:
-        raise CommandError(f"{daemon.name}: {told['error']}")
-    return told
+    if "error" in answer:
+        raise CommandError(f"{daemon.name}: {answer['error']}")
+    return answer
 
 
 def _statuses(daemon: Daemon, seconds: float) -> Iterator[Status]:
-    """What it tells, again and again, for so long."""
+    """The daemon's status, again and again for *seconds*; at least once."""
     deadline = time.monotonic() + seconds
     while True:
         yield ask(daemon, "status")
@@ -104,7 +110,7 @@ def _statuses(daemon: Daemon, seconds: float) -> Iterator[Status]:
 
 
 def wait_for(daemon: Daemon, condition: Callable[[Status], bool], seconds: float) -> Status:
-    """What it tells when the condition holds, or when the time is over."""
+    """The first status that fulfils *condition*, or the last one after *seconds*."""
     for status in _statuses(daemon, seconds):
         if condition(status):
             break

@@ -27,13 +27,13 @@ from pooldaemon.console.watch import Watch
 from pooldaemon.exceptions import ImproperlyConfigured
 
 INTERVAL = Number(0.2, 3600)
-"""Seconds between two looks."""
+"""Seconds between two requests."""
 
 NOT_RUNNING = 3
-"""Exit status of one look when no daemon runs, as ``status`` has it."""
+"""Exit status of ``--once`` and ``--json`` if no daemon is running, as of ``status``."""
 
 PLAIN_WIDTH = 200
-"""Characters in a line of what no terminal shows."""
+"""Characters in a line if the output is not a terminal."""
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -43,15 +43,16 @@ def add_arguments(parser: CommandParser) -> None:
         type=float,
         default=1.0,
         metavar="SECONDS",
-        help="between two looks; default 1, which is how often workers report",
+        help="time between two updates; default: 1, the interval at which workers report",
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--once", action="store_true", help="print one look as text, and end")
-    form.add_argument("--json", action="store_true", help="print one look as JSON, and end")
+    form.add_argument("--once", action="store_true", help="print the state once as text, and exit")
+    form.add_argument("--json", action="store_true", help="print the state once as JSON, and exit")
 
 
 def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
-    """
+    """Show the daemons until a key or a signal ends it, or print their state once.
+
     :raises CommandError: an option is wrong, or there is no terminal.
     """
     try:
@@ -61,9 +62,9 @@ def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
     name = options["daemon"]
     where = options["directory"] or str(daemons.configured_directory())
     if name is not None:
-        daemons.choose(name, options["directory"])  # which says what is wrong with it
+        daemons.choose(name, options["directory"])  # raises the error if it is not running
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # names may have what the terminal has not
+        sys.stdout.reconfigure(errors="replace")  # for names with characters it can't encode
     watch = Watch(partial(daemons.search, options["directory"]))
     if options["json"] or options["once"]:
         views = [view for view in look(watch) if name in (None, view.name)]
@@ -78,13 +79,13 @@ def run(options: Mapping[str, Any], out: OutputWrapper) -> None:
 
 
 def _screen(no_color: bool) -> Console:
-    """The terminal, as large as it is now: a shell's COLUMNS and LINES may be of another day."""
+    """The terminal with its present size: the shell's COLUMNS and LINES may be outdated."""
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
     return Console(no_color=no_color or None, _environ=environment)
 
 
 def look(watch: Watch) -> list[DaemonView]:
-    """Each daemon as it is now. Takes as long as the slowest answer, up to 5 s."""
+    """All daemons as they are now. Blocks for the slowest answer, up to 5 seconds."""
     watch.ask(time.monotonic())
     watch.wait()
     watch.take(now := time.monotonic())
@@ -92,18 +93,18 @@ def look(watch: Watch) -> list[DaemonView]:
 
 
 def _json(views: Sequence[DaemonView]) -> str:
-    """What each daemon has told, with its name and health."""
-    told = [
-        {**view.told, "name": view.name, "health": view.health.value, "error": view.error}
+    """The status of each daemon, with its name and health."""
+    statuses = [
+        {**view.status, "name": view.name, "health": view.health.value, "error": view.error}
         for view in views
     ]
-    return json.dumps({"daemons": told})
+    return json.dumps({"daemons": statuses})
 
 
 def _text(
     views: Sequence[DaemonView], where: str, out: OutputWrapper, options: Mapping[str, Any]
 ) -> str:
-    """With colours if *out* is a terminal."""
+    """The state of all daemons as text, with colours if *out* is a terminal."""
     if not views:
         return f"No daemon is running in {where}."
     styled = (out.isatty() or options["force_color"]) and not options["no_color"]

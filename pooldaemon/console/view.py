@@ -1,4 +1,5 @@
-"""What daemons have answered over time, as what is shown of them. Pure: no clock, no terminal."""
+"""Turns the answers of daemons over time into what is shown. Uses neither a clock nor a
+terminal."""
 
 from __future__ import annotations
 
@@ -11,30 +12,30 @@ from typing import Any
 from pooldaemon.console.words import clean
 from pooldaemon.stats import Histogram
 
-Told = Mapping[str, Any]
+Status = Mapping[str, Any]
 
 WINDOW = 5.0
-"""Seconds over which rates and waits are taken. Workers report once a second and not in step with
-the questions, so a single second would show none or two reports."""
+"""Seconds over which rates and waits are computed. Workers report once a second, not in step with
+the requests, so that a single second might contain no report, or two."""
 
 PATIENCE = 3.0
-"""Seconds that a daemon gets to answer before it is shown as silent."""
+"""Seconds after which a daemon that has not answered is shown as silent."""
 
 GROWING = ("timeouts", "rejected", "connect_errors")
-"""Counters of a pool that should stand still."""
+"""Counters of a pool that do not grow while all is well."""
 
 
 class Health(enum.Enum):
     """Whether the daemon answers."""
 
     ANSWERS = "answers"
-    SILENT = "silent"  # it lives
+    SILENT = "silent"  # it runs, but does not answer
     ENDED = "ended"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit of work under way. ``done`` and ``total`` as ``ctx.progress()`` was given them."""
+    """A running unit of work. ``done`` and ``total`` are the arguments of ``ctx.progress()``."""
 
     thread: str
     seconds: float
@@ -44,7 +45,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a connection, of which pool."""
+    """The holder of a connection, and its pool."""
 
     pool: str
     thread: str
@@ -56,10 +57,15 @@ class Holder:
 class Worker:
     """A worker process.
 
-    :ivar threads: how many it has; :ivar busy: inside a unit.
-    :ivar rate: units in a second, over the window; ``None`` until there are two samples.
-    :ivar in_use: connections of all its pools; :ivar cap: ``None`` if one has no limit, or if there
-        is none; :ivar waiting: threads in their queues.
+    :ivar age: seconds since its start.
+    :ivar silent: seconds since its last message.
+    :ivar rate: units per second in the window; ``None`` until there are two samples.
+    :ivar busy: threads in a unit.
+    :ivar threads: all its threads.
+    :ivar rss: resident memory, in bytes.
+    :ivar in_use: connections in use, in all its pools.
+    :ivar cap: the sum of their caps; ``None`` if a pool has no cap, or there is no pool.
+    :ivar waiting: threads that wait for a connection.
     """
 
     name: str
@@ -82,11 +88,12 @@ class Worker:
 
 @dataclass(frozen=True)
 class Pool:
-    """The pools of one name in all workers of a daemon, added up.
+    """The pools of the same name in all workers of a daemon, added up.
 
-    :ivar processes: in how many workers there is one; :ivar paused: in how many it is paused.
-    :ivar wait: of the borrows in the window, or since the beginning if there is one sample alone.
-    :ivar grown: those of :data:`GROWING` that have grown in the window.
+    :ivar processes: the number of workers that have such a pool.
+    :ivar paused: the number of workers in which it is paused.
+    :ivar wait: waits for a connection in the window; since the start if there is only one sample.
+    :ivar grown: the counters of :data:`GROWING` that have grown in the window.
     """
 
     name: str
@@ -112,10 +119,10 @@ class Pool:
 class DaemonView:
     """A daemon at one moment.
 
-    :ivar error: why it does not answer.
+    :ivar error: why it does not answer; empty if that is not known.
     :ivar since: seconds since its last answer.
-    :ivar window: seconds over which rates and waits are taken; 0: since the workers' beginning.
-    :ivar told: the last answer, empty if there has been none.
+    :ivar window: seconds over which rates and waits are computed; 0: since the workers' start.
+    :ivar status: its last answer; empty if there was none.
     """
 
     name: str
@@ -123,7 +130,7 @@ class DaemonView:
     error: str = ""
     since: float = 0.0
     window: float = 0.0
-    told: Told = field(default_factory=dict)
+    status: Status = field(default_factory=dict)
     rate: float | None = None
     workers: tuple[Worker, ...] = ()
     units: tuple[Unit, ...] = ()
@@ -140,37 +147,34 @@ class DaemonView:
 
 
 class History:
-    """One daemon's answers of the last :data:`WINDOW`.
-
-    Times are of one monotonic clock, in seconds.
-    """
+    """One daemon's answers of the last :data:`WINDOW`. Times are seconds of a monotonic clock."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._samples: deque[tuple[float, Told]] = deque()
+        self._samples: deque[tuple[float, Status]] = deque()
         self._asked: float | None = None
         self._error = ""
         self._ended = False
 
     def asked(self, now: float) -> None:
-        """A question is under way."""
+        """A request has been sent."""
         self._asked = now
 
-    def heard(self, told: Told, now: float) -> None:
-        """It has answered."""
-        if self._samples and self._samples[-1][1]["pid"] != told["pid"]:
-            self._samples.clear()  # another daemon of this name
-        self._samples.append((now, told))
+    def answered(self, status: Status, now: float) -> None:
+        """The daemon has answered."""
+        if self._samples and self._samples[-1][1]["pid"] != status["pid"]:
+            self._samples.clear()  # another daemon of the same name
+        self._samples.append((now, status))
         while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:
             self._samples.popleft()
         self._asked, self._error, self._ended = None, "", False
 
     def failed(self, error: str) -> None:
-        """It has not, though it lives."""
+        """The daemon runs, but has not answered."""
         self._asked, self._error, self._ended = None, error, False
 
     def ended(self) -> None:
-        """It does not live."""
+        """The daemon is not running."""
         self._error, self._ended = "", True
 
     def view(self, now: float) -> DaemonView:
@@ -183,7 +187,7 @@ class History:
         return replace(view, since=now - self._samples[-1][0], **_picture(self._samples))
 
 
-def _picture(samples: Sequence[tuple[float, Told]]) -> dict[str, Any]:
+def _picture(samples: Sequence[tuple[float, Status]]) -> dict[str, Any]:
     (began, first), (ended, last) = samples[0], samples[-1]
     window = ended - began
     before = {worker["pid"]: worker for worker in first["workers"]}
@@ -192,7 +196,7 @@ def _picture(samples: Sequence[tuple[float, Told]]) -> dict[str, Any]:
         _worker(worker, threads, before.get(worker["pid"]), window) for worker in last["workers"]
     ]
     return {
-        "told": last,
+        "status": last,
         "window": window,
         "rate": _rate(last, first, window),
         "workers": tuple(workers),
@@ -202,30 +206,30 @@ def _picture(samples: Sequence[tuple[float, Told]]) -> dict[str, Any]:
     }
 
 
-def _worker(told: Told, threads: int, before: Told | None, window: float) -> Worker:
-    pools = told.get("pools", ())
+def _worker(state: Status, threads: int, before: Status | None, window: float) -> Worker:
+    pools = state.get("pools", ())
     caps = [pool["cap"] for pool in pools]
     return Worker(
-        **{name: told[name] for name in ("name", "pid", "state", "age", "silent")},
-        **{name: told[name] for name in ("units", "failures", "busy", "rss", "crashes")},
+        **{name: state[name] for name in ("name", "pid", "state", "age", "silent")},
+        **{name: state[name] for name in ("units", "failures", "busy", "rss", "crashes")},
         threads=threads,
-        restarts=told.get("restarts", 0),
-        rate=_rate(told, before, window),
+        restarts=state.get("restarts", 0),
+        rate=_rate(state, before, window),
         in_use=sum(pool["in_use"] for pool in pools),
         cap=sum(caps) if caps and None not in caps else None,
         waiting=sum(pool["waiting"] for pool in pools),
     )
 
 
-def _rate(told: Told, before: Told | None, window: float) -> float | None:
-    """Units in a second. A worker that is new has begun at 0."""
-    if not window or "units" not in told:
+def _rate(state: Status, before: Status | None, window: float) -> float | None:
+    """Units per second. A worker without an earlier sample started at 0 units."""
+    if not window or "units" not in state:
         return None
-    units: int = told["units"] - (before["units"] if before else 0)
+    units: int = state["units"] - (before["units"] if before else 0)
     return max(0, units) / window
 
 
-def _units(workers: Iterable[Told]) -> list[Unit]:
+def _units(workers: Iterable[Status]) -> list[Unit]:
     found = [
         Unit(clean(unit["thread"]), unit["seconds"], unit["done"], unit["total"])
         for worker in workers
@@ -234,7 +238,7 @@ def _units(workers: Iterable[Told]) -> list[Unit]:
     return sorted(found, key=lambda unit: -unit.seconds)
 
 
-def _holders(workers: Iterable[Told]) -> list[Holder]:
+def _holders(workers: Iterable[Status]) -> list[Holder]:
     found = [
         Holder(
             clean(pool["name"]),
@@ -249,47 +253,50 @@ def _holders(workers: Iterable[Told]) -> list[Holder]:
     return sorted(found, key=lambda holder: -holder.seconds)
 
 
-def _pools(workers: Iterable[Told], before: Mapping[int, Told]) -> list[Pool]:
+def _pools(workers: Iterable[Status], before: Mapping[int, Status]) -> list[Pool]:
     found: dict[tuple[str, str], Pool] = {}
     for worker in workers:
         earlier = {_key(pool): pool for pool in before.get(worker["pid"], {}).get("pools", ())}
-        for told in worker.get("pools", ()):
-            key = _key(told)
-            so_far = found.get(key) or Pool(clean(told["name"]), clean(told["alias"]))
-            found[key] = _add(so_far, told, earlier.get(key))
+        for state in worker.get("pools", ()):
+            key = _key(state)
+            so_far = found.get(key) or Pool(clean(state["name"]), clean(state["alias"]))
+            found[key] = _add(so_far, state, earlier.get(key))
     return sorted(found.values(), key=lambda pool: (pool.alias, pool.name))
 
 
-def _key(pool: Told) -> tuple[str, str]:
+def _key(pool: Status) -> tuple[str, str]:
     return pool["name"], pool["alias"]
 
 
-def _add(pool: Pool, told: Told, before: Told | None) -> Pool:
-    """*pool* and one process's, of which *before* was told at the window's beginning."""
+def _add(pool: Pool, state: Status, before: Status | None) -> Pool:
+    """*pool* with the counters of one worker's pool added.
+
+    :param state: the worker's pool now; *before*: at the beginning of the window.
+    """
     counters = ("total", "in_use", "idle", "waiting", "connects", "resets", *GROWING)
-    sums: dict[str, Any] = {name: getattr(pool, name) + told[name] for name in counters}
+    sums: dict[str, Any] = {name: getattr(pool, name) + state[name] for name in counters}
     discards = dict(pool.discards)
-    for reason, number in told["discards"].items():
+    for reason, number in state["discards"].items():
         discards[clean(reason)] = discards.get(reason, 0) + number
-    grown = {name for name in GROWING if before and told[name] > before[name]}
+    grown = {name for name in GROWING if before and state[name] > before[name]}
     return replace(
         pool,
         **sums,
         processes=pool.processes + 1,
-        paused=pool.paused + bool(told["paused"]),
-        cap=None if pool.cap is None or told["cap"] is None else pool.cap + told["cap"],
+        paused=pool.paused + bool(state["paused"]),
+        cap=None if pool.cap is None or state["cap"] is None else pool.cap + state["cap"],
         discards=discards,
-        wait=_sum(pool.wait, _since(told["wait"], before and before["wait"])),
+        wait=_sum(pool.wait, _since(state["wait"], before and before["wait"])),
         grown=pool.grown | grown,
     )
 
 
-def _since(told: Told, before: Told | None) -> Histogram:
-    """What has come since *before*; all of it, if the pool has begun anew."""
-    if before and all(b <= t for b, t in zip(before["counts"], told["counts"], strict=True)):
-        counts = (t - b for b, t in zip(before["counts"], told["counts"], strict=True))
-        return Histogram(tuple(counts), told["total"] - before["total"])
-    return Histogram(tuple(told["counts"]), told["total"])
+def _since(state: Status, before: Status | None) -> Histogram:
+    """The histogram without what is in *before*; all of it if the pool has been opened since."""
+    if before and all(b <= t for b, t in zip(before["counts"], state["counts"], strict=True)):
+        counts = (t - b for b, t in zip(before["counts"], state["counts"], strict=True))
+        return Histogram(tuple(counts), state["total"] - before["total"])
+    return Histogram(tuple(state["counts"]), state["total"])
 
 
 def _sum(one: Histogram, other: Histogram) -> Histogram:

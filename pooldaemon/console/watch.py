@@ -1,4 +1,4 @@
-"""Asks all daemons of a directory, again and again, and waits for none of them."""
+"""Asks all daemons of a directory for their status, without waiting for any of them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Answer = Future[dict[str, Any]]
 
 
 class Watch:
-    """Each question has a short thread of its own: one daemon that hangs must not hold up the
-    others, nor the keyboard. Not thread-safe itself; times are monotonic seconds.
+    """Sends each request in a thread of its own: a daemon that hangs must not delay the others or
+    the keyboard. Not thread-safe. Times are seconds of a monotonic clock.
 
-    :param find: the daemons there are, with those that died.
+    :param find: returns the daemons of the directory, also those that are not running.
     """
 
     def __init__(self, find: Callable[[], Sequence[Daemon]]) -> None:
@@ -25,15 +25,15 @@ class Watch:
         self._asked: dict[str, Answer] = {}
         self._histories: dict[str, History] = {}
         self.daemons: dict[str, Daemon] = {}
-        """Those that live, by name."""
+        """The running ones, by name."""
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a question is under way."""
+        """Whether a request has not been answered yet."""
         return bool(self._asked)
 
     def ask(self, now: float) -> None:
-        """Ask each daemon that lives, unless its last answer is still to come."""
+        """Ask each running daemon that has answered the last request."""
         found = self._find()
         self.daemons = {daemon.name: daemon for daemon in found if daemon.is_alive}
         for daemon in found:
@@ -44,26 +44,26 @@ class Watch:
         for name in self.daemons.keys() - self._asked.keys():
             self._histories[name].asked(now)
             answer = self._asked[name] = Answer()
-            # As a daemon thread, for which the interpreter's end does not wait.
+            # A daemon thread, for which the interpreter does not wait at its end.
             threading.Thread(target=_ask, args=[self.daemons[name], answer], daemon=True).start()
 
     def take(self, now: float) -> bool:
-        """Note the answers that have come; returns whether there were any."""
+        """Take in the answers that have arrived; returns whether there were any."""
         done = {name: answer for name, answer in self._asked.items() if answer.done()}
         for name, answer in done.items():
             del self._asked[name]
             try:
-                told = answer.result()
+                status = answer.result()
             except OSError as error:
-                told = {"error": error.strerror or str(error)}
-            if "error" in told:
-                self._histories[name].failed(told["error"])
+                status = {"error": error.strerror or str(error)}
+            if "error" in status:
+                self._histories[name].failed(status["error"])
             else:
-                self._histories[name].heard(told, now)
+                self._histories[name].answered(status, now)
         return bool(done)
 
     def wait(self) -> None:
-        """Wait for all answers: up to 5 s."""
+        """Block until all requests have been answered or have timed out after 5 seconds."""
         wait(self._asked.values())
 
     def views(self, now: float) -> list[DaemonView]:

@@ -1,4 +1,4 @@
-"""How numbers and foreign text are written for people."""
+"""Numbers, durations and foreign text in output for people."""
 
 from __future__ import annotations
 
@@ -17,17 +17,31 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """``"1 worker"``, ``"2 workers"``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """``"1 worker"``, ``"2 workers"``, ``"2 processes"``."""
+    return (
+        f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun[-1] == 's' else 's'}"
+    )
+
+
+def ready_workers(ready: int, wanted: int) -> str:
+    """``"2 of 3 workers ready"``; ``"3 workers ready, 2 wanted"`` while surplus workers end."""
+    if ready > wanted:
+        return f"{count(ready, 'worker')} ready, {wanted} wanted"
+    return f"{ready} of {count(wanted, 'worker')} ready"
+
+
+def scaled(answer: Mapping[str, Any]) -> str:
+    """The answer to ``scale``."""
+    return f"workers: {answer['processes']} (before: {answer['before']})"
 
 
 def clean(text: str) -> str:
-    """*text* in one line, and without what a terminal could take for an order."""
+    """*text* in one line, without control characters that a terminal would interpret."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def reload_in_words(reload: Mapping[str, Any]) -> str | None:
-    """What there is to say of a daemon's last reload: nothing if it is done, or there was none."""
+    """The state of a daemon's last reload; ``None`` if it is done, or there was none."""
     if reload["state"] in ("none", "done"):
         return None
     reason = f": {reload['reason']}" if reload.get("reason") else ""

@@ -1,4 +1,4 @@
-"""What may be asked of a daemon, and how it is asked."""
+"""The page's actions on a daemon."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 
 from pooldaemon.conf import DAEMON_RULES, nearest
 from pooldaemon.dashboard.models import COMMANDS, Snapshot
-from pooldaemon.dashboard.sources import Source, all_sources
+from pooldaemon.dashboard.sources import DONE, QUEUED, STARTED, Source, all_sources
 
 
 class ActionError(Exception):
-    """It can't be done; the text is for the user."""
+    """An action has failed; the text is for the user."""
 
 
 def find_source(name: str) -> Source:
-    """
-    :raises ActionError: there is no such daemon, or none that can be operated.
+    """The daemon with the id *name*.
+
+    :raises ActionError: there is no such daemon, or it can't be operated.
     """
     found = {source.id: source for source in all_sources()}
     if name not in found:
-        raise ActionError(f"{name!r} is not, or not any more, a daemon that tells how it is.")
+        raise ActionError(f"{name!r} is not a daemon that publishes its status now.")
     source = found[name]
     if not source.can_be_operated:
         raise ActionError(f"{name} can't be operated: it has no control socket (--pidfile).")
@@ -29,9 +30,9 @@ def find_source(name: str) -> Source:
 
 
 def read_action(posted: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """The command of a form, and its values.
+    """The command in a form, and its arguments.
 
-    :raises ActionError: there is no such command, or a value is wrong.
+    :raises ActionError: there is no such command, or an argument is wrong.
     """
     command = posted.get("command", "")
     if command not in COMMANDS:
@@ -42,26 +43,27 @@ def read_action(posted: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
 
 
 def carry_out(source: Source, command: str, values: Mapping[str, Any]) -> str:
-    """Ask the daemon; returns what came of it, in words.
+    """Send the command to the daemon, or queue it in the database; returns the result as text.
 
-    :raises ActionError: it refuses, or does not answer.
+    :raises ActionError: the daemon refuses it, or does not answer.
     """
     if source.daemon is None:
         Snapshot(source.row).commands.create(verb=command, values=dict(values))
-        return "left for its next report"
+        return QUEUED
     try:
         answer = source.daemon.ask(command, **values)
     except OSError as error:
         raise ActionError(f"no answer: {error.strerror or error}") from None
     if "error" in answer:
         raise ActionError(str(answer["error"]))
-    return "done" if command == "scale" else "begun"
+    return DONE.get(command, STARTED)
 
 
 def _read_size(posted: Mapping[str, str]) -> int:
     rule = DAEMON_RULES["processes"]
     given = posted.get("processes", "")
-    with suppress(ValueError):  # no number, or one of thousands of digits
+    with suppress(ValueError):  # not a number, or one of thousands of digits
         if rule.accepts(size := int(given)):
             return size
-    raise ActionError(f"scale is given {given[:20] or 'nothing'}; it must be {rule}.")
+    found = f", not {given[:20]}" if given else ""
+    raise ActionError(f"The number of workers must be {rule}{found}.")

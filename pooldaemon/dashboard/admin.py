@@ -21,12 +21,12 @@ from pooldaemon.dashboard.sources import Source, all_sources
 from pooldaemon.stats import BOUNDS
 
 HISTORY = 10
-"""Actions that the page shows."""
+"""Actions that the page shows, the latest."""
 
 
 @admin.register(Snapshot)
 class SnapshotAdmin(admin.ModelAdmin):
-    """One page in the place of the list; rows are not for people."""
+    """Replaces the list of rows by the page."""
 
     def get_urls(self) -> list[URLPattern]:
         views = {"": self.changelist_view, "data/": self.data_view, "act/": self.act_view}
@@ -73,13 +73,13 @@ class SnapshotAdmin(admin.ModelAdmin):
 
     @method_decorator(require_GET)
     def data_view(self, request: HttpRequest) -> HttpResponse:
-        """Everything that the page shows, asked for every two seconds."""
+        """Everything that the page shows, as JSON; requested at least every two seconds."""
         self._check_view(request)
-        told = {
+        data = {
             "sources": [source.describe() for source in all_sources()],
             "history": self._history(),
         }
-        return JsonResponse(told)
+        return JsonResponse(data)
 
     @method_decorator(require_POST)
     def act_view(self, request: HttpRequest) -> HttpResponse:
@@ -91,14 +91,14 @@ class SnapshotAdmin(admin.ModelAdmin):
             source = find_source(request.POST.get("source", ""))
         except ActionError as error:
             return JsonResponse({"error": str(error)}, status=400)
-        asked = " ".join([command, *map(str, values.values())])
+        action = " ".join([command, *map(str, values.values())])
         try:
             outcome = carry_out(source, command, values)
         except ActionError as error:
-            self._log(request, source, f"{asked}: {error}")
+            self._log(request, source, f"{action}: {error}")
             return JsonResponse({"error": f"{source.name}: {error}"}, status=409)
-        self._log(request, source, f"{asked}: {outcome}")
-        return JsonResponse({"message": f"{source.name}: {asked}: {outcome}"})
+        self._log(request, source, f"{action}: {outcome}")
+        return JsonResponse({"message": f"{source.name}: {action}: {outcome}"})
 
     # -- inside -----------------------------------------------------------------------
 

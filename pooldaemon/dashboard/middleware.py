@@ -16,15 +16,16 @@ from pooldaemon.conf import read_publish_interval
 from pooldaemon.dashboard.publishing import publish, this_process
 
 _threads: dict[int, threading.Thread] = {}
-"""By process: a forked child does not inherit its parent's."""
+"""The publishing thread, by pid: a forked child has its parent's entry, but not its thread."""
 
 
 @sync_and_async_middleware
 def publish_pools(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Let the admin's page "Pools and daemons" show the pools of this process.
+    """Publish the pools of web processes for the admin's page "Pools and daemons".
 
-    From its first request on, a thread writes them to the database, every
-    ``POOLDAEMON["PUBLISH_INTERVAL"]`` seconds. For WSGI and ASGI; safe under servers that fork.
+    The first request in a process starts a thread that writes them to the database every
+    ``POOLDAEMON["PUBLISH_INTERVAL"]`` seconds, 5 by default. For WSGI and ASGI. Fork-safe: a forked
+    process starts its own thread with its first request.
     """
     if not iscoroutinefunction(get_response):
 
@@ -45,13 +46,14 @@ def _start() -> None:
     pid = os.getpid()
     if pid in _threads:
         return
-    thread = threading.Thread(target=_tell, name="pooldaemon-publisher", daemon=True)
-    # One step, and no lock that a fork could leave closed: of two first requests one wins.
+    thread = threading.Thread(target=_publish, name="pooldaemon-publisher", daemon=True)
+    # Atomic, so that one of two first requests wins, and without a lock that a fork could leave
+    # held.
     if _threads.setdefault(pid, thread) is thread:
         thread.start()
 
 
-def _tell() -> None:
+def _publish() -> None:
     interval = read_publish_interval()
     while True:
         publish("web", this_process())

@@ -1,4 +1,4 @@
-"""What processes tell of themselves, and what they are told."""
+"""The published status of processes, and commands for daemons."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from django.db import models
 from django.db.models.functions import Now
 
 SOURCE_LENGTH = 191
-"""Characters. More of four bytes each do not fit into an index of older servers."""
+"""Characters. At four bytes each, more do not fit into an index of older servers."""
 
 COMMANDS = ("reload", "scale", "pause", "resume", "reconnect")
-"""What a daemon may be told. Not to stop: from here it could not be started again."""
+"""The commands of the page. ``stop`` is not one: the page could not start the daemon again."""
 
 
 class Snapshot(models.Model):
-    """A daemon or a web process, as it was when it last told. Times are the database's.
+    """The last published status of a daemon or a web process.
 
-    :ivar source: host and process: ``"web-1:4711"``.
-    :ivar name: the daemon's command; ``"web"``.
-    :ivar data: what ``status`` tells of a daemon.
+    :ivar source: its host and pid: ``"web-1:4711"``.
+    :ivar name: the name of the daemon's command; ``"web"`` for a web process.
+    :ivar host: its host.
+    :ivar data: its status, as of ``status --json``.
+    :ivar updated_at: when it was published, by the database's clock.
     """
 
     source = models.CharField(max_length=SOURCE_LENGTH, unique=True)

@@ -1,7 +1,7 @@
-"""Runs in daemons and web processes: tells the database how they are, and takes commands from it.
+"""Runs in daemons and web processes: publishes their status, and fetches commands for daemons.
 
-On a connection of its own, from no pool: who wants to know of a pool that is exhausted must not
-wait for one of its connections.
+On a connection of its own that is not from a pool: when the pool is exhausted, its status must
+still be published.
 """
 
 from __future__ import annotations
@@ -31,55 +31,59 @@ COMMAND_LIFETIME = datetime.timedelta(minutes=1)
 may have left the page."""
 
 KEPT = datetime.timedelta(days=1)
-"""How long the database remembers what ended without a word."""
+"""How long rows are kept of processes that do not publish any more."""
 
 CarryOut = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 """Takes a command and its values, and returns the answer."""
 
 
 def source_of(pid: int) -> str:
-    """The name of a process of this host among those of all hosts."""
+    """The name of a process of this host: unique among all hosts."""
     return f"{socket.gethostname()}:{pid}"[-SOURCE_LENGTH:]
 
 
-def publish_daemon(control: Path | None, told: Mapping[str, Any]) -> None:
-    """In a helper of a daemon: publish what its supervisor has *told*, and pass commands on to it.
+def publish_daemon(control: Path | None, status: Mapping[str, Any]) -> None:
+    """Publish a daemon's status, and pass on commands from the database. Runs in a helper process.
 
-    :param control: its socket; without one it takes no commands.
+    :param control: the daemon's control socket; ``None``: it accepts no commands.
+    :param status: the daemon's status; its options are not published.
     """
 
     def carry_out(command: str, values: Any) -> dict[str, Any]:
-        # Whoever can write to the table is told no more than the page is.
+        # Whoever can write to the table can do no more than a user of the page.
         if control is None or command not in COMMANDS:
-            return {"error": f"not for the page: {command}"}
+            return {"error": f"not allowed from the admin: {command}"}
         if not isinstance(values, dict):
-            return {"error": "the values of a command are a JSON object"}
+            return {"error": "the values of a command must be a JSON object"}
         try:
             return ask(control, command, **values)
         except OSError as error:
             return {"error": error.strerror or str(error)}
 
-    without_options = {name: value for name, value in told.items() if name != "options"}
-    publish(told["command"], {**without_options, "controlled": control is not None}, carry_out)
+    without_options = {name: value for name, value in status.items() if name != "options"}
+    publish(status["command"], {**without_options, "controlled": control is not None}, carry_out)
 
 
-def publish(name: str, told: Mapping[str, Any], carry_out: CarryOut | None = None) -> None:
-    """Write down how a process is. A database that does not answer is logged.
+def publish(name: str, status: Mapping[str, Any], carry_out: CarryOut | None = None) -> None:
+    """Write the status of a process to the database. Database errors are logged, not raised.
 
-    :param told: ``pid``, ``workers`` and what else ``status`` tells of a daemon.
-    :param carry_out: carries out the commands that have come.
+    :param name: the command's name, or ``"web"``.
+    :param status: ``pid``, ``workers``, and for daemons the rest of their status.
+    :param carry_out: carries out commands from the database. Default: they are not fetched.
     """
     try:
         with _own_connection(router.db_for_write(Snapshot)):
-            snapshot = _save(name, told)
+            snapshot = _save(name, status)
             if carry_out is not None:
                 _take_commands(snapshot, carry_out)
     except DatabaseError as error:
-        logger.warning("Not published (has pooldaemon_dashboard been migrated?): %s", error)
+        logger.warning(
+            "Can't publish the status (has pooldaemon_dashboard been migrated?): %s", error
+        )
 
 
 def this_process() -> dict[str, Any]:
-    """What a web process tells: that it lives, and its pools."""
+    """The status of a web process: its pid and its pools."""
     pools = [describe(pool) for pool in pool_stats()]
     return {
         "pid": os.getpid(),
@@ -89,7 +93,7 @@ def this_process() -> dict[str, Any]:
 
 
 def sweep() -> None:
-    """Forget what is of no interest any more."""
+    """Delete rows that are older than :data:`KEPT`."""
     DaemonCommand.objects.filter(created_at__lt=Now() - KEPT).delete()
     Snapshot.objects.filter(updated_at__lt=Now() - KEPT).delete()
 
@@ -107,16 +111,16 @@ def _own_connection(alias: str) -> Iterator[None]:
 
 
 def _only_login(alias: str) -> Any:
-    """The pool's settings for a connection that is not kept: it logs in as the pool's do."""
+    """Pool settings for a connection that is closed after use, and logs in as the pool does."""
     pool = connections[alias].settings_dict["OPTIONS"].get("pool")
     if isinstance(pool, Mapping) and "password_provider" in pool:
         return {"poolclass": "NullPool", "password_provider": pool["password_provider"]}
     return False
 
 
-def _save(name: str, told: Mapping[str, Any]) -> Snapshot:
-    source = source_of(told["pid"])
-    values = {"name": name, "host": socket.gethostname(), "data": told, "updated_at": Now()}
+def _save(name: str, status: Mapping[str, Any]) -> Snapshot:
+    source = source_of(status["pid"])
+    values = {"name": name, "host": socket.gethostname(), "data": status, "updated_at": Now()}
     if not Snapshot.objects.filter(source=source).update(**values):
         Snapshot.objects.create(source=source, **values)
         sweep()
@@ -126,7 +130,7 @@ def _save(name: str, told: Mapping[str, Any]) -> Snapshot:
 def _take_commands(snapshot: Snapshot, carry_out: CarryOut) -> None:
     waiting = snapshot.commands.filter(taken_at=None, created_at__gte=Now() - COMMAND_LIFETIME)
     for command in waiting.order_by("pk"):
-        # Another helper of the same daemon may be about to take it.
+        # Another helper process of the same daemon may be fetching it, too.
         if DaemonCommand.objects.filter(pk=command.pk, taken_at=None).update(taken_at=Now()):
             DaemonCommand.objects.filter(pk=command.pk).update(
                 answer=carry_out(command.verb, command.values)

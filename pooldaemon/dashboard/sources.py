@@ -1,4 +1,4 @@
-"""What the page shows: what was published, and what control sockets tell."""
+"""What the page shows: published statuses, and those from control sockets."""
 
 from __future__ import annotations
 
@@ -19,38 +19,44 @@ from pooldaemon.dashboard.models import DaemonCommand, Snapshot
 from pooldaemon.dashboard.publishing import COMMAND_LIFETIME, source_of
 
 SHOWN = datetime.timedelta(minutes=10)
-"""How long the page shows a process that tells nothing any more."""
+"""How long the page shows a process that does not publish any more."""
 
 COMMANDS_SHOWN = 3
-"""Of each daemon, those that were given last."""
+"""Commands shown for each daemon, the latest."""
+
+QUEUED = "queued for the daemon's next report"
+STARTED = "started"
+DONE = {"scale": "done"}
+"""The results of commands. Whether the others, such as a reload, succeed is known only later."""
 
 
 @dataclass
 class Source:
     """A daemon or a web process.
 
-    :ivar id: host and process.
-    :ivar age: seconds since it told.
-    :ivar told: what it told; see :class:`~pooldaemon.dashboard.models.Snapshot`.
-    :ivar daemon: where it can be asked.
-    :ivar row: the key of its snapshot, where commands for it are left.
+    :ivar id: its host and pid.
+    :ivar age: the age of *status*, in seconds.
+    :ivar status: see :class:`~pooldaemon.dashboard.models.Snapshot`.
+    :ivar daemon: its control socket; ``None`` if this process can't use it.
+    :ivar row: the primary key of its snapshot; ``None`` if it has not published.
+    :ivar commands: the last commands from the database, with their states.
     """
 
     id: str
     name: str
     host: str
     age: float
-    told: dict[str, Any]
+    status: dict[str, Any]
     daemon: Daemon | None = None
     row: int | None = None
     commands: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def can_be_operated(self) -> bool:
-        return self.daemon is not None or bool(self.told.get("controlled"))
+        return self.daemon is not None or bool(self.status.get("controlled"))
 
     def describe(self) -> dict[str, Any]:
-        """For the page."""
+        """As JSON for the page."""
         return {
             "id": self.id,
             "name": self.name,
@@ -60,12 +66,12 @@ class Source:
             "via": "control socket" if self.daemon else "database",
             "operable": self.can_be_operated,
             "commands": self.commands,
-            "told": self.told,
+            "status": self.status,
         }
 
 
 def all_sources() -> list[Source]:
-    """By name and process. What a socket tells is newer than what was published."""
+    """All sources, by name and id. The status from a socket replaces the published one."""
     found = {source.id: source for source in _published()}
     for source in _local():
         if (published := found.get(source.id)) is not None:
@@ -75,19 +81,19 @@ def all_sources() -> list[Source]:
 
 
 def _local() -> list[Source]:
-    """The daemons whose control sockets this process may use."""
+    """The daemons whose control sockets this process can use."""
     try:
         daemons = find(configured_directory())
-    except (CommandError, OSError):  # the project has none, or not here
+    except (CommandError, OSError):  # no daemons are configured, or not on this host
         return []
     sources = []
     for daemon in daemons:
-        with suppress(OSError):  # it has just ended, or belongs to another user
+        with suppress(OSError):  # it has just ended, or runs as another user
             if daemon.is_alive:
-                told = daemon.ask("status")
-                told.pop("options", None)
-                name, host = told["command"], socket.gethostname()
-                source = Source(source_of(told["pid"]), name, host, 0.0, told, daemon)
+                status = daemon.ask("status")
+                status.pop("options", None)
+                name, host = status["command"], socket.gethostname()
+                source = Source(source_of(status["pid"]), name, host, 0.0, status, daemon)
                 sources.append(source)
     return sources
 
@@ -115,16 +121,14 @@ def _published() -> list[Source]:
 
 
 def _age(column: str) -> Combinable:
-    """By the database's clock: hosts' clocks differ."""
+    """The age of a row, by the database's clock, since the clocks of hosts differ."""
     return ExpressionWrapper(Now() - F(column), output_field=DurationField())
 
 
 def _state(command: Any) -> str:
     if command.answer is not None:
         error = command.answer.get("error")
-        # What becomes of the others, of a reload for instance, is told by the daemon later.
-        done = "done" if command.verb == "scale" else "begun"
-        return f"failed: {error}" if error else done
+        return f"failed: {error}" if error else DONE.get(command.verb, STARTED)
     if command.taken_at is not None:
-        return "taken, without an answer"
-    return "expired" if command.age > COMMAND_LIFETIME else "waiting for the daemon's next report"
+        return "fetched, but not answered"
+    return "expired" if command.age > COMMAND_LIFETIME else QUEUED

@@ -1,4 +1,4 @@
-"""The subcommands of a daemon command: what may be asked, and how a running daemon is asked it."""
+"""The actions of a daemon command, and how they are carried out on a running daemon."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ from typing import Any
 from django.core.management.base import CommandError, OutputWrapper
 
 from pooldaemon.conf import DAEMON_RULES, nearest
+from pooldaemon.console.words import scaled
 from pooldaemon.management.output import reader_may_be_gone
 from pooldaemon.management.table import daemon_table
 from pooldaemon.workers.ipc.control import ask
 from pooldaemon.workers.process.pidfile import has_open, lock_holder
 
 LAUNCHING = ("run", "start", "restart")
-"""After which there is a daemon."""
+"""Actions that start a daemon."""
 
 ASKING = ("stop", "reload", "status", "scale")
-"""For a daemon that runs."""
+"""Actions on a running daemon."""
 
 ACTIONS = (*LAUNCHING, *ASKING)
 
 USAGE = 2
-"""Exit status of a command line that makes no sense, as argparse has it."""
+"""Exit status of a wrong command line, as of argparse."""
 
 NOT_RUNNING = 7
 """Exit status of an action that needs a running daemon (Linux Standard Base)."""
 
 STATUS_DEAD, STATUS_NOT_RUNNING, STATUS_UNKNOWN = 1, 3, 4
-"""Exit statuses of ``status`` (Linux Standard Base): a pidfile is left; nothing is there; the
-daemon runs, but does not answer."""
+"""Exit statuses of ``status`` (Linux Standard Base): no daemon runs, but its pidfile is left; no
+daemon runs; it runs, but does not answer."""
 
 POLL = 0.05
-"""Seconds between looks at a daemon that is about to end."""
+"""Seconds between two checks while waiting for a daemon."""
 
 MARGIN = 15.0
-"""Seconds beyond ``graceful_timeout`` that a daemon gets to end, before ``stop`` gives up."""
+"""Seconds that ``stop`` waits in addition to the daemon's own timeouts before it gives up."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """What the words after the command's name ask for.
+    """An action with its arguments.
 
-    :ivar processes: how many, for ``scale``.
-    :ivar update_env: whether ``reload`` brings the environment of this process.
+    :ivar name: one of :data:`ACTIONS`.
+    :ivar processes: for ``scale``: the number of workers.
+    :ivar update_env: for ``reload``: whether the daemon takes over the environment of this process.
     """
 
     name: str = "run"
@@ -59,8 +61,9 @@ class Action:
 
 
 def read_action(words: Sequence[str]) -> Action:
-    """
-    :raises CommandError: there is no such action, or it is not complete.
+    """The action of a command line. Default: ``run``.
+
+    :raises CommandError: there is no such action, or its arguments are wrong.
     """
     if not words:
         return Action()
@@ -73,12 +76,12 @@ def read_action(words: Sequence[str]) -> Action:
     if name == "scale":
         return Action(name, _read_size(rest))
     if rest:
-        raise CommandError(f"{name} takes nothing more, not {rest[0]!r}.", returncode=USAGE)
+        raise CommandError(f"{name} takes no argument, but got {rest[0]!r}.", returncode=USAGE)
     return Action(name)
 
 
 def asks_a_daemon(words: Sequence[str]) -> bool:
-    """Whether a running daemon is to be asked, and none to be launched."""
+    """Whether the action is one on a running daemon."""
     return bool(words) and words[0] in ASKING
 
 
@@ -87,16 +90,16 @@ def _read_size(rest: Sequence[str]) -> int:
     with suppress(ValueError):
         if len(rest) == 1 and rule.accepts(size := int(rest[0])):
             return size
-    given = " ".join(rest) or "nothing"
-    raise CommandError(f"scale is given {given}; it must be {rule}.", returncode=USAGE)
+    given = f"scale {' '.join(rest)}: " if rest else "scale: "
+    raise CommandError(f"{given}the number of workers must be {rule}.", returncode=USAGE)
 
 
 class Operator:
-    """Asks the daemon that holds a pidfile.
+    """Carries out actions on the running daemon that has locked a pidfile.
 
-    :param name: the command's, for messages.
-    :param grace: seconds it gets to drain, if it does not tell itself.
-    :param out: where its answers go.
+    :param name: the command's name, for messages.
+    :param grace: seconds that the daemon has to drain, if it does not report them itself.
+    :param out: where results are written.
     """
 
     def __init__(self, name: str, pidfile: str, grace: float, out: OutputWrapper) -> None:
@@ -110,9 +113,9 @@ class Operator:
         return socket_of(self._pidfile)
 
     def ask(self, action: Action, *, as_json: bool) -> int:
-        """Do what needs no launch; returns the exit status.
+        """Carry out *action*; returns the exit status.
 
-        :raises CommandError: it can't be done.
+        :raises CommandError: it has failed.
         """
         match action:
             case Action("status"):
@@ -126,77 +129,84 @@ class Operator:
         return 0
 
     def stop(self, target: str | None = None) -> None:
-        """Let it drain, and wait for its end. One that does not run is no error (LSB).
+        """Stop the daemon and wait for its end. It is no error if none is running (LSB).
 
-        :param target: of ``rundaemon``: only if it runs that.
-        :raises CommandError: it does not end in time; or it runs another target.
+        :param target: for ``rundaemon``: stop it only if this is its target. Default: any.
+        :raises CommandError: it does not end in time, or has another target.
         """
         if (pid := self._holder()) is None:
-            self._tell("not running")
+            self._print("not running")
             return
         if target is not None and (other := others_target(self._pidfile, target)):
-            raise CommandError(f"{self._name}: {other}; stop that first")
+            raise CommandError(f"{self._name}: {other}; stop it first")
         try:
             seconds = ask(self._socket, "stop")["seconds"]
-        except OSError:  # the socket is gone, or it does not answer
+        except OSError:  # no socket, or no answer
             seconds = self._grace
             self._signal(pid)
         deadline = time.monotonic() + seconds + MARGIN
         while self._holder() == pid:
             if time.monotonic() >= deadline:
-                raise CommandError(f"{self._name} (pid {pid}) does not end")
+                raise CommandError(
+                    f"{self._name} (pid {pid}) has not ended after {seconds + MARGIN:g} s"
+                )
             time.sleep(POLL)
-        self._tell("stopped")
+        self._print("stopped")
 
     def reload(self, environment_of: int | None = None) -> None:
-        """Let it reload, and wait until all its workers are new.
+        """Reload the daemon, and wait until all its workers have been replaced.
 
-        :param environment_of: the pid of a process whose environment it shall have.
-        :raises CommandError: the new code can't run, and the old one stays.
+        :param environment_of: the pid of a process whose environment the daemon takes over.
+            Default: it keeps its own.
+        :raises CommandError: the reload has failed; the old workers are still running.
         """
         number = self._ask("reload", environment_of=environment_of)["number"]
         while True:
-            with suppress(OSError):  # it is being executed anew, and will answer
-                told = ask(self._socket, "status")["reload"]
-                if told["number"] < number:
-                    raise CommandError(f"{self._name} was started anew during the reload")
-                # If another reload has been begun since, it is that one's workers that come.
-                if told["state"] in ("done", "failed"):
+            with suppress(OSError):  # it does not answer while it executes the new code
+                reload = ask(self._socket, "status")["reload"]
+                if reload["number"] < number:
+                    raise CommandError(f"{self._name} was restarted during the reload")
+                # If another reload has begun since, this is the outcome of that one.
+                if reload["state"] in ("done", "failed"):
                     break
             if self._holder() is None:
-                raise CommandError(f"{self._name} has ended during the reload")
+                raise CommandError(f"{self._name} ended during the reload")
             time.sleep(POLL)
-        if told["state"] == "failed":
-            why = told["reason"]
-            raise CommandError(f"{self._name}: the reload failed, the old workers stay: {why}")
-        self._tell("reloaded")
+        if reload["state"] == "failed":
+            raise CommandError(
+                f"{self._name}: the reload failed, the old workers keep running: {reload['reason']}"
+            )
+        self._print("reloaded")
 
     def scale(self, processes: int) -> None:
-        told = self._ask("scale", processes=processes)
-        self._tell(f"workers: {told['processes']}, were {told['before']}")
+        answer = self._ask("scale", processes=processes)
+        self._print(scaled(answer))
 
     def status(self, *, as_json: bool) -> int:
-        """Print it; returns the exit status."""
+        """Print the daemon's status; returns the exit status."""
         pid = self._holder(STATUS_UNKNOWN)
         if pid is None:
             left = self._pidfile.exists()
-            self._print(as_json, {"state": "not running"}, lambda _: "not running")
+            self._print_status(as_json, {"state": "not running"}, lambda _: "not running")
             return STATUS_DEAD if left else STATUS_NOT_RUNNING
         try:
-            told = ask(self._socket, "status")
+            status = ask(self._socket, "status")
         except OSError as error:
             reason = error.strerror or str(error)
-            told = {"state": "unknown", "pid": pid, "error": reason}
-            self._print(as_json, told, lambda _: f"runs as pid {pid}, no answer: {reason}")
+            status = {"state": "unknown", "pid": pid, "error": reason}
+            self._print_status(
+                as_json, status, lambda _: f"pid {pid} is running, but does not answer: {reason}"
+            )
             return STATUS_UNKNOWN
         bars = self._out.isatty()
-        self._print(as_json, told, lambda told: daemon_table(told, bars=bars))
+        self._print_status(as_json, status, lambda status: daemon_table(status, bars=bars))
         return 0
 
     def _holder(self, returncode: int = 1) -> int | None:
-        """As of :func:`lock_holder`.
+        """The result of :func:`lock_holder`.
 
-        :raises CommandError: with this status: the pidfile can't be read.
+        :param returncode: the exit status of an error.
+        :raises CommandError: the pidfile can't be read.
         """
         try:
             return lock_holder(self._pidfile)
@@ -208,23 +218,23 @@ class Operator:
         if self._holder() is None:
             raise CommandError(f"{self._name} is not running", returncode=NOT_RUNNING)
         try:
-            told = ask(self._socket, command, **values)
+            answer = ask(self._socket, command, **values)
         except OSError as error:
             reason = error.strerror or str(error)
             raise CommandError(f"{self._name}: no answer on {self._socket}: {reason}") from None
-        if "error" in told:
-            raise CommandError(f"{self._name}: {told['error']}")
-        return told
+        if "error" in answer:
+            raise CommandError(f"{self._name}: {answer['error']}")
+        return answer
 
     def _signal(self, pid: int) -> None:
         if pid == 0:
-            raise CommandError(f"{self._name} is about to start; try again")
+            raise CommandError(f"{self._name} is just starting; try again")
         try:
-            # The file is locked, but its number may be an old one, and of another program by now.
+            # The file is locked, but the pid in it may be an old one that another program has now.
             if not has_open(pid, self._pidfile):
                 raise CommandError(
                     f"{self._name}: {self._pidfile} names pid {pid}, which is not the daemon that "
-                    "has locked it; nothing was signalled"
+                    "has locked it; no signal was sent"
                 )
             os.kill(pid, signal.SIGTERM)
         except (FileNotFoundError, ProcessLookupError):
@@ -232,15 +242,15 @@ class Operator:
         except PermissionError:
             raise CommandError(f"{self._name} (pid {pid}) belongs to another user") from None
 
-    def _print(
-        self, as_json: bool, told: dict[str, Any], table: Callable[[dict[str, Any]], str]
+    def _print_status(
+        self, as_json: bool, status: dict[str, Any], table: Callable[[dict[str, Any]], str]
     ) -> None:
         if as_json:
-            self._write(json.dumps({"command": self._name, **told}))
+            self._write(json.dumps({"command": self._name, **status}))
         else:
-            self._tell(table(told))
+            self._print(table(status))
 
-    def _tell(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._write(f"{self._name}: {text}")
 
     def _write(self, text: str) -> None:
@@ -250,16 +260,16 @@ class Operator:
 
 
 def others_target(pidfile: Path, target: str) -> str | None:
-    """A sentence about the target of the daemon that runs there, if it is not *target*."""
+    """If a daemon with another target has locked *pidfile*: a text that says so, or ``None``."""
     try:
         running = ask(socket_of(pidfile), "status").get("target")
     except OSError:
         return None
     if running in (None, target):
         return None
-    return f"{pidfile} is of the daemon that runs {running}, and another target needs another one"
+    return f"{pidfile} belongs to the daemon that runs {running}"
 
 
 def socket_of(pidfile: Path) -> Path:
-    """The control socket is beside the pidfile."""
+    """The path of the control socket, beside the pidfile."""
     return pidfile.with_name(pidfile.name + ".sock")

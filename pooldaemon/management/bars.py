@@ -1,7 +1,7 @@
-"""Runs in the parent, in the foreground: bars at the bottom of the terminal, the log above them.
+"""Runs in the parent, in the foreground: progress bars at the bottom of the terminal.
 
-The lines at the bottom are taken out of what the terminal scrolls (DECSTBM), as apt does it. So
-workers can go on writing to the terminal without knowing of the bars.
+The lines at the bottom are excluded from scrolling (DECSTBM), as apt does it. So workers can write
+to the terminal without knowing of the bars.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from pooldaemon.management.table import align, progress
 from pooldaemon.workers.supervisor.handle import Progress
 
 INTERVAL = 0.1
-"""Seconds between two drawings, at the least."""
+"""Seconds between two drawings, at least."""
 
 SHARE = 3
-"""At most one in so many of the terminal's lines is for bars."""
+"""Bars take at most one third of the terminal's lines."""
 
 SAVE, RESTORE = "\0337", "\0338"
 
 
 class Bars:
-    """Nothing is written before a unit tells its progress, nor to what is no terminal of ours.
+    """Draws the progress of units, once one has reported progress.
 
-    A context manager: at its end the terminal scrolls as a whole again. Main thread only.
+    Writes only to a terminal in whose foreground this process runs. A context manager: at its end
+    the whole terminal scrolls again. Main thread only.
 
     :param descriptor: of the terminal.
-    :param clock: monotonic seconds.
+    :param clock: monotonic clock, in seconds.
     """
 
     def __init__(self, descriptor: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,26 +48,26 @@ class Bars:
         self.close()
 
     def draw(self, units: Mapping[str, Progress]) -> None:
-        """Show how far they are.
+        """Show the progress of all units that have reported it, at most every :data:`INTERVAL`.
 
-        :param units: by thread.
+        :param units: their progress, by thread.
         """
         now = self._clock()
         if not (units or self._reserved) or now - self._drawn_at < INTERVAL:
             return
         self._drawn_at = now
-        with suppress(OSError):  # no terminal, or it is gone
-            if self._is_ours():
+        with suppress(OSError):  # not a terminal, or it has been closed
+            if self._may_write():
                 self._draw(units)
 
     def close(self) -> None:
-        """Give the lines back."""
+        """Let the whole terminal scroll again."""
         if self._reserved:
             with suppress(OSError):
                 self._write(self._release())
 
-    def _is_ours(self) -> bool:
-        """Whether we may write to it: we are in its foreground, and Ctrl-S has not stopped it."""
+    def _may_write(self) -> bool:
+        """Whether this process runs in the terminal's foreground, and Ctrl-S has not stopped it."""
         return (
             os.environ.get("TERM", "dumb") != "dumb"
             and os.tcgetpgrp(self._descriptor) == os.getpgrp()
@@ -80,7 +81,7 @@ class Bars:
         lines = align([[thread, progress(*units[thread], bar=True)] for thread in sorted(units)])
         if len(lines) > most:
             lines[most - 1 :] = [f"and {len(lines) - most + 1} more"]
-        # Never fewer than before: the log would jump with every unit that ends.
+        # Never fewer lines than before, or the log would jump with every unit that ends.
         count = min(most, max(len(lines), self._reserved))
         text = ""
         if (count, height) != (self._reserved, self._height):
@@ -92,7 +93,7 @@ class Bars:
 
     def _reserve(self, lines: int, height: int) -> str:
         self._reserved, self._height = lines, height
-        # The cursor moves down, so that the log makes room, and up again in its column.
+        # The cursor moves down, which scrolls the log, and up again in its column.
         room = "\033D" * lines + f"\033[{lines}A"
         return f"{room}{SAVE}\033[1;{height - lines}r"
 
@@ -103,7 +104,7 @@ class Bars:
         return f"{SAVE}\033[r{text}{RESTORE}"
 
     def _write(self, text: str) -> None:
-        # At once: what others write comes before it or after it.
+        # In one call, so that the output of other processes can't come in between.
         os.write(self._descriptor, text.encode())
 
 

@@ -1,15 +1,15 @@
-"""The base of daemon commands.
+"""The base class of daemon commands.
 
-What happens when one is run:
+When a daemon command is run:
 
-1. ``handle()`` reads the configuration, opens the log and takes the pidfile.
+1. ``handle()`` reads the configuration, opens the log and locks the pidfile.
 2. ``setup()`` runs once, in the supervisor.
-3. The supervisor forks the workers, the first one alone until it is ready. All pools are closed
-   before every fork.
-4. In a worker, ``worker_init(worker)`` runs, and the databases are tried.
-5. In each thread, ``perform(ctx)`` is called again and again.
-6. On TERM or INT the workers drain; ``worker_exit(worker)`` runs at their end. On HUP the command
-   is executed afresh in the supervisor's place, which goes on with step 2, and with new workers.
+3. The supervisor closes all pools and forks the first worker; when that is ready, the others.
+4. In a worker, ``worker_init(worker)`` runs, and a connection to each of its databases is opened.
+5. Each worker thread calls ``perform(ctx)`` again and again.
+6. On TERM or INT the workers drain, and ``worker_exit(worker)`` runs at their end. On HUP the
+   supervisor executes the command anew in its own process, continues with step 2, and replaces the
+   workers.
 """
 
 from __future__ import annotations
@@ -58,90 +58,100 @@ if TYPE_CHECKING:
 class BaseDaemonCommand(BaseCommand):
     """A management command that runs units of work in worker processes and threads.
 
-    Subclasses define :meth:`perform`. The attributes are defaults under ``settings.POOLDAEMON``
-    and the command line. Needs ``fork``: Linux, macOS and other Unix systems.
+    Subclasses define :meth:`perform`. ``settings.POOLDAEMON``, the environment and the command line
+    override the attributes, in this order. Needs ``fork()``: Linux, macOS and other Unix systems.
 
     Exit status: 0 drained, or idle with ``--until-idle``; 1 wrong options or settings; 3 no worker
-    could start, or new code could not take over in a reload; 4 units were killed when the graceful
-    timeout had passed; 5 a worker crashed again and again.
+    became ready, or new code could not take over in a reload; 4 running units were killed; 5 workers
+    crashed again and again; 70 an error in this package.
     """
 
-    processes: int = 1
-    """Worker processes, 1 or more."""
-    threads: int = 4
-    """Threads in each, 1 or more. Choose it for your work: threads that wait for a connection
-    or for a slow service cost little."""
+    processes: int = DaemonConfig.processes
+    """Worker processes, 1 to 1000."""
+    threads: int = DaemonConfig.threads
+    """Threads in each worker, 1 to 10000. May be more than connections: threads that wait for a
+    connection or for a slow service cost little."""
     max_connections: int | Mapping[str, int] | None = None
-    """Cap of every pool in each worker, 1 or more; or a dict of caps by database, ``"*"`` for all
-    others. ``None``: the pools' own settings."""
-    total_connections: int | None = None
-    """Connections of the whole daemon per database, divided among its workers."""
-    idle_interval: float = 1.0
-    """Seconds a thread waits after it found no work."""
-    graceful_timeout: float = 30.0
-    """Seconds running units get to end after TERM or INT."""
-    setup_timeout: float = 60.0
-    """Seconds :meth:`setup` gets."""
-    boot_timeout: float = 60.0
-    """Seconds a worker gets to be ready."""
-    exit_timeout: float = 30.0
-    """Seconds :meth:`worker_exit` gets, or what is left of ``graceful_timeout`` if that is more."""
-    heartbeat_timeout: float = 30.0
-    """Seconds of a worker's silence after which it is killed and replaced."""
-    unit_timeout: float | None = None
-    """Seconds after which a unit is taken to hang. ``None``: it may take as long as it likes."""
-    crash_limit: int | None = 10
-    """Deaths of a worker, each within a minute, after which the daemon gives up."""
-    retries: int = 0
-    """Further tries of a unit that failed with a deadlock (1213) or lock wait timeout (1205). Only
-    for units that can be done again from their beginning."""
-    max_units: int | None = None
-    """Units after which a worker is replaced. This limit and the next two are lowered at random
-    by up to a tenth, so that workers do not leave together."""
-    max_rss: int | None = None
-    """Memory, in MiB, above which a worker is replaced."""
-    max_age: float | None = None
-    """Seconds after which a worker is replaced."""
+    """The cap of every pool in each worker, in connections, 1 or more; or a dict of caps by
+    database alias, with ``"*"`` for all others. ``None``: the caps of the pools' settings."""
+    total_connections: int | None = DaemonConfig.total_connections
+    """The most connections of the whole daemon to each database, 2 or more, divided among its
+    workers. One is reserved for helper processes. ``None``: no such limit."""
+    idle_interval: float = DaemonConfig.idle_interval
+    """Seconds that a thread waits after it has found no work, 0.01 or more."""
+    graceful_timeout: float = DaemonConfig.graceful_timeout
+    """Seconds that running units have to end after TERM or INT before they are killed, 0 or
+    more."""
+    setup_timeout: float = DaemonConfig.setup_timeout
+    """Seconds that :meth:`setup` may take, 0.1 or more."""
+    boot_timeout: float = DaemonConfig.boot_timeout
+    """Seconds that a worker has to become ready before it is killed, 0.1 or more."""
+    exit_timeout: float = DaemonConfig.exit_timeout
+    """Seconds that :meth:`worker_exit` may take, 0.1 or more; or what is left of
+    ``graceful_timeout``, if that is longer."""
+    heartbeat_timeout: float = DaemonConfig.heartbeat_timeout
+    """Seconds without a heartbeat of a worker after which it is killed and replaced, 3 or more."""
+    unit_timeout: float | None = DaemonConfig.unit_timeout
+    """Seconds that a unit may take, 0.1 or more. After that its statement is killed on the server,
+    and its worker is replaced. ``None``: no limit."""
+    crash_limit: int | None = DaemonConfig.crash_limit
+    """How many deaths of a worker in a row, each within a minute of its start, end the daemon with
+    status 5; 1 to 1000. ``None``: no limit."""
+    retries: int = DaemonConfig.retries
+    """How often a unit is retried after a deadlock (1213) or lock wait timeout (1205), 0 to 20.
+    Only for units that can be run again from their beginning."""
+    max_units: int | None = DaemonConfig.max_units
+    """Units after which a worker is replaced, 1 or more. ``None``: no limit. This limit and the
+    next two are lowered at random by up to a tenth, so that workers are not replaced all at
+    once."""
+    max_rss: int | None = DaemonConfig.max_rss
+    """Resident memory in MiB from which a worker is replaced, 1 or more. ``None``: no limit."""
+    max_age: float | None = DaemonConfig.max_age
+    """Seconds after which a worker is replaced, 1 or more. ``None``: no limit."""
     databases: tuple[str, ...] = (DEFAULT_DB_ALIAS,)
-    """Databases that must answer before a worker counts as ready."""
+    """Aliases of the databases to which a worker has to connect before it is ready."""
 
     target_path: str | None = None
-    """Of ``rundaemon``: what it runs."""
+    """The dotted path of what ``rundaemon`` runs; ``None`` in other commands."""
 
     # -- for subclasses ---------------------------------------------------------------
 
     def perform(self, ctx: WorkContext) -> Any:
-        """Do one unit of work. Runs in many threads at once, inside ``auto_close_db``.
+        """Do one unit of work. Called by many threads at once, each time in ``auto_close_db``.
 
-        :param ctx: tells whether to stop, waits interruptibly, names the worker.
-        It may be an ``async def``, which is awaited in an event loop of its own.
+        May be an ``async def``, which is awaited in an event loop of its own.
 
-        :returns: something true: there may be more, come back at once. Something false: there
-            was nothing to do, look again after ``idle_interval``. A ``datetime.timedelta``: there
-            is work, which will be due in that time; look again then, or after ``idle_interval``
-            if that is sooner. The daemon is not idle in the meantime.
+        An exception is logged, and a transaction that is open is rolled back. A thread whose units
+        fail one after the other waits between them, from 0.05 seconds up to 30.
 
-        What it raises is logged and the unit's transaction rolled back; a thread whose units
-        fail one after the other waits longer and longer between them, from 0.05 s up to 30 s.
+        :param ctx: knows whether the worker is draining, waits interruptibly, reports progress.
+        :returns: a true value: there may be more work, and it is called again at once. A false
+            value: there was none, and it is called again after ``idle_interval``. A
+            ``datetime.timedelta``: there is work that is due after that time; it is called again
+            then, or after ``idle_interval`` if that is sooner, and ``--until-idle`` does not end.
         """
         raise NotImplementedError(f"{type(self).__module__}.Command needs a perform(self, ctx)")
 
     def setup(self) -> None:
-        """Called once in the supervisor before any fork. Its connections are closed after it."""
+        """Called in the supervisor before its first fork, at the start and after each reload.
+
+        Also called in the process of a reload's preflight. Connections that it opens are closed
+        afterwards. If it raises, the daemon does not start, or the reload fails.
+        """
 
     def worker_init(self, worker: WorkerInfo) -> None:
-        """Called in each worker before its first unit. If it raises, the worker can't start."""
+        """Called in each worker before its first unit. If it raises, the worker does not start."""
 
     def worker_exit(self, worker: WorkerInfo) -> None:
-        """Called in each worker that ends in order, after its last unit."""
+        """Called in each worker after its last unit, unless it is killed. Exceptions are logged."""
 
     def worker_died(self, death: WorkerDeath) -> None:
-        """Called in the supervisor when a worker has ended, in order or not."""
+        """Called in the supervisor for each worker that has ended. Exceptions are logged."""
 
     # -- for Django -------------------------------------------------------------------
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        logfiles.open_standard_streams()  # the base takes them as they are
+        logfiles.open_standard_streams()  # before the base class uses them
         super().__init__(*args, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -149,27 +159,27 @@ class BaseDaemonCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> Any:
         if not hasattr(os, "fork"):
-            raise CommandError("a daemon needs fork(), which this platform does not have")
+            raise CommandError("a daemon needs os.fork(), which this platform does not have")
         if asks_a_daemon(options["daemon_action"]):
-            # Whatever is wrong with the project, it is no reason to keep an operator from stopping.
+            # An operator must be able to stop a daemon whose project has errors.
             options["skip_checks"] = True
             return super().execute(*args, **options)
         try:
             check_settings()
-        except ImproperlyConfigured as error:  # which Django's system checks tell in many lines
+        except ImproperlyConfigured as error:  # Django's system checks would print many lines
             raise CommandError(str(error)) from None
         if takes_over():
-            # The preflight has made Django's checks. They may ask a database, and one that is away
-            # just now would end the daemon.
+            # The preflight has run Django's checks. They may query a database: if it is down now,
+            # they would end the daemon.
             options["skip_checks"] = True
         return super().execute(*args, **options)
 
     def check(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().check(*args, **kwargs)
-        except DatabaseError as error:  # Django 6 asks what types its fields have there
+        except DatabaseError as error:  # Django 6 queries the types of columns
             raise CommandError(
-                f"Django's system checks ask a database, which failed: {in_a_line(error)}"
+                f"Django's system checks failed to query a database: {in_a_line(error)}"
             ) from error
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -182,7 +192,7 @@ class BaseDaemonCommand(BaseCommand):
             sys.exit(status)
 
     def _launch(self, action: Action, options: Mapping[str, Any]) -> int:
-        # Here, so that a command can be imported where there is no fork, and says so.
+        # Imported here, so that a command can be imported, and explain itself, without fork().
         from pooldaemon.management.launch import Launcher  # noqa: PLC0415
 
         if not takes_over():
@@ -194,8 +204,8 @@ class BaseDaemonCommand(BaseCommand):
             return exit_codes.OK
         if is_trial():
             self._try_out(Launcher(self, config, found), Attempt())
-        if (told := take_over()) is not None:
-            return Launcher(self, config, found).take_over(told)
+        if (state := take_over()) is not None:
+            return Launcher(self, config, found).take_over(state)
         operator = self._operator(action, options) if action.name != "run" else None
         detached = options["detach"] or operator is not None
         self._check(config, found, detached=detached)
@@ -207,19 +217,19 @@ class BaseDaemonCommand(BaseCommand):
         status = exit_codes.OK
         try:
             launcher.try_out(attempt)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is told
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the supervisor logs what is written
             self.stderr.write(f"{traceback.format_exc()}\n{in_a_line(error)}")
             status = exit_codes.FAILED
         self.stderr.flush()
-        # Threads that worker_init() has started must not keep it.
+        # Threads that worker_init() has started must not keep the process alive.
         os._exit(status)
 
     def _operator(self, action: Action, options: Mapping[str, Any]) -> Operator:
         pidfile, grace = find_daemon(self, options)
         if pidfile is None:
             raise CommandError(
-                f"{action.name} needs a pidfile, to find the daemon by: give --pidfile, "
-                "or set settings.POOLDAEMON['PIDFILE']"
+                f"{action.name} needs the daemon's pidfile: give --pidfile, or set "
+                "settings.POOLDAEMON['PIDFILE']"
             )
         return Operator(name_of(self), pidfile, grace, self.stdout)
 
@@ -227,11 +237,11 @@ class BaseDaemonCommand(BaseCommand):
         self, config: DaemonConfig, options: Mapping[str, Option], *, detached: bool
     ) -> None:
         if detached and options["logfile"].value in (None, STDERR):
-            raise CommandError("--detach needs --logfile: a daemon has no terminal to log to")
+            raise CommandError("--detach needs --logfile: a detached daemon has no terminal")
         if warning := check_environment(os.environ):
             self.stderr.write(self.style.WARNING(warning))
         if detached and config.autoreload:
-            raise CommandError("--autoreload is for development, with run in the foreground")
+            raise CommandError("--autoreload is for development: it works in the foreground only")
         for excess in excesses(config, self.databases):
             if config.strict:
                 raise CommandError(f"--strict: {excess}")
@@ -243,7 +253,7 @@ class BaseDaemonCommand(BaseCommand):
             if aliases := [one for one in unpooled_aliases() if of_database(numbers, one)]:
                 self.stderr.write(
                     self.style.WARNING(
-                        f"{name}={shown(options[name].value)} does not hold for "
-                        f"{', '.join(aliases)}: these databases are not pooled"
+                        f"{name}={shown(options[name].value)} has no effect on "
+                        f"{', '.join(aliases)}: not pooled by pooldaemon"
                     )
                 )

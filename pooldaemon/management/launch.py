@@ -1,4 +1,5 @@
-"""From a checked configuration to a running supervisor, in the foreground or detached."""
+"""Starts the supervisor for a configuration that has been checked, in the foreground or
+detached."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ STDERR = 2
 
 
 class DaemonCommand(Job, Protocol):
-    """What is launched: a ``BaseDaemonCommand``."""
+    """The command that is launched: a ``BaseDaemonCommand``."""
 
     stdout: OutputWrapper
     stderr: OutputWrapper
@@ -79,14 +80,15 @@ def _invocation() -> Invocation:
 
 
 def _end_without(supervisor: int) -> None:
-    """In a preflight: nobody wants to know any more how it ends."""
+    """In a preflight: exit when the supervisor has died."""
     if os.getppid() != supervisor:
         os._exit(exit_codes.FAILED)
 
 
 class Launcher:
-    """
-    :param options: for what is no part of *config*, and for ``status``.
+    """Starts, and after a reload continues, one daemon.
+
+    :param options: all options by name, with their origin, also those that *config* does not have.
     """
 
     def __init__(
@@ -100,16 +102,16 @@ class Launcher:
         self._metrics_server: MetricsServer | None = None
         self._shell: Shell | None = None
         self._surroundings: Surroundings | None = None
-        """Of a daemon in the background."""
+        """For a detached daemon; ``None`` in the foreground."""
         self._invocation = _invocation()
         self._directory = self._invocation.directory
-        """Where the daemon works."""
+        """The daemon's working directory."""
         self._bars = Bars(STDERR)
 
     def launch(self, *, detached: bool) -> int:
         """Run the daemon, or start it detached; returns its exit status.
 
-        :raises CommandError: it can't be started like this.
+        :raises CommandError: an option is wrong, or the pidfile is locked.
         """
         if detached:
             self._surroundings = read_surroundings(self._options, self._invocation)
@@ -124,7 +126,7 @@ class Launcher:
         self._check_health_file(self._options["health_file"])
         with ExitStack() as claims:
             if self._options["pidfile"].value:
-                with held_back(INTERRUPTIONS):  # or what is taken and not yet noted would stay
+                with held_back(INTERRUPTIONS):  # or a file that is not in claims yet would be left
                     self._claim(self._options["pidfile"], claims)
             if self._options["metrics_address"].value:
                 self._export(listen(self._options), claims)
@@ -141,7 +143,7 @@ class Launcher:
                     self._run_detached, claims, logfile.value, keep, self._surroundings
                 )
             except OSError as error:
-                raise CommandError(f"it can't go into the background: {error.strerror}") from None
+                raise CommandError(f"the daemon can't detach: {error.strerror}") from None
         if outcome.status:
             self._explain(outcome, logfile.value)
         return outcome.status
@@ -153,14 +155,14 @@ class Launcher:
     def _explain(self, outcome: Outcome, logfile: str) -> None:
         why = ""
         if outcome.interruption is not None:
-            why = f", since {outcome.interruption.name} came before it was ready"
-        text = f"The daemon did not start{why}; see {logfile}"
+            why = f": {outcome.interruption.name} was received before it was ready"
+        text = f"The daemon has not started{why}; see {logfile}"
         self._command.stderr.write(self._command.style.ERROR(text))
 
     def _prepare(self, logfile: Option, prepared: ExitStack) -> None:
-        """Open the log, and arm the fault points if a test wants that.
+        """Open the log, and arm the fault points of a test.
 
-        :param prepared: undoes it. Whoever has called the command by ``call_command()`` goes on.
+        :param prepared: undoes it, for code that has called the command with ``call_command()``.
         """
         log_context.add_fields()
         log_context.note_daemon(name_of(self._command))
@@ -179,10 +181,10 @@ class Launcher:
         if not path.parent.is_dir():
             raise CommandError(f"{option.origin} {path}: its directory does not exist")
         if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise CommandError(f"{option.origin} {path}: it can't be written")
+            raise CommandError(f"{option.origin} {path}: it is not writable")
 
     def _claim(self, pidfile: Option, claims: ExitStack) -> None:
-        """Take the lock and the control socket, in front of the user."""
+        """Lock the pidfile and open the control socket, before the daemon detaches."""
         self._lock = PidFile(self._invocation.absolute(pidfile.value))
         try:
             with self._opening(self._lock.path):
@@ -190,8 +192,8 @@ class Launcher:
         except AlreadyRunningError as error:
             target = self._command.target_path
             other = target and others_target(self._lock.path, target)
-            why = f"{other}: give --pidfile" if other else error
-            raise CommandError(f"already running: {why}") from None
+            why = f"{other}; give another --pidfile" if other else f"already running: {error}"
+            raise CommandError(why) from None
         except OSError as error:
             given = f"{pidfile.origin} {pidfile.value}"
             raise CommandError(f"{given}: {error.strerror}") from None
@@ -206,18 +208,18 @@ class Launcher:
         claims.callback(self._control.release)
 
     def _export(self, listener: socket.socket, claims: ExitStack) -> None:
-        """For a daemon that has a control socket."""
+        """Serve the metrics of a daemon that has a control socket."""
         if self._lock and self._control:
             name = self._lock.path.name.removesuffix(".pid")
             self._metrics_server = exporter_of(listener, self._control.path, name)
             claims.callback(self._metrics_server.release)
 
     def try_out(self, attempt: Attempt) -> None:
-        """Do what a supervisor and its first worker do before the first unit, and undo it.
+        """The preflight: do what a supervisor and its first worker do before the first unit.
 
-        With one connection per database: those of the daemon's budget are in use.
+        Opens at most one connection per database, since the daemon is using the others.
 
-        :raises Exception: what the new code, the settings or the databases have against it.
+        :raises Exception: an error of the new code, the settings or the databases.
         """
         self._prepare(Option(None, "default"), ExitStack())  # to the end of the process
         logfile = self._options["logfile"]
@@ -227,8 +229,8 @@ class Launcher:
         supervisor = os.getppid()
         with bounded("setup()", self._config.setup_timeout, partial(_end_without, supervisor)):
             self._call_setup()
-        # The supervisor ends a preflight that takes longer. If it has been killed the kernel does,
-        # in twice the time: its timer goes on while all processes are suspended.
+        # The supervisor kills a preflight that takes longer. If the supervisor has died, the kernel
+        # does, after twice the time: its timer also runs while all processes are suspended.
         signal.alarm(2 * math.ceil(self._config.boot_timeout + self._config.exit_timeout))
         close_pool()
         boot(replace(self._config, max_connections={ALL: 1}), self._command, info)
@@ -236,28 +238,31 @@ class Launcher:
         close_pool()
         attempt.has_passed()
 
-    def take_over(self, told: Mapping[str, Any]) -> int:
-        """Go on with what the last supervisor, in this same process, has handed over."""
-        # The latter first: what is claimed is not to be released for the next attempt.
+    def take_over(self, state: Mapping[str, Any]) -> int:
+        """Continue the daemon of this process after a reload; returns its exit status.
+
+        :param state: what the code from before the reload has handed over.
+        """
+        # recovering() exits first: the claims must not be released before its next attempt.
         with ExitStack() as claims, reexec.recovering():
             self._prepare(self._options["logfile"], claims)
-            if told["output"]:
-                logfiles.note_output(told["output"])
-            if told["pidfile"]:
-                self._lock = PidFile(told["pidfile"])
-                self._lock.descriptor = told["lock"]
+            if state["output"]:
+                logfiles.note_output(state["output"])
+            if state["pidfile"]:
+                self._lock = PidFile(state["pidfile"])
+                self._lock.descriptor = state["lock"]
                 claims.callback(self._lock.release)
                 self._control = ControlSocket(socket_of(self._lock.path))
-                self._control.take_over(told["control"])
+                self._control.take_over(state["control"])
                 claims.callback(self._control.release)
-            if told.get("metrics") is not None:
-                # The address stays as it was: the listener that is there serves on.
-                self._export(socket.socket(fileno=told["metrics"]), claims)
-            if told.get("shell") is not None:  # not all workers have been ready yet
-                self._shell = Shell(told["shell"])
-            self._directory = told["directory"]
+            if state.get("metrics") is not None:
+                # The listening socket is kept, so the address can't change.
+                self._export(socket.socket(fileno=state["metrics"]), claims)
+            if state.get("shell") is not None:  # the workers have never been all ready
+                self._shell = Shell(state["shell"])
+            self._directory = state["directory"]
             os.chdir(self._directory)
-            return self._run(told)
+            return self._run(state)
 
     def _hand_over(self, handover: Handover) -> None:
         lock, control, metrics_server, shell = (
@@ -277,7 +282,7 @@ class Launcher:
             "directory": self._directory,
             "drain_timeout": self._config.graceful_timeout + self._config.exit_timeout,
         }
-        # In the new process it would be too late.
+        # Fail now, while the old code is running, if the directory is missing.
         Path(self._directory).stat()
         self._bars.close()
         faults.fault_point("hand_over")
@@ -288,12 +293,12 @@ class Launcher:
         Handover(state, [*handover.descriptors, *own], handover.invocation).execute()
 
     def _opening(self, path: str | Path) -> AbstractContextManager[None]:
-        """A file of the daemon is opened in the name of the user that it will run as."""
+        """For a block that opens one of the daemon's files: see :func:`.privileges.opening`."""
         if (owner := self._surroundings) is None:
             return nullcontext()
         return opening(self._invocation.absolute(path), owner.uid, owner.gid)
 
-    def _run(self, told: Mapping[str, Any] | None = None) -> int:
+    def _run(self, state: Mapping[str, Any] | None = None) -> int:
         faults.warn()
         if self._lock:
             self._lock.write_pid()  # detaching has changed it
@@ -301,14 +306,14 @@ class Launcher:
         session_file = SessionFile(path.with_name(path.name + ".sessions")) if path else None
         changes = CodeChanges() if self._config.autoreload else None
         health = Health(os.environ, self._options["health_file"].value)
-        if told is None:
+        if state is None:
             health.begin()
-        elif told.get("announced", True):
+        elif state.get("announced", True):
             health.go_on()
         services = Services(
             run_worker=self._run_worker,
             set_up=partial(self._set_up, changes),
-            on_ready=self._tell_shell,
+            on_ready=self._report_ready,
             on_death=self._command.worker_died,
             release=self._release,
             hand_over=self._hand_over,
@@ -323,7 +328,7 @@ class Launcher:
             sender=type(self._command),
             about=self._describe(),
         )
-        supervisor = Supervisor(self._config, services, told)
+        supervisor = Supervisor(self._config, services, state)
         with supervisor, self._bars:
             reexec.settle()
             status = supervisor.run()
@@ -338,21 +343,21 @@ class Launcher:
 
     @property
     def _waiting(self) -> Shell | None:
-        """The launching shell, as long as it waits."""
+        """The launching process, if it still waits."""
         return self._shell if self._shell and self._shell.waits else None
 
-    def _tell_shell(self) -> None:
+    def _report_ready(self) -> None:
         if self._shell:
             self._shell.ready()
 
     def _set_up(self, changes: CodeChanges | None) -> None:
-        """Before the first fork."""
+        """Called before the first fork."""
         self._call_setup()
         self._close_what_setup_opened()
         if changes:
             changes.note()
-        # What is there now stays as it is: a collection in a worker would write to each
-        # object's header, and copy the pages that it shares with the others.
+        # Exclude the present objects from garbage collection: a collection in a worker would write
+        # to their headers, and so copy the memory pages that the workers share.
         gc.collect()
         gc.freeze()
 
@@ -363,7 +368,7 @@ class Launcher:
     def _publisher(self) -> Publisher:
         if not apps.is_installed("pooldaemon.dashboard"):
             return Publisher()
-        # Its models can be imported only where it is installed.
+        # Its models can only be imported if it is installed.
         dashboard = import_module("pooldaemon.dashboard.publishing")
         control = self._control.path if self._control else None
         return Publisher(partial(dashboard.publish_daemon, control), read_publish_interval())
@@ -372,14 +377,14 @@ class Launcher:
         opened = connections.all(initialized_only=True)
         if aliases := [one.alias for one in opened if one.connection is not None]:
             logger.warning(
-                "setup() has left connections open, which are closed now: %s", ", ".join(aliases)
+                "setup() has left connections open; they are closed now: %s", ", ".join(aliases)
             )
-        # Also those inside an atomic(), which close_pool() leaves to whoever began it.
+        # Also those inside an atomic(), which close_pool() does not close.
         connections.close_all()
         close_pool()
 
     def _release(self) -> None:
-        """In a forked child."""
+        """Close what belongs to the supervisor, in a forked child."""
         if self._shell:
             self._shell.close()
         if self._lock:

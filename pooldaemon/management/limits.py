@@ -1,4 +1,4 @@
-"""Whether servers let the workers open as many connections as they may."""
+"""Compares the connections that workers may open with the limits of the servers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import groupby
 from django.db import connections
 
 from pooldaemon.conf import DaemonConfig, PerDatabase, read_process_config
+from pooldaemon.console.words import count
 from pooldaemon.sessions import Room, ask_for_room
 from pooldaemon.workers.supervisor.budget import RESERVE, Budget
 from pooldaemon.workers.supervisor.forking import fork
@@ -18,12 +19,13 @@ from pooldaemon.workers.supervisor.spawner import HELPER_TIMEOUT
 
 
 def excesses(config: DaemonConfig, databases: Sequence[str]) -> list[str]:
-    """A sentence for each limit of a server below what the workers may open there.
+    """A message for each limit of a server that is lower than what the workers may open there.
 
-    Asked by a short-lived process, since a supervisor never has a connection. A server that does
-    not answer is passed over: the first worker will tell.
+    A short-lived child process queries the servers, since a supervisor never has a connection.
+    Servers that do not answer within :data:`HELPER_TIMEOUT` seconds are skipped: the first worker
+    will log the error.
 
-    :param databases: those that workers use, beside the ones that *config* names.
+    :param databases: the databases that the workers use, in addition to those that *config* names.
     """
     caps = Budget(config.total_connections, config.max_connections).share(config.processes)
     named = [alias for alias in connections if alias in databases or alias in caps]
@@ -37,7 +39,7 @@ def _ask(aliases: Sequence[str], caps: PerDatabase) -> list[Room]:
     read_end, write_end = os.pipe()
 
     def run() -> int:
-        # The kernel's doing, not Python's: a server that hangs would keep a handler waiting.
+        # The default action, by the kernel: a Python handler can't run while the driver waits.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(HELPER_TIMEOUT)
         for room in ask_for_room(aliases, caps):
@@ -47,24 +49,24 @@ def _ask(aliases: Sequence[str], caps: PerDatabase) -> list[Room]:
     pid = fork("helper", run, lambda: os.close(read_end))
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
-        told = pipe.read().splitlines()
+        lines = pipe.read().splitlines()
     os.waitpid(pid, 0)
-    return [Room(*json.loads(line)) for line in told]
+    return [Room(*json.loads(line)) for line in lines]
 
 
 def judge(rooms: Iterable[Room], processes: int) -> list[str]:
-    """A sentence for each limit below what so many workers may open."""
+    """A message for each limit that is lower than what *processes* workers may open."""
     of_process = read_process_config().max_process_connections
     judged = [_judge(processes, of_process, *limit) for limit in _limits(rooms)]
-    return [sentence for sentence in judged if sentence]
+    return [message for message in judged if message]
 
 
 Limit = tuple[str, int, list[Room]]
-"""The server's variable, its value, and the databases that it is for."""
+"""The server's variable, its value, and the databases that share the limit."""
 
 
 def _limits(rooms: Iterable[Room]) -> list[Limit]:
-    """What each server allows, and what it allows each account."""
+    """The limit of each server, and its limit for each account."""
     found: list[Limit] = []
     by_server = sorted(rooms, key=lambda room: room.server)
     for _, group in groupby(by_server, key=lambda room: room.server):
@@ -82,9 +84,9 @@ def _judge(
     processes: int, of_process: int | None, name: str, limit: int, rooms: list[Room]
 ) -> str | None:
     """
-    :param of_process: the most that all pools of a process may have open together.
+    :param of_process: ``MAX_PROCESS_CONNECTIONS``, or ``None``.
     """
-    # Databases with equal settings share a pool. One without a cap may have any number.
+    # Databases with equal settings share a pool. A pool without a cap counts as 0 by itself.
     caps = list({room.pool: room.cap for room in rooms}.values())
     each, why = sum(cap or 0 for cap in caps), ""
     if of_process is not None and (None in caps or of_process < each):
@@ -96,7 +98,7 @@ def _judge(
     if needed <= limit:
         return None
     return (
-        f"{', '.join(room.alias for room in rooms)}: {processes} processes of {each} "
-        f"connections{why}, and {reserve} for helpers, are {needed}, but the server allows "
-        f"{limit} ({name})"
+        f"{', '.join(room.alias for room in rooms)}: {count(processes, 'process')} with up to "
+        f"{count(each, 'connection')} each{why}, and {reserve} for helper processes, need "
+        f"{needed}, but the server allows {limit} ({name})"
     )

@@ -1,4 +1,4 @@
-"""Where a daemon's log goes: ``--logfile``, the project's own LOGGING, or stderr."""
+"""Where a daemon logs to: ``--logfile``, the handlers of the project's LOGGING, or stderr."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ FORMAT = (
 
 
 STDERR = "-"
-"""As a logfile it stands for standard error."""
+"""The value of ``--logfile`` for standard error."""
 
 
 @contextmanager
 def open_log(logfile: str | None, origin: str = "") -> Iterator[None]:
-    """Make sure that the records of this package are seen by somebody, until the end of the block.
+    """Give this package's log records a handler, until the end of the block.
 
-    :param logfile: everything goes there; it is opened anew when it has been rotated. ``"-"``:
-        standard error.
-    :param origin: where it was given, for messages.
+    Without *logfile* the project's own handlers are used; if there are none, standard error.
+
+    :param logfile: the file for all log records, also those of other packages. It is reopened after
+        rotation. ``"-"``: standard error.
+    :param origin: where *logfile* was given, for messages.
     :raises CommandError: the file can't be opened.
     """
     protect()
@@ -38,7 +40,7 @@ def open_log(logfile: str | None, origin: str = "") -> Iterator[None]:
         logger, handler = logging.getLogger(), _open(logfile, origin)
     elif not package.hasHandlers():
         handler = StandardError()
-    else:  # of the project's LOGGING
+    else:  # the project's LOGGING has handlers
         yield
         return
     formatter = logging.Formatter(
@@ -53,13 +55,14 @@ def open_log(logfile: str | None, origin: str = "") -> Iterator[None]:
     finally:
         package.setLevel(level)
         logger.removeHandler(handler)
-        with suppress(OSError):  # its disk is full
+        with suppress(OSError):  # such as a full disk
             handler.close()
 
 
 def check_log(logfile: str | None, origin: str = "") -> None:
-    """
-    :raises CommandError: :func:`open_log` would raise it.
+    """Check that the log file can be opened.
+
+    :raises CommandError: as of :func:`open_log`.
     """
     if logfile is not None:
         _open(logfile, origin).close()

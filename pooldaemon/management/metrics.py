@@ -1,4 +1,4 @@
-"""``--metrics-address``: where Prometheus may ask for the daemon's metrics."""
+"""``--metrics-address``: the endpoint for Prometheus."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LOOPBACK = "127.0.0.1"
 
 
 def read_address(option: Option) -> tuple[str, int]:
-    """Host and port; without a host, those of this machine.
+    """The host and the port of an address. The default host is 127.0.0.1.
 
-    :raises CommandError: it is none.
+    :raises CommandError: it is not a valid address.
     """
     host, colon, port = str(option.value).rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
@@ -29,20 +29,22 @@ def read_address(option: Option) -> tuple[str, int]:
     if not colon or not is_port or (":" in bare and not bracketed):
         raise CommandError(
             f"{option.origin} is {option.value}; it must be HOST:PORT, [IPv6 address]:PORT, "
-            "or :PORT for this machine only; 0 is any free port, which status tells."
+            "or :PORT for this machine only. Port 0 is a free port, which status shows."
         )
     return bare or LOOPBACK, int(port)
 
 
 def listen(options: Mapping[str, Option]) -> socket.socket:
-    """
-    :raises CommandError: it can't be done, and why.
+    """A socket that listens on ``--metrics-address``.
+
+    :raises CommandError: the address is wrong or can't be bound, there is no pidfile, or
+        prometheus_client is not installed.
     """
     option = options["metrics_address"]
     host, port = read_address(option)
     if options["pidfile"].value is None:
         raise CommandError(
-            f"{option.origin} needs a pidfile, beside which the daemon can be asked: give "
+            f"{option.origin} needs a pidfile, which has the control socket beside it: give "
             "--pidfile, or set settings.POOLDAEMON['PIDFILE']"
         )
     if find_spec("prometheus_client") is None:
@@ -54,20 +56,23 @@ def listen(options: Mapping[str, Option]) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except socket.gaierror as error:
         raise CommandError(f"{option.origin} {option.value}: {error.strerror}") from None
-    except OSError as error:  # its own text has been added to
+    except OSError as error:  # create_server() adds the address to its strerror
         reason = os.strerror(error.errno or 0)
         raise CommandError(f"{option.origin} {option.value}: {reason}") from None
 
 
 def exporter_of(listener: socket.socket, control: Path, name: str) -> MetricsServer:
-    """
-    :param control: the daemon's control socket. :param name: the daemon's.
+    """The metrics server of a daemon.
+
+    :param listener: the socket of :func:`listen`.
+    :param control: the daemon's control socket.
+    :param name: the daemon's name, for a label.
     """
     return MetricsServer(listener, partial(_serve, control, name))
 
 
 def _serve(control: Path, name: str, listener: socket.socket, parent_death_pipe: int) -> int:
-    """In the process itself, which alone needs the package of an extra."""
+    """Runs in the exporter's process, the only one that imports prometheus_client."""
     from pooldaemon.metrics.endpoint import serve  # noqa: PLC0415
 
     return serve(listener, parent_death_pipe, control, name)

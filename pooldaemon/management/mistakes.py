@@ -1,4 +1,5 @@
-"""What Python takes without a word, and the daemon would not do: told before it starts."""
+"""Finds mistakes in a command before it starts: attributes, targets and variables that Python
+accepts and the daemon would ignore."""
 
 from __future__ import annotations
 
@@ -19,31 +20,33 @@ from pooldaemon.workers.worker.completion import GENERATOR
 VARIABLES = frozenset(PREFIX + name.upper() for name in (*DAEMON_RULES, *TEXTS))
 
 ALIKE = 0.8
-"""From which likeness on two names are taken for one, as :mod:`difflib` measures it. Lower, and
-names of a command's own are taken for ours: ``perform_one`` is none."""
+"""The ratio of :mod:`difflib` from which a name counts as a misspelling of another one. With a
+lower one, a command's own names would count as misspellings, such as ``perform_one``."""
 
 
 def check_command(command: Any, base: type) -> None:
-    """
-    :param base: the class whose attributes have a meaning.
-    :raises CommandError: something is amiss, and what to do about it.
+    """Check the attributes, the databases and ``perform()`` of a command.
+
+    :param base: the class that has the valid attributes.
+    :raises CommandError: one of them is wrong; the message says how to correct it.
     """
     _check_attributes(command, base)
     _check_databases(command.databases)
     name = f"{type(command).__module__}.Command"
     if getattr(command.perform, "__func__", None) is getattr(base, "perform", None):
-        raise CommandError(f"{name} needs a perform(self, ctx), which does one unit of work")
+        raise CommandError(f"{name} needs a method perform(self, ctx) that does one unit of work")
     check_unit(command.perform, f"{name}.perform", "def perform(self, ctx)")
 
 
 def check_unit(function: Any, name: str, signature: str) -> None:
-    """
-    :param name: the function's, for messages.
-    :param signature: how it should be defined.
-    :raises CommandError: calling it with ``ctx`` can't do a unit of work.
+    """Check that a callable can do a unit of work when it is called with ``ctx``.
+
+    :param name: its name, for messages.
+    :param signature: how it should be defined, for messages.
+    :raises CommandError: it can't.
     """
     if inspect.isclass(function):
-        raise CommandError(f"{name} is a class, and to call it only makes an object of it.")
+        raise CommandError(f"{name} is a class: calling it only creates an object.")
     for call in (function, function.__call__):  # of an object that can be called
         if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
             raise CommandError(f"{name} {GENERATOR}.")
@@ -52,9 +55,9 @@ def check_unit(function: Any, name: str, signature: str) -> None:
     except TypeError:
         given = f"{inspect.signature(function)}"
         raise CommandError(
-            f"{name}{given} can't be called with ctx alone, as units are. It must be: {signature}"
+            f"{name}{given} can't be called with one argument, ctx. Define it as: {signature}"
         ) from None
-    except ValueError:  # of C code, whose parameters are not known
+    except ValueError:  # C code without a known signature
         pass
 
 
@@ -66,8 +69,8 @@ def _check_attributes(command: Any, base: type) -> None:
         kinds = {_is_code(base, near), _is_code(command, name)}
         if len(kinds) == 1:  # a method process() is not the number of processes
             raise CommandError(
-                f"{owner}.{name} has no meaning to the daemon. Did you mean {near!r}? If it is "
-                f"yours, let its name begin with an underscore: _{name}."
+                f"{owner}.{name} is not an attribute of daemon commands. Did you mean {near!r}? If "
+                f"it is your own, begin its name with an underscore: _{name}."
             )
 
 
@@ -80,13 +83,15 @@ def _check_databases(databases: Any) -> None:
     for alias in databases:
         if alias not in settings.DATABASES:
             hint = nearest(str(alias), settings.DATABASES)
-            raise CommandError(f"Command.databases names {alias!r}, which is no database.{hint}")
+            raise CommandError(
+                f"Command.databases names {alias!r}, which is not in settings.DATABASES.{hint}"
+            )
 
 
 def check_environment(variables: Mapping[str, str]) -> str | None:
-    """A warning about variables that look like options, or ``None``.
+    """A warning about environment variables with our prefix that are not options, or ``None``.
 
-    :raises CommandError: one is nearly an option.
+    :raises CommandError: one looks like a misspelled option.
     """
     ours = {*OWN, faults.VARIABLE}
     given = [name for name in variables if name.startswith(PREFIX) and name not in ours]
@@ -95,15 +100,16 @@ def check_environment(variables: Mapping[str, str]) -> str | None:
     for name in unknown:
         if near := _meant(name.removeprefix(PREFIX), options):
             raise CommandError(
-                f"{name} in the environment is no option. Did you mean {PREFIX + near!r}?"
+                f"the environment variable {name} is not an option of daemons. "
+                f"Did you mean {PREFIX + near!r}?"
             )
     if not unknown:
         return None
-    return f"In the environment, these are no options of a daemon: {', '.join(unknown)}"
+    return f"environment variables that are not options of daemons: {', '.join(unknown)}"
 
 
 def _own_attributes(command: Any, base: type) -> Iterator[tuple[str, str]]:
-    """Those that *base* does not have, with the class that has them."""
+    """The public attributes that *base* does not have, each with the name of its class."""
     classes = [one for one in type(command).__mro__ if not issubclass(base, one)]
     for names, owner in ((vars(command), type(command)), *((vars(one), one) for one in classes)):
         for name in names:

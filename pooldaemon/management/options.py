@@ -1,4 +1,4 @@
-"""From command line, environment, settings and class attributes to a :class:`DaemonConfig`."""
+"""Reads the options of daemons from the command line, the environment, settings and attributes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from pooldaemon.conf import (
     check_value,
     pooldaemon_settings,
 )
+from pooldaemon.console.words import count
 from pooldaemon.workers.supervisor.budget import RESERVE
 
 PLACEHOLDER = "{command}"
-"""In a path it stands for the command's name: so one setting serves all commands of a project."""
+"""Stands for the command's name in text options, so that one setting serves all commands."""
 
 PREFIX = "POOLDAEMON_"
-"""Of environment variables."""
+"""The prefix of environment variables."""
 
 
 def per_database(text: str) -> int | dict[str, int]:
-    """``"4"``, or ``"4,replica=2"``, or ``"replica=2"``.
+    """Read ``"4"``, ``"4,replica=2"`` or ``"replica=2"``.
 
     :raises ValueError: it is none of these.
     """
@@ -41,7 +42,7 @@ def per_database(text: str) -> int | dict[str, int]:
 
 
 SWITCHES = ("until_idle", "strict", "autoreload")
-"""Options that only the command line has."""
+"""Options that can be given on the command line only."""
 
 
 ARGUMENTS: dict[str, tuple[Callable[[str], Any], str, str]] = {
@@ -50,43 +51,43 @@ ARGUMENTS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "max_connections": (
         per_database,
         "[ALIAS=]N",
-        "most connections per worker process and database, or to this one, whatever settings say",
+        "most connections of a worker process to each database, or to ALIAS; overrides settings",
     ),
     "total_connections": (
         int,
         "N",
-        "most connections of the whole daemon per database, divided among the workers",
+        "most connections of the whole daemon to each database, divided among the workers",
     ),
-    "idle_interval": (float, "SECONDS", "how long a thread waits after it found no work"),
+    "idle_interval": (float, "SECONDS", "how long a thread waits after it has found no work"),
     "graceful_timeout": (
         float,
         "SECONDS",
-        "how long running work gets to end after TERM or INT before it is killed",
+        "how long running units of work have to end after TERM or INT before they are killed",
     ),
-    "setup_timeout": (float, "SECONDS", "how long setup() gets"),
-    "boot_timeout": (float, "SECONDS", "how long a worker gets to be ready"),
-    "exit_timeout": (float, "SECONDS", "how long worker_exit() gets, at the least"),
+    "setup_timeout": (float, "SECONDS", "how long setup() may take"),
+    "boot_timeout": (float, "SECONDS", "how long a worker has to become ready"),
+    "exit_timeout": (float, "SECONDS", "how long worker_exit() may take, at least"),
     "heartbeat_timeout": (
         float,
         "SECONDS",
-        "a worker that is silent for so long is killed and replaced",
+        "kill and replace a worker that has sent no heartbeat for this time",
     ),
     "unit_timeout": (
         float,
         "SECONDS",
-        "a unit of work that takes longer hangs: its statement is ended, its worker replaced",
+        "kill the statement of a unit of work that takes longer, and replace its worker",
     ),
-    "crash_limit": (int, "N", "deaths of a worker in a row after which the daemon gives up"),
-    "retries": (int, "N", "further tries of a unit after a deadlock or lock wait timeout"),
-    "max_units": (int, "N", "replace a worker after so many units of work"),
-    "max_rss": (int, "MIB", "replace a worker that uses more memory"),
-    "max_age": (float, "SECONDS", "replace a worker after so long a time"),
+    "crash_limit": (int, "N", "end the daemon after N deaths of a worker in a row"),
+    "retries": (int, "N", "retry a unit of work up to N times after a deadlock or lock timeout"),
+    "max_units": (int, "N", "replace a worker after N units of work"),
+    "max_rss": (int, "MIB", "replace a worker that uses this much memory"),
+    "max_age": (float, "SECONDS", "replace a worker after this time"),
 }
-"""Of each option: what reads it, what stands for it, and the help."""
+"""For each option: the function that reads it, its placeholder in the help, and its help."""
 
 
 def add_daemon_arguments(parser: CommandParser) -> None:
-    """The options of every daemon command. What is not given is ``None``."""
+    """Add the options of daemon commands. The value of an option that is not given is ``None``."""
     parser.add_argument(
         "daemon_action",
         nargs="*",
@@ -99,9 +100,7 @@ def add_daemon_arguments(parser: CommandParser) -> None:
             parser.add_argument(flag(name), action="append", metavar=metavar, help=text)
         else:
             parser.add_argument(flag(name), type=read, metavar=metavar, help=text)
-    parser.add_argument(
-        "--until-idle", action="store_true", help="end when no thread finds work any more"
-    )
+    parser.add_argument("--until-idle", action="store_true", help="end when there is no work left")
     parser.add_argument(
         "--strict",
         action="store_true",
@@ -110,52 +109,54 @@ def add_daemon_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--autoreload", action="store_true", help="for development: reload when code changes"
     )
-    parser.add_argument("--pidfile", metavar="FILE", help="refuse to start a second time")
+    parser.add_argument(
+        "--pidfile", metavar="FILE", help="lock this file, so that the daemon runs only once"
+    )
     parser.add_argument("--logfile", metavar="FILE", help="log to this file; -: to stderr")
     parser.add_argument(
         "--detach",
         action="store_true",
-        help="go into the background (needs --logfile); returns when the workers are ready",
+        help="run in the background (needs --logfile); return when the workers are ready",
     )
     parser.add_argument(
-        "--health-file", metavar="FILE", help="touch it once a second while workers live"
+        "--health-file", metavar="FILE", help="touch this file once a second while workers live"
     )
     parser.add_argument(
         "--metrics-address",
         metavar="HOST:PORT",
-        help="answer Prometheus there (:PORT is on this machine only); needs a pidfile",
+        help="serve metrics to Prometheus (:PORT: on this machine only); needs a pidfile",
     )
     parser.add_argument(
-        "--print-systemd", action="store_true", help="print a unit for this command line, and end"
+        "--print-systemd",
+        action="store_true",
+        help="print a systemd unit for this command line, and exit",
     )
-    parser.add_argument("--user", metavar="NAME", help="with start: become this user")
-    parser.add_argument("--group", metavar="NAME", help="with start: become this group")
-    parser.add_argument(
-        "--umask", metavar="OCTAL", help="with start: for the files that it makes; default 022"
-    )
-    parser.add_argument("--directory", metavar="DIR", help="with start: work there")
+    parser.add_argument("--user", metavar="NAME", help="with start: run as this user")
+    parser.add_argument("--group", metavar="NAME", help="with start: run as this group")
+    parser.add_argument("--umask", metavar="OCTAL", help="with start: for new files; default: 022")
+    parser.add_argument("--directory", metavar="DIR", help="with start: the working directory")
     parser.add_argument(
         "--update-env",
         action="store_true",
-        help="with reload: bring the environment of this command, too (Linux)",
+        help="with reload: replace the daemon's environment by that of this command (Linux)",
     )
-    parser.add_argument("--json", action="store_true", help="with status: for programs")
+    parser.add_argument("--json", action="store_true", help="with status: print JSON")
 
 
 @dataclass(frozen=True)
 class Option:
-    """A value, and where it was given: ``"--threads"``, ``"Command.threads"``."""
+    """The value of an option, and where it was given: ``"--threads"``, ``"Command.threads"``."""
 
     value: Any
     origin: str
 
 
 def read_options(command: object, given: Mapping[str, Any]) -> dict[str, Option]:
-    """Every option by name. The command line goes before the environment, that before
-    ``settings.POOLDAEMON``, and that before class attributes.
+    """All options by name, from the first of these that has them: the command line, the
+    environment, ``settings.POOLDAEMON``, the attributes of the command.
 
     :param given: the options of the command line.
-    :raises CommandError: a value is wrong; the message names where it was given.
+    :raises CommandError: a value is wrong; the message says where it was given.
     """
     configured = pooldaemon_settings()
     options = {}
@@ -178,9 +179,10 @@ def read_options(command: object, given: Mapping[str, Any]) -> dict[str, Option]
 
 
 def find_daemon(command: object, given: Mapping[str, Any]) -> tuple[str | None, float]:
-    """The pidfile of a daemon that is to be asked, and the seconds that it gets to drain.
+    """The pidfile of a running daemon, and its ``graceful_timeout`` in seconds.
 
-    Whatever else is wrong: what is no path or no such number is passed over.
+    Raises nothing, so that a daemon can be stopped whatever its options: invalid values are
+    ignored.
     """
     configured = getattr(settings, "POOLDAEMON", None)
     configured = configured if isinstance(configured, Mapping) else {}
@@ -196,7 +198,7 @@ def find_daemon(command: object, given: Mapping[str, Any]) -> tuple[str | None, 
 def _find(name: str, given: Mapping[str, Any], configured: Mapping[str, Any]) -> Option | None:
     key = name.upper()
     value = given.get(name)
-    if isinstance(value, list):  # it may be given several times
+    if isinstance(value, list):  # an option that can be given several times
         return _read(name, ",".join(value), flag(name))
     if value is not None:
         return Option(value, flag(name))
@@ -212,12 +214,14 @@ def _read(name: str, text: str, origin: str) -> Option:
     try:
         return Option(read(text), origin)
     except ValueError:
-        return Option(text, origin)  # to be refused by its rule
+        return Option(text, origin)  # which its rule will refuse
 
 
 def config_of(options: Mapping[str, Option], **switches: bool) -> DaemonConfig:
-    """
-    :param switches: those of the configuration, which only the command line has.
+    """The configuration of a daemon.
+
+    :param options: as of :func:`read_options`.
+    :param switches: the values of :data:`SWITCHES`.
     :raises CommandError: two options contradict each other.
     """
     values: dict[str, Any] = {name: options[name].value for name in DAEMON_RULES} | switches
@@ -229,15 +233,16 @@ def config_of(options: Mapping[str, Option], **switches: bool) -> DaemonConfig:
     config = DaemonConfig(**values)
     total = config.total_connections
     if total is not None and config.processes + RESERVE > total:
+        workers = count(config.processes, "worker process")
         raise CommandError(
-            f"{options['total_connections'].origin} is {total}; for {config.processes} processes "
-            f"it must be {config.processes + RESERVE} or more: one for each, and one for helpers."
+            f"{options['total_connections'].origin} is {total}; for {workers} it must be "
+            f"{config.processes + RESERVE} or more: one for each, and one for helper processes."
         )
     return config
 
 
 def shown(value: Any) -> str:
-    """An option's value as one writes it on the command line."""
+    """An option's value, in the form of the command line."""
     if not isinstance(value, Mapping):
         return str(value)
     texts = [str(n) if alias == ALL else f"{alias}={n}" for alias, n in value.items()]
@@ -245,7 +250,7 @@ def shown(value: Any) -> str:
 
 
 def name_of(command: object) -> str:
-    """What stands after ``manage.py``."""
+    """The command's name, as in ``manage.py NAME``."""
     return type(command).__module__.rpartition(".")[2]
 
 

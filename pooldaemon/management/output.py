@@ -1,4 +1,4 @@
-"""What a command writes when it ends: to somebody who may have stopped reading."""
+"""Writing to a pipe whose reader may have ended."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def reader_may_be_gone() -> Iterator[None]:
-    """Whether what is written in the block is read (``| head``) is no concern of an exit status.
+    """Ignore a closed pipe in the block, as of ``| head``: it does not change the exit status.
 
-    Nor of the interpreter's, which writes at its end what is still in the buffers.
+    The interpreter's own flush at its end does not fail either.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a detached daemon runs as, and where: user, group, umask, working directory."""
+"""The user, group, umask and working directory of a detached daemon."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from pooldaemon.workers.process.invocation import Invocation
 
 
 def read_surroundings(options: Mapping[str, Option], invocation: Invocation) -> Surroundings:
-    """
-    :raises CommandError: there is no such user, group or directory, or we may not become it.
+    """Read ``--user``, ``--group``, ``--umask`` and ``--directory``. Defaults: those of this
+    process, except the umask: 022.
+
+    :raises CommandError: there is no such user, group or directory, the umask is wrong, or this
+        process may not change its user.
     """
     user, group = options["user"], options["group"]
     uid, gid = os.geteuid(), os.getegid()
@@ -27,20 +30,20 @@ def read_surroundings(options: Mapping[str, Option], invocation: Invocation) -> 
         gid = _find_group(group)
     if (uid, gid) != (os.geteuid(), os.getegid()) and os.geteuid() != 0:
         wrong = user if user.value is not None else group
-        raise CommandError(f"{wrong.origin} {wrong.value}: only root can become somebody else.")
+        raise CommandError(f"{wrong.origin} {wrong.value}: only root can change user or group.")
     return Surroundings(
         uid, gid, _read_umask(options["umask"]), _find(options["directory"], invocation)
     )
 
 
 def refuse_surroundings(options: Mapping[str, Option]) -> None:
-    """In the foreground they are the shell's, or systemd's, to choose.
+    """Refuse these options in the foreground, where the shell or systemd sets them.
 
     :raises CommandError: one of them was given on the command line.
     """
     for name in SURROUNDINGS:
         if options[name].origin == flag(name):
-            raise CommandError(f"{flag(name)} is for start: in the foreground nothing is changed.")
+            raise CommandError(f"{flag(name)} has no effect in the foreground: use it with start.")
 
 
 def _find_user(option: Option) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A unit file for systemd, for the command line that asks for it."""
+"""``--print-systemd``: a unit file that runs the same command line."""
 
 from __future__ import annotations
 
@@ -38,13 +38,18 @@ WantedBy=multi-user.target
 
 
 def unit_file(name: str, description: str, config: DaemonConfig) -> str:
-    """The unit, for the working directory and the settings module of this process."""
+    """A unit file with the working directory and the settings module of this process.
+
+    :param name: the command's name.
+    :param description: for the unit; empty: *name*.
+    """
     invocation = Invocation.of_this_process()
     arguments = [word for word in invocation.arguments if word != FLAG]
     settings = os.environ.get("DJANGO_SETTINGS_MODULE")
     variables = {"DJANGO_SETTINGS_MODULE": settings} if settings else {}
     if os.path.realpath(invocation.directory) != invocation.directory:
-        # systemd does not tell it, and a reload is to find what the link points at by then.
+        # systemd does not set PWD. A reload needs the name with its link, not what it points to
+        # now.
         variables["PWD"] = invocation.directory
     return TEMPLATE.format(
         written_by=f"manage.py {name} {FLAG}",
@@ -54,14 +59,14 @@ def unit_file(name: str, description: str, config: DaemonConfig) -> str:
             f'Environment="{name}={_escape(value)}"\n' for name, value in variables.items()
         ),
         command=_quote([invocation.executable, *arguments]),
-        # The first worker, then the others.
+        # The first worker boots, then all others at once.
         start=round(config.setup_timeout + 2 * config.boot_timeout) + STOP_MARGIN,
         stop=round(config.stop_timeout) + STOP_MARGIN,
     )
 
 
 def _quote(words: Sequence[str]) -> str:
-    """As systemd splits a command line: in double quotes where needed, nothing expanded."""
+    """A command line for systemd: words in double quotes where needed, and nothing expanded."""
     quoted = []
     for word in words:
         text = _escape(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")

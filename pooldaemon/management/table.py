@@ -1,4 +1,4 @@
-"""``status`` for people."""
+"""The text output of ``status``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pooldaemon.console.words import duration, reload_in_words
+from pooldaemon.console.words import count, duration, ready_workers, reload_in_words
 from pooldaemon.management.options import shown
 
 Worker = Mapping[str, Any]
@@ -29,29 +29,30 @@ BAR = 20
 """Characters in a bar."""
 
 
-def daemon_table(told: Mapping[str, Any], *, bars: bool) -> str:
-    """What the daemon has *told* of itself, in lines: state, workers, options.
+def daemon_table(status: Mapping[str, Any], *, bars: bool) -> str:
+    """A daemon's status in lines: its state, workers, units and options.
 
-    :param bars: show progress as bars as well.
+    :param status: the answer of the daemon's control socket.
+    :param bars: whether to show progress as bars as well.
     """
-    workers = told["workers"]
+    workers = status["workers"]
     ready = sum(worker["state"] == "ready" for worker in workers)
-    since = f"{told['state']} as pid {told['pid']} for {duration(told['uptime'])}"
-    lines = [f"{since}, {ready} of {told['processes']} workers ready"]
-    if target := told.get("target"):
+    state = f"{status['state']}, pid {status['pid']}, up {duration(status['uptime'])}"
+    lines = [f"{state}, {ready_workers(ready, status['processes'])}"]
+    if target := status.get("target"):
         lines.append(f"target: {target}")
-    for trouble in told.get("troubles", ()):
-        what, since, times = trouble["what"], duration(trouble["for"]), trouble["times"]
-        lines.append(f"can't {what} for {since}, {times} times: {trouble['error']}")
-    if told["last_death"]:
-        lines.append(f"last death: {told['last_death']}")
-    if reload := reload_in_words(told["reload"]):
+    for trouble in status.get("troubles", ()):
+        failed, since = count(trouble["times"], "failure"), duration(trouble["for"])
+        lines.append(f"can't {trouble['what']}: {trouble['error']} ({failed} in {since})")
+    if status["last_death"]:
+        lines.append(f"last death: {status['last_death']}")
+    if reload := reload_in_words(status["reload"]):
         lines.append(reload)
-    # A daemon that was started before an upgrade may not tell of these.
+    # An older version of the daemon may not report pools.
     pools = (pool for worker in workers for pool in worker.get("pools", ()))
     paused = Counter(pool["name"] for pool in pools if pool["paused"])
-    lines += [f"paused in {count} workers: {name}" for name, count in sorted(paused.items())]
-    if metrics := told.get("metrics"):
+    lines += [f"paused in {count(n, 'worker')}: {name}" for name, n in sorted(paused.items())]
+    if metrics := status.get("metrics"):
         lines.append(f"metrics: http://{metrics['address']}/metrics")
     rows = [list(COLUMNS), *([show(worker) for show in COLUMNS.values()] for worker in workers)]
     lines += ["", *align(rows)]
@@ -62,7 +63,7 @@ def daemon_table(told: Mapping[str, Any], *, bars: bool) -> str:
             [unit["thread"], progress(unit["done"], unit["total"], bar=bars)] for unit in units
         ]
         lines += ["", *align(rows)]
-    options = told["options"].items()
+    options = status["options"].items()
     rows = [["OPTION", "VALUE", "FROM"]]
     rows += [[name, shown(option["value"]), option["origin"]] for name, option in options]
     lines += ["", *align(rows)]
@@ -70,7 +71,7 @@ def daemon_table(told: Mapping[str, Any], *, bars: bool) -> str:
 
 
 def progress(done: float, total: float | None, *, bar: bool) -> str:
-    """``"[##########..........]  50%  60 of 120"``; without a known total what is done."""
+    """``"[##########..........]  50%  60 of 120"``; without a total, the amount done."""
     if not total:
         return f"{done:g}"
     share = min(1.0, max(0.0, done / total))
@@ -79,7 +80,7 @@ def progress(done: float, total: float | None, *, bar: bool) -> str:
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with columns as wide as their widest cell."""
+    """*rows* as lines, with each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -60,7 +60,7 @@ def worker(number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def told(pid: int = 4711, **changes: Any) -> dict[str, Any]:
+def status(pid: int = 4711, **changes: Any) -> dict[str, Any]:
     return {
         "command": "deliver_webhooks",
         "name": "deliver_webhooks",
@@ -103,7 +103,7 @@ class Day:
             for place in (1, 2)
         ]
         restarts = 2 + (number > 35)
-        return told(units=self._units, restarts=restarts, workers=workers, controlled=True)
+        return status(units=self._units, restarts=restarts, workers=workers, controlled=True)
 
     def _running(self, place: int) -> list[dict[str, Any]]:
         done = self._random.randrange(10, 95)

@@ -41,7 +41,7 @@ def snapshot() -> Snapshot:
         source=source_of(4711),
         name="deliver_webhooks",
         host="box",
-        data={**canned.told(), "controlled": True},
+        data={**canned.status(), "controlled": True},
     )
 
 

@@ -160,7 +160,7 @@ def test_actions_reach_the_daemon_and_are_in_the_history(
     size.clear()
     size.send_keys("3")
     page.press("scale")
-    page.wait_for("an answer", lambda: "scale 3: left for" in page.said())
+    page.wait_for("an answer", lambda: "scale 3: queued for" in page.said())
     page.wait_for("a third worker", lambda: len(page.texts(ready)) == 3)
     page.press("pause")
     page.wait_for("pools that are paused", lambda: "(paused)" in "".join(page.texts("td")))
@@ -171,7 +171,7 @@ def test_actions_reach_the_daemon_and_are_in_the_history(
     page.wait_for("new workers", lambda: not before & daemon.workers)
     history = " ".join(page.texts("#pd-history li"))
     for command in ("scale 3", "pause", "resume", "reload"):
-        assert f"{command}: left for its next report" in history
+        assert f"{command}: queued for the daemon's next report" in history
     assert LogEntry.objects.count() == 4
     daemon.stop()
 
@@ -182,7 +182,7 @@ def test_what_is_not_confirmed_is_not_done(
     page = open_page(browser, live_server, admin_user)
     page.wait_for("workers", lambda: page.texts(".pd-ready"))
     page.find("[data-command=reload]").click()
-    assert "Replace all its workers" in page.find("#pd-confirm").text
+    assert "replace all workers" in page.find("#pd-confirm").text
     page.browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert not page.find("#pd-confirm").is_displayed()
     assert not page.find("#pd-message").is_displayed()
@@ -212,11 +212,11 @@ def test_a_failed_reload_is_shown_with_its_reason_until_one_succeeds(
     browser: Browser, live_server: LiveServer, admin_user: User
 ) -> None:
     failed = {"number": 2, "state": "failed", "reason": "ImportError: no <b>module</b>"}
-    publish("deliver_webhooks", canned.told(reload=failed))
+    publish("deliver_webhooks", canned.status(reload=failed))
     page = open_page(browser, live_server, admin_user)
     said = ["The last reload failed: ImportError: no <b>module</b>"]
     page.wait_for("the reason", lambda: page.texts(".pd-reload") == said)
-    publish("deliver_webhooks", canned.told(reload={**failed, "state": "done", "reason": None}))
+    publish("deliver_webhooks", canned.status(reload={**failed, "state": "done", "reason": None}))
     page.wait_for("its end", lambda: page.texts(".pd-reload") == [])
 
 

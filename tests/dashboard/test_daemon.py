@@ -41,7 +41,7 @@ def test_a_daemon_tells_of_its_workers_and_obeys_an_order_from_the_database(
 
 def test_what_the_page_does_not_offer_is_not_carried_out_whoever_wrote_it(daemon: Daemon) -> None:
     told = wait_until(Snapshot.objects.first, TIMEOUT, "a snapshot")
-    assert answer_to(told, "stop") == {"error": "not for the page: stop"}
+    assert answer_to(told, "stop") == {"error": "not allowed from the admin: stop"}
     assert daemon.process.poll() is None
     daemon.stop()
 
@@ -52,7 +52,7 @@ def test_what_the_page_does_not_offer_is_not_carried_out_whoever_wrote_it(daemon
         ("scale", {"processes": 1001}, "processes is 1001; it must be a whole number from 1 to"),
         ("scale", {"processes": True}, "processes is True; it must be a whole number"),
         ("scale", {"processes": "3"}, "processes is '3'; it must be a whole number"),
-        ("scale", [3], "the values of a command are a JSON object"),
+        ("scale", [3], "the values of a command must be a JSON object"),
         ("scale", {"size": 3}, "not understood"),
         ("pause", {"pool": ["default"]}, "there is no pool ['default']"),
         ("pause", {"command": "stop", "pool": "deflaut"}, "Did you mean 'default'?"),

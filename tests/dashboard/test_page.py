@@ -16,6 +16,7 @@ from tests.dashboard.conftest import StaffClient
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/pooldaemon_dashboard/snapshot/"
+WORKERS = "The number of workers must be a whole number from 1 to 1000"
 VIEW, OPERATE = "view_snapshot", "operate_snapshot"
 
 
@@ -30,7 +31,7 @@ class FakeDaemon:
 
     def ask(self, command: str, **values: Any) -> dict[str, Any]:
         if command == "status":
-            return canned.told(pid=99, options={"pidfile": {"value": "/run/x.pid"}})
+            return canned.status(pid=99, options={"pidfile": {"value": "/run/x.pid"}})
         self.asked.append((command, values))
         if isinstance(self.answer, OSError):
             raise self.answer
@@ -117,7 +118,7 @@ def test_the_data_are_what_the_daemon_told_and_how_long_ago(
 ) -> None:
     answer = staff(VIEW).get(PAGE + "data/")
     (source,) = answer.json()["sources"]
-    assert source["told"]["workers"] == canned.told()["workers"]
+    assert source["status"]["workers"] == canned.status()["workers"]
     assert (source["name"], source["host"], source["via"]) == (
         "deliver_webhooks",
         "box",
@@ -141,13 +142,13 @@ def test_a_daemon_that_is_reached_both_ways_is_shown_once_and_asked(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = Snapshot.objects.create(
-        source=sources.source_of(99), name="x", host="box", data=canned.told()
+        source=sources.source_of(99), name="x", host="box", data=canned.status()
     )
     daemon = FakeDaemon({"before": 2, "processes": 3})
     with daemons(monkeypatch, daemon):
         (source,) = admin_client.get(PAGE + "data/").json()["sources"]
         assert (source["via"], source["id"]) == ("control socket", row.source)
-        assert "options" not in source["told"]
+        assert "options" not in source["status"]
         answer = act(admin_client, source=row.source, command="scale", processes=3)
     assert answer.json() == {"message": "deliver_webhooks: scale 3: done"}
     assert daemon.asked == [("scale", {"processes": 3})]
@@ -159,8 +160,8 @@ def test_a_daemon_that_only_its_socket_knows_is_operated_and_logged_too(
 ) -> None:
     with daemons(monkeypatch, FakeDaemon({"number": 1})):
         answer = act(admin_client, source=sources.source_of(99), command="reload")
-    assert answer.json() == {"message": "deliver_webhooks: reload: begun"}
-    assert LogEntry.objects.get().get_change_message() == "reload: begun"
+    assert answer.json() == {"message": "deliver_webhooks: reload: started"}
+    assert LogEntry.objects.get().get_change_message() == "reload: started"
 
 
 @pytest.mark.parametrize("refusal", [{"error": "draining"}, OSError(0, "draining")])
@@ -190,15 +191,17 @@ def test_a_command_for_another_host_waits_in_the_database_and_the_history_tells_
 ) -> None:
     client = staff(VIEW, OPERATE)
     answer = act(client, source=snapshot.source, command="scale", processes="3")
-    assert answer.json() == {"message": "deliver_webhooks: scale 3: left for its next report"}
+    assert answer.json() == {
+        "message": "deliver_webhooks: scale 3: queued for the daemon's next report"
+    }
     command = DaemonCommand.objects.get()
     assert (command.verb, command.values, command.taken_at) == ("scale", {"processes": 3}, None)
     told = client.get(PAGE + "data/").json()
     (shown,) = told["sources"][0]["commands"]
-    assert shown == {"command": "scale", "state": "waiting for the daemon's next report"}
+    assert shown == {"command": "scale", "state": "queued for the daemon's next report"}
     (line,) = told["history"]
     assert line["who"] == "zoe"
-    assert line["what"].endswith("scale 3: left for its next report")
+    assert line["what"].endswith("scale 3: queued for the daemon's next report")
     entry = LogEntry.objects.get()
     assert (entry.user.get_username(), entry.object_id) == ("zoe", str(snapshot.pk))
 
@@ -209,11 +212,14 @@ def test_a_command_for_another_host_waits_in_the_database_and_the_history_tells_
         ({"command": "relaod"}, "'relaod' is not an action. Did you mean 'reload'? Valid: reload"),
         ({}, "'' is not an action."),
         ({"command": "stop"}, "'stop' is not an action."),
-        ({"command": "scale"}, "scale is given nothing; it must be a whole number from 1 to 1000"),
-        ({"command": "scale", "processes": "0"}, "scale is given 0; it must be"),
-        ({"command": "scale", "processes": "²"}, "scale is given ²; it must be"),
-        ({"command": "scale", "processes": "9" * 5000}, f"scale is given {'9' * 20}; it must be"),
-        ({"command": "reload", "source": "box:1"}, "'box:1' is not, or not any more, a daemon"),
+        ({"command": "scale"}, f"{WORKERS}."),
+        (
+            {"command": "scale", "processes": "0"},
+            f"{WORKERS}, not 0.",
+        ),
+        ({"command": "scale", "processes": "²"}, f"{WORKERS}, not ²."),
+        ({"command": "scale", "processes": "9" * 5000}, f"{WORKERS}, not {'9' * 20}."),
+        ({"command": "reload", "source": "box:1"}, "'box:1' is not a daemon that publishes"),
     ],
 )
 def test_a_wrong_request_is_told_what_is_right(
@@ -228,7 +234,7 @@ def test_a_wrong_request_is_told_what_is_right(
 def test_web_processes_and_daemons_without_a_socket_are_looked_at_only(
     admin_client: Client, snapshot: Snapshot
 ) -> None:
-    Snapshot.objects.update(data=canned.told())
+    Snapshot.objects.update(data=canned.status())
     assert not admin_client.get(PAGE + "data/").json()["sources"][0]["operable"]
     answer = act(admin_client, source=snapshot.source, command="reload")
     assert answer.status_code == 400

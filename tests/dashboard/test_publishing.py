@@ -34,38 +34,38 @@ def ago(duration: datetime.timedelta) -> Any:
 
 def test_a_process_has_one_row_whatever_it_tells() -> None:
     for units in (1, 2):
-        publish("deliver", canned.told(units=units))
-    publish("deliver", canned.told(pid=5))
+        publish("deliver", canned.status(units=units))
+    publish("deliver", canned.status(pid=5))
     assert [row.data["units"] for row in Snapshot.objects.order_by("pk")] == [2, 24690]
 
 
 def test_options_stay_with_the_daemon() -> None:
-    publish_daemon(None, canned.told(options={"pidfile": {"value": "x"}}))
+    publish_daemon(None, canned.status(options={"pidfile": {"value": "x"}}))
     row = Snapshot.objects.get()
     assert "options" not in row.data
     assert not row.data["controlled"]
 
 
 def test_who_begins_forgets_what_ended_long_ago() -> None:
-    publish("old", canned.told(pid=1))
+    publish("old", canned.status(pid=1))
     command = DaemonCommand.objects.create(
         snapshot=Snapshot.objects.get(), verb="reload", values={}
     )
     Snapshot.objects.update(updated_at=ago(KEPT))
     DaemonCommand.objects.filter(pk=command.pk).update(created_at=ago(KEPT))
-    publish("new", canned.told(pid=2))
+    publish("new", canned.status(pid=2))
     assert [row.name for row in Snapshot.objects.all()] == ["new"]
     assert not DaemonCommand.objects.exists()
 
 
 def test_a_command_is_carried_out_once_and_its_answer_kept() -> None:
     asked: Asked = []
-    publish("deliver", canned.told(), recorder(asked))
+    publish("deliver", canned.status(), recorder(asked))
     command = DaemonCommand.objects.create(
         snapshot=Snapshot.objects.get(), verb="scale", values={"processes": 3}
     )
     for _ in range(2):
-        publish("deliver", canned.told(), recorder(asked))
+        publish("deliver", canned.status(), recorder(asked))
     assert asked == [("scale", {"processes": 3})]
     command.refresh_from_db()
     assert command.answer == {"ok": True}
@@ -73,18 +73,18 @@ def test_a_command_is_carried_out_once_and_its_answer_kept() -> None:
 
 def test_a_command_that_is_not_fetched_in_time_is_not_carried_out() -> None:
     asked: Asked = []
-    publish("deliver", canned.told(), recorder(asked))
+    publish("deliver", canned.status(), recorder(asked))
     DaemonCommand.objects.create(snapshot=Snapshot.objects.get(), verb="reload", values={})
     DaemonCommand.objects.update(created_at=ago(COMMAND_LIFETIME))
-    publish("deliver", canned.told(), recorder(asked))
+    publish("deliver", canned.status(), recorder(asked))
     assert asked == []
 
 
 def test_a_command_for_another_daemon_is_left_to_it() -> None:
     asked: Asked = []
-    publish("other", canned.told(pid=1))
+    publish("other", canned.status(pid=1))
     DaemonCommand.objects.create(snapshot=Snapshot.objects.get(), verb="reload", values={})
-    publish("deliver", canned.told(pid=2), recorder(asked))
+    publish("deliver", canned.status(pid=2), recorder(asked))
     assert asked == []
 
 
@@ -96,7 +96,7 @@ def test_it_borrows_from_no_pool_which_may_be_exhausted() -> None:
 
     before = borrows()
     assert before > 0
-    publisher = threading.Thread(target=publish, args=("deliver", canned.told()))
+    publisher = threading.Thread(target=publish, args=("deliver", canned.status()))
     publisher.start()
     publisher.join()
     assert borrows() == before
@@ -114,7 +114,7 @@ def test_it_logs_in_with_the_password_of_the_provider(caplog: pytest.LogCaptureF
 
     pool = {"password_provider": provider}
     with use_database("default", PASSWORD="", OPTIONS={"pool": pool}):
-        publish("deliver", canned.told())
+        publish("deliver", canned.status())
     assert given
     assert not caplog.records
     assert Snapshot.objects.exists()
@@ -128,7 +128,7 @@ def test_a_database_that_does_not_answer_is_a_line_in_the_log(
 
     monkeypatch.setattr(publishing, "_save", fail)
     with caplog.at_level(logging.WARNING):
-        publish("deliver", canned.told())
+        publish("deliver", canned.status())
     (record,) = caplog.records
     assert "no such table" in record.getMessage()
     assert record.exc_info is None

@@ -68,7 +68,7 @@ def test_a_daemon_is_started_asked_and_stopped(act: Act, pidfile: Path) -> None:
     assert {worker["state"] for worker in told["workers"]} == {"ready"}
     assert all(worker["rss"] > 2**20 for worker in told["workers"])
     table = act("status").out
-    assert f"work: running as pid {told['pid']} for " in table
+    assert f"work: running, pid {told['pid']}, up " in table
     assert "2 of 2 workers ready" in table
     assert str(told["workers"][1]["pid"]) in table
     assert act("stop").out == "work: stopped\n"
@@ -106,7 +106,7 @@ def test_a_daemon_that_does_not_answer_is_told_apart_and_can_be_stopped_all_the_
     daemon.wait_for("unit")
     pidfile.with_name("daemon.pid.sock").unlink()
     told = act("status", status=STATUS_UNKNOWN)
-    assert f"runs as pid {daemon.process.pid}, no answer: " in told.out
+    assert f"pid {daemon.process.pid} is running, but does not answer: " in told.out
     assert act("stop").out == "work: stopped\n"
     daemon.assert_clean_end()
 
@@ -141,10 +141,10 @@ def test_scale_adds_and_takes_away_workers(
 ) -> None:
     daemon = start_work(sqlite, "idle", f"--pidfile={pidfile}")
     daemon.wait_for("unit")
-    assert act("scale", "3").out == "work: workers: 3, were 1\n"
+    assert act("scale", "3").out == "work: workers: 3 (before: 1)\n"
     daemon.wait_for_threads("unit", 3)
     assert len(daemon.workers) == 3
-    assert act("scale", "2").out == "work: workers: 2, were 3\n"
+    assert act("scale", "2").out == "work: workers: 2 (before: 3)\n"
     daemon.wait_for("worker_died", worker="worker-3", status=0)
     assert status_of(act)["processes"] == 2
     daemon.stop()
@@ -250,7 +250,7 @@ def test_only_the_owner_may_ask(
     daemon.stop()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change user or group")
 def test_a_daemon_started_by_root_becomes_what_it_is_told(
     act: Act, tmp_path: Path, pidfile: Path
 ) -> None:

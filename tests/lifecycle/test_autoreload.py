@@ -47,4 +47,4 @@ def test_it_is_refused_in_the_background(
     action, *options = words
     options += ["--autoreload", "--logfile=log", "--pidfile=pid"]
     line = complaint(start_command(sqlite, "work", action, "idle", *options))
-    assert line == "CommandError: --autoreload is for development, with run in the foreground"
+    assert line == "CommandError: --autoreload is for development: it works in the foreground only"

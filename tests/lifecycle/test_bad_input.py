@@ -195,7 +195,7 @@ def test_a_pidfile_in_a_directory_that_cannot_be_written_is_named(
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("missing/health", "its directory does not exist"), (".", "it can't be written")],
+    [("missing/health", "its directory does not exist"), (".", "it is not writable")],
 )
 def test_a_health_file_that_cannot_be_written_is_named(
     start_command: StartDaemon, sqlite: SQLiteDatabase, path: str, reason: str
@@ -243,10 +243,10 @@ def test_a_pidfile_that_is_a_symlink_is_refused_and_what_it_points_to_left_alone
     some(
         [
             (("strat",), ["'strat' is not an action.", "Did you mean 'start'?"]),
-            (("scale",), ["scale is given nothing", "from 1 to"]),
-            (("scale", "0"), ["scale is given 0", "from 1 to"]),
-            (("scale", "many"), ["scale is given many", "whole number"]),
-            (("stop", "now"), ["stop takes nothing more, not 'now'"]),
+            (("scale",), ["scale: the number of workers must be", "from 1 to"]),
+            (("scale", "0"), ["scale 0: the number of workers must be", "from 1 to"]),
+            (("scale", "many"), ["scale many: the number of workers must be", "whole number"]),
+            (("stop", "now"), ["stop takes no argument, but got 'now'"]),
         ],
         3,
     ),

@@ -43,8 +43,8 @@ def test_a_total_that_is_not_enough_is_named_with_what_would_be(
     options = ("--processes", processes, "--total-connections", "5")
     line = complaint(start_work(sqlite, "idle", *options))
     assert line == (
-        f"CommandError: --total-connections is 5; for {processes} processes it must be "
-        f"{int(processes) + 1} or more: one for each, and one for helpers."
+        f"CommandError: --total-connections is 5; for {processes} worker processes it must be "
+        f"{int(processes) + 1} or more: one for each, and one for helper processes."
     )
 
 
@@ -75,8 +75,8 @@ def test_the_databases_of_one_server_count_together(
     daemon.stop()
     options = (*options, "--max-connections", "replica=2")
     assert refusal(start_work(mysql, "idle", *options, DATABASES=databases)) == (
-        "default, replica: 2 processes of 5 connections, and 2 for helpers, are 12, "
-        "but the server allows 8 (max_user_connections)"
+        "default, replica: 2 processes with up to 5 connections each, and 2 for helper processes, "
+        "need 12, but the server allows 8 (max_user_connections)"
     )
     daemon = start_work(
         mysql, "idle", *options, DATABASES=databases, POOLDAEMON={"MAX_PROCESS_CONNECTIONS": 3}
@@ -93,8 +93,8 @@ def test_the_limit_of_a_process_counts_where_it_is_lower(
     options = ("--processes", "2", "--strict", "--max-connections", "12")
     settings = {"MAX_PROCESS_CONNECTIONS": 10}
     assert refusal(start_work(mysql, "idle", *options, POOLDAEMON=settings)) == (
-        "default: 2 processes of 10 connections (MAX_PROCESS_CONNECTIONS), and 1 for helpers, "
-        "are 21, but the server allows 8 (max_user_connections)"
+        "default: 2 processes with up to 10 connections each (MAX_PROCESS_CONNECTIONS), and 1 for "
+        "helper processes, need 21, but the server allows 8 (max_user_connections)"
     )
 
 
@@ -103,7 +103,9 @@ def test_a_server_that_allows_fewer_connections_is_told_with_the_numbers(
     start_work: StartDaemon, mysql: MySQLDatabase
 ) -> None:
     mysql.query(f"ALTER USER {mysql.name}@'%' WITH MAX_USER_CONNECTIONS 8")
-    numbers = "default: 2 processes of 4 connections, and 1 for helpers, are 9, "
+    numbers = (
+        "default: 2 processes with up to 4 connections each, and 1 for helper processes, need 9, "
+    )
     numbers += "but the server allows 8 (max_user_connections)"
     options = ("--processes", "2", "--max-connections", "4")
     line = complaint(start_work(mysql, "idle", *options, "--strict"))

@@ -152,7 +152,7 @@ def test_a_start_that_is_interrupted_leaves_no_daemon(
     wait_until(lambda: "draining" in log_of(daemon), TIMEOUT, "the daemon is told to stop")
     daemon.journal.open_gate()
     daemon.assert_clean_end(128 + number)
-    assert f"did not start, since {number.name} came before it was ready; see log" in daemon.err
+    assert f"has not started: {number.name} was received before it was ready; see log" in daemon.err
 
 
 @pytest.mark.parametrize("moment", range(6))

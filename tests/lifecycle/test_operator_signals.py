@@ -86,7 +86,7 @@ def test_ttin_adds_a_worker_and_ttou_lets_the_last_one_drain(
     second = daemon.wait_for("worker_init", worker="worker-2")[0]["pid"]
     daemon.wait_for("started", pid=second)
     daemon.signal(signal.SIGTTOU)
-    daemon.wait_for_log("workers: 1, were 2")
+    daemon.wait_for_log("workers: 1 (before: 2)")
     daemon.journal.open_gate()
     (death,) = daemon.wait_for("worker_died", told_pid=second)
     assert death["status"] == 0
@@ -101,9 +101,9 @@ def test_a_worker_that_leaves_is_replaced_at_once_when_it_is_wanted_again(
     daemon = start_work(sqlite, "hold", "--processes", "2")
     daemon.wait_for("started", 2)
     daemon.signal(signal.SIGTTOU)
-    daemon.wait_for_log("workers: 1, were 2")
+    daemon.wait_for_log("workers: 1 (before: 2)")
     daemon.signal(signal.SIGTTIN)
-    daemon.wait_for_log("workers: 2, were 1")
+    daemon.wait_for_log("workers: 2 (before: 1)")
     daemon.journal.open_gate()
     (death,) = daemon.wait_for("worker_died", worker="worker-2")
     assert death["status"] == 0
@@ -116,6 +116,6 @@ def test_the_last_worker_is_not_taken_away(start_work: StartDaemon, sqlite: SQLi
     daemon = start_work(sqlite, "idle")
     daemon.wait_for("unit")
     daemon.signal(signal.SIGTTOU)
-    daemon.wait_for_log("workers: 1, were 1")
+    daemon.wait_for_log("workers: 1 (before: 1)")
     daemon.stop()
     assert len(daemon.journal.events("worker_died")) == 1

@@ -78,7 +78,7 @@ def test_without_a_project_that_can_be_loaded_a_daemon_can_be_asked_reloaded_and
     daemon.wait_until_ready()
     told = run_without_project("status", "--json", *where)
     assert json.loads(told.stdout)["pid"] == daemon.pid
-    assert run_without_project("scale", "2", *where).stdout == "daemon: workers: 2, were 1\n"
+    assert run_without_project("scale", "2", *where).stdout == "daemon: workers: 2 (before: 1)\n"
     assert run_without_project("reload", *where).stdout == "daemon: reloaded\n"
     assert run_without_project("stop", *where).stdout == "daemon: stopped\n"
     daemon.assert_clean_end()
@@ -94,7 +94,7 @@ def test_a_second_target_is_told_that_it_needs_a_pidfile_of_its_own(
     where = ("--pidfile", str(pidfile))
     first = start_daemon(sqlite, "idle", *where)
     first.wait_until_ready()
-    needs = f"{pidfile} is of the daemon that runs {IDLE}, and another target needs another one"
+    needs = f"{pidfile} belongs to the daemon that runs {IDLE}"
     second = start_daemon(sqlite, "log", *where)
     assert second.process.wait(TIMEOUT) == 1
     assert second.err == f"CommandError: already running: {needs}: give --pidfile\n"
@@ -104,7 +104,7 @@ def test_a_second_target_is_told_that_it_needs_a_pidfile_of_its_own(
     logs = f"{UNITS}.log"
     restarted = start_command(sqlite, "rundaemon", "restart", logs, *where, "--logfile", "log")
     assert restarted.process.wait(TIMEOUT) == 1
-    assert restarted.err == f"CommandError: rundaemon: {needs}; stop that first\n"
+    assert restarted.err == f"CommandError: rundaemon: {needs}; stop it first\n"
     status = start_command(sqlite, "rundaemon", "status", *where)
     assert status.process.wait(TIMEOUT) == 0
     assert f"target: {IDLE}" in status.out

@@ -53,7 +53,7 @@ def test_a_paused_daemon_has_no_session_and_loses_no_unit_whoever_is_replaced_me
     )
     daemon.wait_for_threads("used", 8)
     said = command(daemon, "pause")
-    assert said.splitlines()[-1] == "shop: no connection is left"
+    assert said.splitlines()[-1] == "shop: all connections are closed"
     for name in ("worker-1", "worker-2"):
         assert f"{name}: paused mysql " in said
     assert mysql.sessions() == []
@@ -84,7 +84,7 @@ def test_pause_waits_for_what_is_in_use_and_says_who_has_it(
     with pytest.raises(CommandError) as refused:
         command(daemon, "pause", "default", "--wait", "0.2")
     first, second = str(refused.value).splitlines()
-    assert first == "shop: paused, but after 0.2 s 1 connections are open."
+    assert first == "shop: paused, but after 0.2 s 1 connection is still open."
     assert second.startswith("worker-1/thread-1 for ")
     assert "tests/lifecycle/project/units.py:" in second
     assert "paused" in command(daemon, "pause", "--wait", "0")
@@ -93,7 +93,7 @@ def test_pause_waits_for_what_is_in_use_and_says_who_has_it(
     call_command("rundaemon", "status", "--pidfile", pidfile, stdout=out)
     assert "\npaused in 1 workers: " in out.getvalue()
     daemon.journal.open_gate()
-    assert "shop: no connection is left" in command(daemon, "pause")
+    assert "shop: all connections are closed" in command(daemon, "pause")
     assert len(daemon.journal.events("finished")) == 1
     daemon.stop()
 
@@ -130,7 +130,7 @@ def test_reconnect_replaces_every_session_and_no_unit_fails(
     daemon = start_daemon(mysql, "use_connection", *PIDFILE, "--threads", "2")
     daemon.wait_for_threads("used", 2)
     before = {session.id for session in mysql.sessions()}
-    assert "closes what is idle now" in command(daemon, "reconnect")
+    assert "closed the idle connections of" in command(daemon, "reconnect")
 
     def replaced() -> bool:
         now = {session.id for session in mysql.sessions()}
@@ -171,7 +171,7 @@ def test_a_mistake_is_one_line_with_the_nearest(
         (("pause", "defalt"), "shop: there is no pool 'defalt'. Did you mean 'default'? Valid: "),
         (("resize", "0"), "shop: the size is 0; it must be a whole number from 1 to 100000"),
         (("pause", "--wait", "-1"), "--wait is -1; it must be a number of seconds from 0 to "),
-        (("pause", "--daemon", "shopp"), "--daemon shopp: it is not there. Did you mean 'shop'?"),
+        (("pause", "--daemon", "shopp"), "--daemon shopp: no such daemon. Did you mean 'shop'?"),
     ):
         with pytest.raises(CommandError) as refused:
             command(daemon, *words)

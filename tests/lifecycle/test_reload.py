@@ -116,7 +116,7 @@ def test_a_reload_to_broken_code_changes_nothing_and_says_why(
     # The action itself has to load the project, which is broken in its own directory only.
     command = reload()
     assert command.process.returncode == 1
-    assert "the reload failed, the old workers stay" in command.err
+    assert "the reload failed, the old workers keep running" in command.err
     assert reason in command.err
     assert daemon.workers == workers
     assert daemon.journal.events("worker_died") == []

@@ -81,7 +81,7 @@ def test_new_workers_that_fail_after_the_preflight_end_the_reload_and_the_old_on
     write_code(daemon, code)
     told = start_command(sqlite, "work", "reload", "idle", f"--pidfile={pidfile}")
     assert told.process.wait(2 * TIMEOUT) == 1
-    assert "the reload failed, the old workers stay: worker-1" in told.err
+    assert "the reload failed, the old workers keep running: worker-1" in told.err
     assert reason in told.err
     asked = start_command(sqlite, "work", "status", "idle", f"--pidfile={pidfile}")
     asked.process.wait(TIMEOUT)

@@ -80,7 +80,7 @@ def test_a_reload_under_load_to_what_is_broken_disturbs_nobody(
         change_settings(daemon, {"PROCESSES": 0})
     command = reload()
     assert command.process.returncode == 1
-    assert "the reload failed, the old workers stay" in command.err
+    assert "the reload failed, the old workers keep running" in command.err
     assert daemon.workers == workers
     units = len(daemon.journal.events("ended"))
     daemon.wait_for("ended", units + 2 * THREADS)

@@ -232,7 +232,7 @@ def test_a_server_that_can_not_be_asked_is_said_with_status_2_and_no_password(
     add_database: AddDatabase, shop: Scratch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alias = add_database(**shop.account.settings(PASSWORD="s3cret"))
-    with pytest.raises(CommandError, match=f"^Not looked at: database {alias}: ") as raised:
+    with pytest.raises(CommandError, match=f"^Not examined: database {alias}: ") as raised:
         call_command("pooldaemon", "doctor", "--database", alias)
     assert raised.value.returncode == 2
     assert "s3cret" not in str(raised.value)

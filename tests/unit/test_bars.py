@@ -217,4 +217,4 @@ def test_status_says_what_the_daemon_cannot_do_just_now() -> None:
     told = {"state": "running", "pid": 6, "uptime": 1, "processes": 2, "last_death": None}
     told |= {"reload": {"state": "none"}, "workers": [], "options": {}, "troubles": [trouble]}
     lines = daemon_table(told, bars=False).splitlines()
-    assert f"can't start workers for 1 min, 3 times: {error}" in lines
+    assert f"can't start workers: {error} (3 failures in 1 min)" in lines

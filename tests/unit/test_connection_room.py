@@ -28,7 +28,10 @@ def test_what_fits_is_not_told() -> None:
 
 
 def test_each_limit_that_is_exceeded_is_told_with_the_numbers() -> None:
-    sums = "default: 2 processes of 4 connections, and 1 for helpers, are 9, but the server allows"
+    sums = (
+        "default: 2 processes with up to 4 connections each, and 1 for helper processes, need 9, "
+        "but the server allows"
+    )
     assert judge([room("default", allowed=(8, 7))], 2) == [
         f"{sums} 8 (max_connections)",
         f"{sums} 7 (max_user_connections)",
@@ -43,8 +46,8 @@ def test_databases_of_one_server_are_added_up_and_those_of_others_are_not() -> N
     ]
     (told,) = judge(rooms, 2)
     assert told == (
-        "default, reports: 2 processes of 8 connections, and 2 for helpers, are 18, "
-        "but the server allows 17 (max_connections)"
+        "default, reports: 2 processes with up to 8 connections each, and 2 for helper processes, "
+        "need 18, but the server allows 17 (max_connections)"
     )
 
 
@@ -54,7 +57,7 @@ def test_each_account_has_its_own_limit() -> None:
         room("reports", account="reader@%", allowed=(100, 8)),
     ]
     (told,) = judge(rooms, 2)
-    assert told.startswith("reports: 2 processes of 4 connections, ")
+    assert told.startswith("reports: 2 processes with up to 4 connections each, ")
 
 
 def test_databases_that_share_a_pool_count_once() -> None:
@@ -68,7 +71,7 @@ def test_the_limit_of_all_pools_of_a_process_counts_where_it_is_lower(settings: 
     settings.POOLDAEMON = {"MAX_PROCESS_CONNECTIONS": 5}
     assert judge(rooms, 2) == []
     (told,) = judge(rooms, 3)
-    assert "3 processes of 5 connections (MAX_PROCESS_CONNECTIONS), and 2 for" in told
+    assert "3 processes with up to 5 connections each (MAX_PROCESS_CONNECTIONS), and 2 for" in told
 
 
 def test_a_pool_without_a_cap_is_compared_only_by_the_limit_of_the_process(
@@ -78,4 +81,6 @@ def test_a_pool_without_a_cap_is_compared_only_by_the_limit_of_the_process(
     assert judge(rooms, 100) == []
     settings.POOLDAEMON = {"MAX_PROCESS_CONNECTIONS": 4}
     (told,) = judge(rooms, 2)
-    assert told.startswith("default: 2 processes of 4 connections (MAX_PROCESS_CONNECTIONS), ")
+    assert told.startswith(
+        "default: 2 processes with up to 4 connections each (MAX_PROCESS_CONNECTIONS), "
+    )

@@ -83,9 +83,9 @@ def test_the_only_living_daemon_needs_no_name(add_daemon: AddDaemon, tmp_path: P
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (None, r"Which one\? Give --daemon NAME. Running in .*: orders, stock\."),
-        ("stok", r"--daemon stok: it is not there. Did you mean 'stock'\? Running in .*: orders, "),
-        ("dead", r"--daemon dead: it is dead. Running in .*: orders, stock\."),
+        (None, r"Several daemons are running in .*: orders, stock\. Give --daemon NAME\."),
+        ("stok", r"--daemon stok: no such daemon. Did you mean 'stock'\? Running in .*: orders, "),
+        ("dead", r"--daemon dead: not running. Running in .*: orders, stock\."),
     ],
 )
 def test_a_daemon_that_can_not_be_chosen_is_told_why(

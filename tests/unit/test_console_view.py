@@ -6,14 +6,14 @@ import pytest
 
 from pooldaemon.console.view import PATIENCE, WINDOW, DaemonView, Health, History, Holder, Unit
 from pooldaemon.stats import Histogram
-from tests.unit.told import Told, daemon, pool, waits, worker
+from tests.unit.statuses import Status, daemon, pool, waits, worker
 
 
-def view(*samples: Told) -> DaemonView:
+def view(*samples: Status) -> DaemonView:
     """One sample a second."""
     history = History("shop")
     for second, told in enumerate(samples):
-        history.heard(told, float(second))
+        history.answered(told, float(second))
     return history.view(len(samples) - 1.0)
 
 
@@ -55,7 +55,7 @@ def test_the_window_moves() -> None:
 def test_seldom_samples_are_compared_with_the_one_before() -> None:
     history = History("shop")
     for number in range(3):
-        history.heard(daemon(worker(1), units=60 * number), 60.0 * number)
+        history.answered(daemon(worker(1), units=60 * number), 60.0 * number)
     assert history.view(120.0).window == 60.0
     assert history.view(120.0).rate == 1.0
 
@@ -151,23 +151,23 @@ def test_a_daemon_is_silent_when_it_is_late_or_refuses() -> None:
     history.asked(1.0)
     assert history.view(1.0 + PATIENCE).health is Health.ANSWERS
     assert history.view(1.1 + PATIENCE).health is Health.SILENT
-    history.heard(daemon(worker(1)), 5.0)
+    history.answered(daemon(worker(1)), 5.0)
     assert history.view(5.0).health is Health.ANSWERS
     assert history.view(60.0).health is Health.ANSWERS  # nobody has asked since
     history.failed("timed out")
     assert (history.view(6.0).health, history.view(6.0).error) == (Health.SILENT, "timed out")
-    history.heard(daemon(worker(1)), 7.0)
+    history.answered(daemon(worker(1)), 7.0)
     assert (history.view(7.0).health, history.view(7.0).error) == (Health.ANSWERS, "")
 
 
 def test_a_daemon_that_ended_keeps_its_last_answer_until_it_is_back() -> None:
     history = History("shop")
-    history.heard(daemon(worker(1)), 1.0)
+    history.answered(daemon(worker(1)), 1.0)
     history.ended()
     ended = history.view(4.0)
-    assert (ended.health, ended.since, ended.told["pid"]) == (Health.ENDED, 3.0, 100)
-    history.heard(daemon(worker(1), pid=200), 5.0)
-    assert (history.view(5.0).health, history.view(5.0).told["pid"]) == (Health.ANSWERS, 200)
+    assert (ended.health, ended.since, ended.status["pid"]) == (Health.ENDED, 3.0, 100)
+    history.answered(daemon(worker(1), pid=200), 5.0)
+    assert (history.view(5.0).health, history.view(5.0).status["pid"]) == (Health.ANSWERS, 200)
 
 
 def test_nothing_that_a_terminal_obeys_is_shown() -> None:

@@ -85,7 +85,7 @@ def test_an_option_that_makes_no_sense_has_status_2(words: list[str], said: str)
 def test_daemons_that_can_not_be_looked_at_are_said_with_status_2(
     alias: str, directory: Path, settings: Settings
 ) -> None:
-    with pytest.raises(CommandError, match="Not looked at: daemon deliver: Conn") as raised:
+    with pytest.raises(CommandError, match="Not examined: daemon deliver: Conn") as raised:
         call_command("pooldaemon", "doctor", "--database", alias, "--directory", str(directory))
     assert raised.value.returncode == doctor.BLIND
     settings.POOLDAEMON = {"PIDFILE": directory / "elsewhere" / "{command}.pid"}

@@ -64,7 +64,7 @@ def test_an_attribute_that_is_nearly_one_of_ours_is_named_with_the_nearest(
     inherited = type("Base", (Right,), {name: value})
     for command in (type("Command", (Right,), {name: value})(), type("C", (inherited,), {})()):
         text = told(command)
-        assert f".{name} has no meaning to the daemon" in text
+        assert f".{name} is not an attribute of daemon commands" in text
         assert f"Did you mean {meant!r}?" in text
 
 
@@ -85,7 +85,8 @@ def test_a_database_that_is_not_there_is_named_with_the_nearest() -> None:
     command = Right()
     command.databases = ("defualt",)
     assert told(command) == (
-        "Command.databases names 'defualt', which is no database. Did you mean 'default'?"
+        "Command.databases names 'defualt', which is not in settings.DATABASES. "
+        "Did you mean 'default'?"
     )
 
 
@@ -93,7 +94,7 @@ def test_a_database_that_is_not_there_is_named_with_the_nearest() -> None:
 
 
 def test_a_command_without_perform_is_refused() -> None:
-    assert "needs a perform(self, ctx)" in told(type("Command", (BaseDaemonCommand,), {})())
+    assert "needs a method perform(self, ctx)" in told(type("Command", (BaseDaemonCommand,), {})())
 
 
 def no_ctx(self: Any) -> bool:
@@ -107,8 +108,8 @@ def more_than_ctx(self: Any, ctx: WorkContext, row: int) -> bool:
 @pytest.mark.parametrize("perform", [no_ctx, more_than_ctx])
 def test_a_perform_that_does_not_take_ctx_alone_is_refused(perform: Any) -> None:
     text = told(type("Command", (Right,), {"perform": perform})())
-    assert "can't be called with ctx alone" in text
-    assert text.endswith("It must be: def perform(self, ctx)")
+    assert "can't be called with one argument, ctx" in text
+    assert text.endswith("Define it as: def perform(self, ctx)")
 
 
 def generator(ctx: WorkContext) -> Iterator[int]:
@@ -178,7 +179,10 @@ def test_a_variable_that_is_nearly_an_option_is_named_with_the_nearest(
 ) -> None:
     with pytest.raises(CommandError) as caught:
         check_environment({given: "3", "PATH": "/bin"})
-    assert str(caught.value) == f"{given} in the environment is no option. Did you mean {meant!r}?"
+    assert (
+        str(caught.value)
+        == f"the environment variable {given} is not an option of daemons. Did you mean {meant!r}?"
+    )
 
 
 def test_variables_that_only_look_like_options_are_told_in_one_line() -> None:
@@ -189,7 +193,7 @@ def test_variables_that_only_look_like_options_are_told_in_one_line() -> None:
         "POOLDAEMON_UNTIL_IDLE": "1",
     }
     assert check_environment(variables) == (
-        "In the environment, these are no options of a daemon: POOLDAEMON_PORT_80_TCP, "
+        "environment variables that are not options of daemons: POOLDAEMON_PORT_80_TCP, "
         "POOLDAEMON_SERVICE_HOST, POOLDAEMON_UNTIL_IDLE"
     )
 

@@ -62,14 +62,14 @@ def test_each_worker_is_waited_for_until_it_has_carried_out_this_command(give: A
     )
     assert said.splitlines() == [
         "worker-1: paused one",
-        "worker-2: no such pool is open; the command holds for it if it is",
-        "shop: no connection is left",
+        "worker-2: no such pool is open; the command will apply when it is opened",
+        "shop: all connections are closed",
     ]
 
 
 def test_a_worker_that_has_been_replaced_is_not_waited_for(give: Any) -> None:
     said = give(Canned([worker("worker-1", 99, 0), worker("worker-2", 12, 2, done=["one"])]))
-    assert said.splitlines() == ["worker-2: paused one", "shop: no connection is left"]
+    assert said.splitlines() == ["worker-2: paused one", "shop: all connections are closed"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_worker_that_has_been_replaced_is_not_waited_for(give: Any) -> None:
         ),
         (
             Canned([worker("worker-1", 11, 1)], workers={"worker-1": 11}),
-            "worker-1 has not answered; it will when it can",
+            "worker-1 has not reported a result within 0 s",
         ),
     ],
     ids=["refused", "unsupported", "silent"],

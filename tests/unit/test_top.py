@@ -14,16 +14,16 @@ from pooldaemon.console.daemons import Daemon
 from pooldaemon.console.view import Health
 from pooldaemon.console.watch import Watch
 from tests.support.poll import wait_until
-from tests.unit.told import Canned, Told, daemon, pool, waits, worker
+from tests.unit.statuses import Canned, Status, daemon, pool, waits, worker
 
 DEADLINE = 5.0
 
 
-def answer(command: str, **values: Any) -> Told:
+def answer(command: str, **values: Any) -> Status:
     return daemon(worker(1, pool(in_use=2, wait=waits(9, 1))), worker(2))
 
 
-def refuse(command: str, **values: Any) -> Told:
+def refuse(command: str, **values: Any) -> Status:
     raise ConnectionRefusedError(111, "Connection refused")
 
 
@@ -38,7 +38,7 @@ def test_one_that_hangs_does_not_hold_up_the_others() -> None:
     freed = threading.Event()
     asked: list[str] = []
 
-    def hang(command: str, **values: Any) -> Told:
+    def hang(command: str, **values: Any) -> Status:
         asked.append(command)
         freed.wait(DEADLINE)
         return answer(command)
@@ -100,9 +100,9 @@ def test_once_prints_every_daemon_without_colours(
     assert top("--once") == 0
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
-    assert "orders  running as pid 100" in printed
-    assert "stock  running as pid 100" in printed
-    assert "P50 to P99: waits of all borrows so far" in printed
+    assert "orders  running, pid 100" in printed
+    assert "stock  running, pid 100" in printed
+    assert "waits for a connection since the start" in printed
 
 
 def test_json_is_what_the_daemons_have_told(

@@ -9,18 +9,18 @@ import pytest
 from pooldaemon.console.terminal.controls import Controls
 from pooldaemon.console.terminal.keys import parse
 from pooldaemon.console.view import DaemonView, Health
-from tests.unit.told import Answer, Canned, Told, daemon, worker
+from tests.unit.statuses import Answer, Canned, Status, daemon, worker
 
 
 class Shop:
     """A daemon with two workers, that notes what it is told and refuses what it is to refuse."""
 
     def __init__(self, **refused: str) -> None:
-        self.heard: list[Told] = []
+        self.heard: list[Status] = []
         self.refused = refused
         self.workers = 2
 
-    def __call__(self, command: str, **values: Any) -> Told:
+    def __call__(self, command: str, **values: Any) -> Status:
         if command == "status":
             return daemon(*(worker(n + 1) for n in range(self.workers)), pid=os.getpid())
         if command in self.refused:
@@ -33,7 +33,7 @@ class Shop:
 
 
 def view(name: str = "shop", health: Health = Health.ANSWERS) -> DaemonView:
-    return DaemonView(name, health, told=daemon(worker(1)))
+    return DaemonView(name, health, status=daemon(worker(1)))
 
 
 def press(shop: Answer, *keys: str) -> str:
@@ -46,13 +46,13 @@ def press(shop: Answer, *keys: str) -> str:
 
 def test_each_plus_adds_a_worker_to_those_there_are_by_then() -> None:
     shop = Shop()
-    assert press(shop, "+", "+") == "shop: workers: 4, were 3"
-    assert press(shop, "-") == "shop: workers: 3, were 4"
+    assert press(shop, "+", "+") == "shop: workers: 4 (before: 3)"
+    assert press(shop, "-") == "shop: workers: 3 (before: 4)"
 
 
 def test_the_last_worker_stays() -> None:
     shop = Shop()
-    assert press(shop, "-", "-") == "shop: its last worker stays"
+    assert press(shop, "-", "-") == "shop: a daemon needs at least 1 worker"
     assert shop.workers == 1
 
 
@@ -88,7 +88,7 @@ def test_the_stacks_are_asked_for_by_a_signal(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "kill", lambda *told: sent.append(told))
     said = press(Shop(), "s")
     assert sent == [(os.getpid(), signal.SIGUSR2)]
-    assert said == "shop: the workers log their stacks, to /var/log/shop.log"
+    assert said == "shop: the workers log their stacks to /var/log/shop.log"
 
 
 def test_a_refusal_is_shown_with_its_reason() -> None:
@@ -97,7 +97,7 @@ def test_a_refusal_is_shown_with_its_reason() -> None:
 
 
 def test_a_daemon_that_goes_meanwhile_is_said() -> None:
-    def gone(command: str, **values: Any) -> Told:
+    def gone(command: str, **values: Any) -> Status:
         raise ConnectionRefusedError(111, "Connection refused")
 
     assert press(gone, "+") == "shop: no answer on /run/shop.pid.sock: Connection refused"

@@ -10,15 +10,15 @@ from pooldaemon.console.terminal.controls import Controls
 from pooldaemon.console.terminal.grid import ASCII, Column, Glyphs, Grid, bar
 from pooldaemon.console.terminal.page import Page
 from pooldaemon.console.view import DaemonView, History
-from tests.unit.told import Told, daemon, pool, waits, worker
+from tests.unit.statuses import Status, daemon, pool, waits, worker
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 
 
-def seen(*samples: Told, name: str = "shop") -> DaemonView:
+def seen(*samples: Status, name: str = "shop") -> DaemonView:
     history = History(name)
     for second, told in enumerate(samples):
-        history.heard(told, float(second))
+        history.answered(told, float(second))
     return history.view(len(samples) - 1.0)
 
 
@@ -70,10 +70,10 @@ def test_daemons_pools_workers_and_units_are_shown() -> None:
         "   DAEMON  STATE           UP  WORKERS  UNITS/S  FAILED  RESTARTS  IN USE  WAITING",
         "▸  shop    running  1 h 0 min      1/2     20.0       2         1       3        2",
         "",
-        "shop  running as pid 100 for 1 h 0 min",
+        "shop  running, pid 100, up 1 h 0 min",
         "last death: worker-2 (pid 7) was ended by SIGKILL",
         "",
-        "Pools of all workers together; P50 to P99: waits of the last 1 s",
+        "Pools, summed over all workers; P50, P95, P99: waits for a connection in the last 1 s",
         "POOL                                       IN USE  IDLE  WAITING  CAP    P95  TIMEOUTS",
         "default: mysql shop@db/def…  ████▒▒······       3     1        2    8  ≤5 ms         1",
         "",
@@ -82,7 +82,7 @@ def test_daemons_pools_workers_and_units_are_shown() -> None:
         "worker-1  101  ready                  1 min     20.0   2/2     3/4        2         0",
         "worker-2  102  booting, silent 9.0 s  1 min      0.0   0/2     0/4        0         0",
         "",
-        "Units of work under way: 2, the longest first",
+        "Running units of work: 2, longest first",
         "THREAD               FOR  PROGRESS",
         "worker-1/thread-1  3.2 s  ██████······  50%  5 of 10",
         "worker-1/thread-2  0.5 s",
@@ -104,7 +104,7 @@ def test_a_narrow_terminal_leaves_out_what_is_needed_least() -> None:
 @pytest.mark.parametrize("height", [1, 2, 4, 8])
 def test_any_size_is_filled_and_not_left(width: int, height: int) -> None:
     controls = Controls()
-    controls.message = "shop: workers: 2, were 1"
+    controls.message = "shop: workers: 2 (before: 1)"
     lines = drawn(seen(BEFORE, BUSY), seen(BUSY, name="b"), width=width, height=height)
     assert len(lines) == height
     assert max(map(len, lines)) <= width
@@ -126,12 +126,12 @@ def test_what_has_no_room_is_counted_and_can_be_scrolled_to() -> None:
 
 def test_without_a_daemon_that_is_said() -> None:
     lines = drawn(height=8)
-    assert lines[1] == "No daemon is running in /run/shop. One that starts will be shown."
+    assert lines[1] == "No daemon is running in /run/shop. Waiting for one to start."
 
 
 def test_a_daemon_that_ended_shows_no_old_numbers_in_the_list() -> None:
     history = History("shop")
-    history.heard(BUSY, 0.0)
+    history.answered(BUSY, 0.0)
     history.ended()
     lines = drawn(history.view(4.0), seen(BEFORE, BUSY, name="orders"))
     assert line(lines, "   shop") == "   shop    ended"
@@ -140,7 +140,7 @@ def test_a_daemon_that_ended_shows_no_old_numbers_in_the_list() -> None:
 
 def test_a_daemon_that_does_not_answer_says_why() -> None:
     history = History("shop")
-    history.heard(BUSY, 0.0)
+    history.answered(BUSY, 0.0)
     history.failed("timed out")
     lines = drawn(history.view(4.0))
     assert "shop  silent: timed out; its last answer is 4.0 s old" in lines
@@ -160,7 +160,7 @@ def test_holders_are_shown_with_their_places() -> None:
         ([worker(1, pool(paused=True)), worker(2, pool())], "paused in 1 of 2 default: mysql"),
     ],
 )
-def test_a_paused_pool_is_marked(workers: list[Told], said: str) -> None:
+def test_a_paused_pool_is_marked(workers: list[Status], said: str) -> None:
     lines = drawn(seen(daemon(*workers)))
     assert line(lines, said)
     assert line(lines, "▸  shop").split()[2] == "paused"

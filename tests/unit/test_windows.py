@@ -54,7 +54,7 @@ def test_a_daemon_says_in_a_line_what_it_lacks(shop: Path, words: tuple[str, ...
     told = manage(shop, *words)
     assert told.returncode == 1
     assert told.stderr == (
-        "CommandError: a daemon needs fork(), which this platform does not have\n"
+        "CommandError: a daemon needs os.fork(), which this platform does not have\n"
     )
 
 

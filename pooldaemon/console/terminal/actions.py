@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 
 from pooldaemon.console.daemons import Daemon
 from pooldaemon.console.steering import ask
-from pooldaemon.console.words import count
+from pooldaemon.console.words import count, scaled
 
 
 @dataclass(frozen=True)
@@ -29,44 +29,44 @@ class Action:
 
 
 def _scale(daemon: Daemon, by: int) -> str:
-    # Asked anew: what is shown may be older than the last key.
+    # Asked again, since the screen may not show the effect of the last key yet.
     size = ask(daemon, "status")["processes"] + by
     if size < 1:
-        raise CommandError(f"{daemon.name}: its last worker stays")
-    told = ask(daemon, "scale", processes=size)
-    return f"workers: {told['processes']}, were {told['before']}"
+        raise CommandError(f"{daemon.name}: a daemon needs at least 1 worker")
+    answer = ask(daemon, "scale", processes=size)
+    return scaled(answer)
 
 
 def _reload(daemon: Daemon) -> str:
     ask(daemon, "reload")
-    return "reloads, if a preflight shows that the new code works"
+    return "reload started: the new code is checked first"
 
 
 def _dump_stacks(daemon: Daemon) -> str:
-    told = ask(daemon, "status")
+    status = ask(daemon, "status")
     try:
-        os.kill(told["pid"], signal.SIGUSR2)
+        os.kill(status["pid"], signal.SIGUSR2)
     except OSError as error:
         raise CommandError(f"{daemon.name}: {error.strerror}") from None
-    logfile = told["options"]["logfile"]["value"]
-    return f"the workers log their stacks, to {logfile or 'its standard error'}"
+    logfile = status["options"]["logfile"]["value"]
+    return f"the workers log their stacks to {logfile or 'standard error'}"
 
 
 def _command(daemon: Daemon, verb: str) -> str:
-    told = ask(daemon, verb)
-    sent = f"{verb}: sent to {count(len(told['workers']), 'worker')}"
-    if names := ", ".join(told["unsupported"]):
+    answer = ask(daemon, verb)
+    sent = f"{verb}: sent to {count(len(answer['workers']), 'worker')}"
+    if names := ", ".join(answer["unsupported"]):
         return f"{sent}; not to {names} (older version of pooldaemon)"
     return sent
 
 
 ACTIONS = {
-    "+": Action("one worker more", partial(_scale, by=1)),
-    "-": Action("one worker less; it finishes its units", partial(_scale, by=-1)),
+    "+": Action("add a worker", partial(_scale, by=1)),
+    "-": Action("remove a worker when its running units have ended", partial(_scale, by=-1)),
     "r": Action("reload code and settings", _reload, "Reload"),
     "s": Action("log the stack of every thread", _dump_stacks),
     "p": Action(
-        "pause its pools: they lend nothing until resumed",
+        "pause its pools: they lend no connections until they are resumed",
         partial(_command, verb="pause"),
         "Pause all pools of",
     ),

@@ -1,4 +1,4 @@
-"""What is chosen, scrolled and asked on the screen of ``top``, and what a key does to it."""
+"""The state of the screen of ``top``, and what each key does to it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KEYS = {
     "?": "this help",
     "q": "quit",
 }
-"""For the help."""
+"""The keys with their help."""
 
 PAGE = 10
-"""Lines by which a key scrolls."""
+"""Lines by which a page key scrolls."""
 
 STEPS = {"up": -1, "k": -1, "down": 1, "j": 1}
 FAR = 10**6
@@ -35,10 +35,13 @@ SCROLLS = {
 
 
 class Controls:
-    """
-    :ivar chosen: the name of a daemon; ``None`` if there is none.
-    :ivar offset: lines that are scrolled away.
-    :ivar message: what came of the last action, or a question.
+    """What is chosen and shown.
+
+    :ivar chosen: the name of the chosen daemon; ``None``: none has been seen yet.
+    :ivar offset: lines that the middle is scrolled by.
+    :ivar message: the result of the last action, or a question.
+    :ivar help: whether the help is shown.
+    :ivar ended: whether the user has quit.
     """
 
     def __init__(self, chosen: str | None = None) -> None:
@@ -50,14 +53,18 @@ class Controls:
         self._asked: Action | None = None
 
     def look(self, views: Sequence[DaemonView]) -> DaemonView | None:
-        """The chosen daemon; the first that lives, if none is chosen."""
+        """The chosen daemon. If none is chosen, this chooses the first that is running."""
         if self.chosen is None and views:
             living = [view for view in views if view.health is not Health.ENDED]
             self.chosen = (living or views)[0].name
         return next((view for view in views if view.name == self.chosen), None)
 
     def press(self, key: str, views: Sequence[DaemonView], daemons: Mapping[str, Daemon]) -> None:
-        """*key* is pressed while these *views* are shown, of which these *daemons* live."""
+        """Handle a key.
+
+        :param views: the daemons on the screen.
+        :param daemons: the running ones, by name.
+        """
         action, self._asked = self._asked, None
         self.message = ""
         if action is not None:
@@ -87,7 +94,7 @@ class Controls:
         view = self.look(views)
         if view is None:
             self.message = "there is no daemon"
-        elif view.health is not Health.ANSWERS:  # to ask it would hold up the screen
+        elif view.health is not Health.ANSWERS:  # waiting for its answer would block the screen
             ended = view.health is Health.ENDED
             self.message = f"{view.name} {'has ended' if ended else 'does not answer'}"
         elif action.question:

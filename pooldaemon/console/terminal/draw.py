@@ -1,4 +1,4 @@
-"""Draws what :mod:`pooldaemon.console.view` says, with rich."""
+"""Draws a :class:`~pooldaemon.console.view.DaemonView` with rich."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pooldaemon.console.view import DaemonView, Health, Holder, Pool, Unit, Work
 from pooldaemon.console.words import clean, duration, reload_in_words
 
 STATES = {"ready": "green", "running": "green", "killed": "red"}
-"""Colours; yellow for every other state."""
+"""The colours of states. All others are yellow."""
 
 SILENCE = 3.0
-"""Seconds without a word of a worker, who has one each second, after which it is shown."""
+"""Seconds without a message after which a worker is shown as silent. It sends one each second."""
 
 
 def overview(views: Sequence[DaemonView], chosen: str | None, glyphs: Glyphs) -> RenderableType:
-    """A line for each daemon; a mark at the *chosen* one."""
+    """A table with a line for each daemon, and a mark at the *chosen* one."""
     columns = [
         Column("", lambda view: glyphs.chosen if view.name == chosen else ""),
         Column("DAEMON", lambda view: clean(view.name), name=True),
         Column("STATE", _state, left=True),
-        Column("UP", _if_it_answers(lambda view: duration(view.told["uptime"])), 2),
+        Column("UP", _if_it_answers(lambda view: duration(view.status["uptime"])), 2),
         Column("WORKERS", _if_it_answers(_ready), 1),
         Column("UNITS/S", _if_it_answers(lambda view: _rate(view.rate)), 1),
-        Column("FAILED", _if_it_answers(partial(_told, name="failures")), 3),
-        Column("RESTARTS", _if_it_answers(partial(_told, name="restarts")), 4),
+        Column("FAILED", _if_it_answers(partial(_field, name="failures")), 3),
+        Column("RESTARTS", _if_it_answers(partial(_field, name="restarts")), 4),
         Column("IN USE", _if_it_answers(lambda view: str(_sum(view, "in_use"))), 5),
         Column("WAITING", _if_it_answers(lambda view: _alarm(_sum(view, "waiting"))), 1),
     ]
@@ -39,37 +39,38 @@ def overview(views: Sequence[DaemonView], chosen: str | None, glyphs: Glyphs) ->
 
 
 def details(view: DaemonView, glyphs: Glyphs) -> RenderableType:
-    """All that is known of one daemon."""
+    """The details of one daemon: pools, workers, units, holders of connections."""
     parts: list[RenderableType] = [_headline(view)]
-    if view.told:
+    if view.status:
         parts += [Text(), _pools(view, glyphs), Text(), _workers(view.workers)]
     if view.units:
         parts += [Text(), _units(view.units, glyphs)]
     if view.holders:
         parts += [Text(), _holders(view.holders)]
-    # What an ended daemon has told last may say why it has.
+    # The last status of a daemon that has ended is shown, since it may explain the end.
     return Styled(Group(*parts), "" if view.health is Health.ANSWERS else "dim")
 
 
 def _headline(view: DaemonView) -> Text:
     lines = [Text.assemble((clean(view.name), "bold"), "  ", _state(view))]
-    ago = f"; its last answer is {duration(view.since)} old" if view.told else ""
+    ago = f"; its last answer is {duration(view.since)} old" if view.status else ""
     match view.health:
         case Health.ENDED:
             lines[0].append(ago, "red")
         case Health.SILENT:
             lines[0].append(f": {view.error or 'no answer yet'}{ago}", "red")
-        case Health.ANSWERS if view.told:
-            lines[0].append(f" as pid {view.told['pid']} for {duration(view.told['uptime'])}")
-    if view.told and (death := view.told["last_death"]):
+        case Health.ANSWERS if view.status:
+            pid, uptime = view.status["pid"], duration(view.status["uptime"])
+            lines[0].append(f", pid {pid}, up {uptime}")
+    if view.status and (death := view.status["last_death"]):
         lines.append(Text(clean(f"last death: {death}"), "yellow"))
-    if view.told and (reload := reload_in_words(view.told["reload"])):
+    if view.status and (reload := reload_in_words(view.status["reload"])):
         lines.append(Text(clean(reload), "yellow"))
     return Text("\n").join(lines)
 
 
 def _pools(view: DaemonView, glyphs: Glyphs) -> RenderableType:
-    span = f"the last {view.window:.0f} s" if view.window else "all borrows so far"
+    span = f"in the last {view.window:.0f} s" if view.window else "since the start"
     columns = [
         Column("POOL", _pool_name, name=True),
         Column("", partial(_usage, glyphs=glyphs), 1, left=True),
@@ -87,7 +88,7 @@ def _pools(view: DaemonView, glyphs: Glyphs) -> RenderableType:
         Column("RESETS", lambda pool: str(pool.resets), 7),
         Column("DISCARDS", _discards, 5),
     ]
-    title = f"Pools of all workers together; P50 to P99: waits of {span}"
+    title = f"Pools, summed over all workers; P50, P95, P99: waits for a connection {span}"
     return Grid(title, columns, view.pools) if view.pools else Text("No pool is open.", "dim")
 
 
@@ -116,7 +117,7 @@ def _units(units: Sequence[Unit], glyphs: Glyphs) -> RenderableType:
         Column("FOR", lambda unit: duration(unit.seconds)),
         Column("PROGRESS", partial(_progress, glyphs=glyphs), 1, left=True),
     ]
-    return Grid(f"Units of work under way: {len(units)}, the longest first", columns, units)
+    return Grid(f"Running units of work: {len(units)}, longest first", columns, units)
 
 
 def _holders(holders: Sequence[Holder]) -> RenderableType:
@@ -124,9 +125,9 @@ def _holders(holders: Sequence[Holder]) -> RenderableType:
         Column("HOLDS A CONNECTION", lambda holder: holder.thread, name=True),
         Column("FOR", lambda holder: duration(holder.seconds)),
         Column("BORROWED AT", lambda holder: holder.place, 1, name=True, end=True),
-        Column("OF", lambda holder: holder.pool, 2, name=True, end=True),
+        Column("POOL", lambda holder: holder.pool, 2, name=True, end=True),
     ]
-    return Grid("Connections in use, the longest first", columns, holders)
+    return Grid("Connections in use, longest first", columns, holders)
 
 
 # -- cells ----------------------------------------------------------------------------
@@ -135,9 +136,9 @@ def _holders(holders: Sequence[Holder]) -> RenderableType:
 def _state(view: DaemonView) -> Text:
     if view.health is not Health.ANSWERS:
         return Text(view.health.value, "red")
-    if not view.told:
+    if not view.status:
         return Text("asked")
-    word = "paused" if view.paused else view.told["state"]
+    word = "paused" if view.paused else view.status["state"]
     return Text(word, STATES.get(word, "yellow"))
 
 
@@ -152,19 +153,19 @@ def _silent(worker: Worker) -> bool:
 
 def _if_it_answers(cell: Callable[[DaemonView], Cell]) -> Callable[[DaemonView], Cell]:
     """Nothing where it would be an old truth."""
-    return lambda view: cell(view) if view.health is Health.ANSWERS and view.told else ""
+    return lambda view: cell(view) if view.health is Health.ANSWERS and view.status else ""
 
 
 def _ready(view: DaemonView) -> str:
-    return f"{view.ready}/{view.told['processes']}"
+    return f"{view.ready}/{view.status['processes']}"
 
 
 def _sum(view: DaemonView, name: str) -> int:
     return sum(getattr(pool, name) for pool in view.pools)
 
 
-def _told(view: DaemonView, name: str) -> str:
-    return str(view.told.get(name, ""))
+def _field(view: DaemonView, name: str) -> str:
+    return str(view.status.get(name, ""))
 
 
 def _rate(rate: float | None) -> str:
@@ -188,7 +189,7 @@ def _pool_name(pool: Pool) -> Text:
 
 
 def _usage(pool: Pool, glyphs: Glyphs) -> Text:
-    """In use, idle, and what the cap leaves free."""
+    """A bar of the connections in use, the idle ones, and the rest of the cap."""
     total = pool.cap or pool.in_use + pool.idle
     full = pool.in_use >= total
     style = "red" if full and pool.waiting else "yellow" if full else "green"
@@ -197,7 +198,7 @@ def _usage(pool: Pool, glyphs: Glyphs) -> Text:
 
 
 def _bound(seconds: float | None, glyphs: Glyphs) -> str:
-    """A quantile, which is known to lie below a bound."""
+    """A quantile: known only to be at most the bound of a bucket."""
     if seconds is None:
         return "-"
     if math.isinf(seconds):

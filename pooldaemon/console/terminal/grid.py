@@ -18,14 +18,15 @@ GAP = 2
 """Characters between columns."""
 
 SHORT, SHORTEST = 24, 6
-"""Characters that a name keeps: before it would get fewer than ``SHORT``, columns are left out."""
+"""Characters. Columns are omitted before names are cut to less than ``SHORT``; if none is left to
+omit, names are cut down to ``SHORTEST``."""
 
 Cell = str | Text
 
 
 @dataclass(frozen=True)
 class Glyphs:
-    """What is drawn with. ``full``, ``half`` and ``free`` make a bar."""
+    """The characters for drawing. ``full``, ``half`` and ``free`` make a bar."""
 
     full: str = "█"
     half: str = "▒"
@@ -35,17 +36,20 @@ class Glyphs:
 
 
 ASCII = Glyphs("#", "-", ".", ">", "<=")
-"""For terminals that are not of Unicode."""
+"""For terminals without Unicode."""
 
 
 @dataclass(frozen=True)
 class Column:
     """A column of a grid.
 
-    :ivar rank: the highest go first when there is no room; 0 stays.
-    :ivar left: where its text stands; numbers stand to the right.
-    :ivar name: text that may be cut; it stands to the left.
-    :ivar end: of a name that is cut the end is kept, as with a path.
+    :ivar title: its heading.
+    :ivar cell: returns the cell of a row.
+    :ivar rank: when there is no room, columns with the highest rank are omitted first; those with
+        rank 0, the default, never.
+    :ivar left: align to the left. Default: to the right, as for numbers.
+    :ivar name: a text that may be cut, aligned to the left.
+    :ivar end: cut the beginning of the name, as of a path, not its end.
     """
 
     title: str
@@ -57,7 +61,7 @@ class Column:
 
 
 class Grid:
-    """A table that leaves columns out rather than breaking lines."""
+    """A table that omits columns rather than breaking lines."""
 
     def __init__(self, title: str | None, columns: Sequence[Column], rows: Iterable[Any]) -> None:
         self._title = title
@@ -94,7 +98,7 @@ class Grid:
 
 
 def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
-    """The numbers of the columns for which there is room, if their names are cut."""
+    """The indexes of the columns that fit into *room* if names are cut."""
     kept = list(range(len(columns)))
     least = [
         min(width, SHORT) if column.name else width
@@ -111,7 +115,7 @@ def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> lis
 def _cut(
     columns: Sequence[Column], widths: Sequence[int], kept: Sequence[int], room: int
 ) -> dict[int, int]:
-    """The widths of the *kept* columns, their names cut as far as needed, the longest first."""
+    """The widths of the *kept* columns, with names cut as far as needed, the longest first."""
     cut = {number: widths[number] for number in kept}
     names = [number for number in kept if columns[number].name]
     for _ in range(sum(width + GAP for width in cut.values()) - GAP - room):
@@ -123,9 +127,11 @@ def _cut(
 
 
 def bar(parts: Sequence[tuple[int, str, str]], total: float, free: str) -> Text:
-    """*parts* of a *total*, each with its character and style, and what is *free*.
+    """A bar of *parts* of a *total*, filled up with the character *free*.
 
-    What there is of a part is seen, be it ever so little of the total.
+    A part that is not 0 has at least one character.
+
+    :param parts: the size, character and style of each.
     """
     drawn = Text()
     left = BAR

@@ -1,4 +1,4 @@
-"""The terminal as a keyboard."""
+"""Reads keys from the terminal."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NAMES = {
     "F": "end",
     "4~": "end",
 }
-"""What a terminal sends after ``ESC [`` or ``ESC O``."""
+"""The names of keys, by what the terminal sends after ``ESC [`` or ``ESC O``."""
 
 _KEY = re.compile(r"\x1b[\[O]([\d;]*[A-Za-z~])|([^\x1b])", re.DOTALL)
 
 
 class Keyboard:
-    """Keys as they are pressed, neither shown nor held back until a line is complete.
+    """Reads each key when it is pressed, without echo, and not only complete lines.
 
-    A context manager, after which the terminal is as it was.
+    A context manager that restores the terminal's mode at its end.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -36,27 +36,27 @@ class Keyboard:
     def __enter__(self) -> Keyboard:
         self._before = termios.tcgetattr(self.descriptor)
         tty.setcbreak(self.descriptor)
-        # Ctrl-Z would leave the shell with a terminal that shows no keys.
+        # Without Ctrl-Z, which would leave the shell with a terminal without echo.
         mode = termios.tcgetattr(self.descriptor)
         mode[6][termios.VSUSP] = b"\0"
         termios.tcsetattr(self.descriptor, termios.TCSANOW, mode)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        with suppress(termios.error):  # it is gone
+        with suppress(termios.error):  # the terminal has been closed
             termios.tcsetattr(self.descriptor, termios.TCSANOW, self._before)
 
     def read(self) -> list[str]:
-        """The keys that have come.
+        """The keys that have been pressed since the last call. Does not block.
 
-        :raises EOFError: there will be none any more.
+        :raises EOFError: the terminal has been closed.
         """
-        # Not by a read that does not block: that would hold for the screen as well.
+        # Not in non-blocking mode, which would apply to the output on the same terminal as well.
         if not select.select([self.descriptor], [], [], 0)[0]:
             return []
         try:
             data = os.read(self.descriptor, 1024)
-        except OSError:  # the terminal is gone
+        except OSError:  # the terminal has been closed
             data = b""
         if not data:
             raise EOFError
@@ -64,6 +64,6 @@ class Keyboard:
 
 
 def parse(text: str) -> list[str]:
-    """The keys in what a terminal has sent: characters, and :data:`NAMES`. Others are left out."""
+    """The keys in what a terminal has sent: characters, and :data:`NAMES`. Others are ignored."""
     keys = (NAMES.get(found[1]) if found[1] else found[2] for found in _KEY.finditer(text))
     return [key for key in keys if key]

@@ -1,4 +1,4 @@
-"""``top`` on a terminal: a loop of questions, keys and drawing."""
+"""The main loop of ``top``: requests, keys, drawing."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from pooldaemon.console.watch import Watch
 from pooldaemon.workers.process.signals import SignalQueue
 
 POLL = 0.05
-"""Seconds between looks for an answer that is to come."""
+"""Seconds between two checks for answers."""
 
 SIGNALS = (signal.SIGWINCH, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(watch: Watch, controls: Controls, console: Console, page: Page, interval: float) -> None:
-    """Show what *watch* sees until a key or a signal ends it. Main thread only.
+    """Show the daemons of *watch* until a key or a signal ends it. Main thread only.
 
-    :param interval: seconds between questions.
+    :param interval: seconds between two requests.
     """
     with (
         closing(SignalQueue(SIGNALS)) as signals,
         Keyboard(sys.stdin.fileno()) as keyboard,
         Live(console=console, screen=True, auto_refresh=False) as live,
-        suppress(EOFError),  # the terminal is gone
+        suppress(EOFError),  # the terminal has been closed
     ):
         due = time.monotonic()
         changed = True

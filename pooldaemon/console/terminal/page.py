@@ -1,4 +1,4 @@
-"""The screen of ``top`` as a whole: headline, what can be scrolled, and the lines at the foot."""
+"""The whole screen of ``top``: headline, scrollable middle, footer."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pooldaemon.console.terminal.controls import KEYS, Controls
 from pooldaemon.console.terminal.draw import details, overview
 from pooldaemon.console.terminal.grid import Column, Glyphs, Grid
 from pooldaemon.console.view import DaemonView
-from pooldaemon.console.words import clean
+from pooldaemon.console.words import clean, count
 
 FOOTER = "? help  q quit  + - workers  r reload  s stacks  p pause  P resume"
-"""The most needed first: a narrow terminal cuts the rest."""
+"""The most important keys first: a narrow terminal cuts the end."""
 
 TALL = 8
-"""Lines from which there is a second line at the foot, for what was said last."""
+"""Lines of a terminal from which the footer always has a second line, for messages."""
 
 TINY = 4
-"""Lines below which there is room for nothing but the middle."""
+"""Lines of a terminal below which it shows only the middle."""
 
 
 class Page:
-    """What the screen shows, as large as the terminal is now.
+    """Draws the screen in the terminal's present size.
 
-    :param where: the daemons' directory.
-    :param glyphs: what is drawn with.
+    :param where: the daemons' directory, for the headline.
+    :param glyphs: the characters for drawing.
     """
 
     def __init__(self, console: Console, where: str, glyphs: Glyphs) -> None:
@@ -40,7 +40,11 @@ class Page:
     def draw(
         self, views: Sequence[DaemonView], controls: Controls, clock: datetime
     ) -> RenderableType:
-        """:param controls: their offset is brought back to where there are lines."""
+        """The screen.
+
+        :param controls: its offset is corrected if it is beyond the last line.
+        :param clock: the time for the headline.
+        """
         height = self._console.size.height
         middle = self._lines(self._middle(views, controls))
         if height < TINY:
@@ -52,7 +56,7 @@ class Page:
         controls.offset = max(0, min(controls.offset, len(middle) - room))
         below = len(middle) - controls.offset - room
         if height >= TALL or controls.message:
-            more = f"{below} more lines: page down" if below > 0 else ""
+            more = f"{count(below, 'more line')}: page down" if below > 0 else ""
             foot = self._line(controls.message or more, "bold") + foot
         shown = middle[controls.offset : controls.offset + room]
         empty: list[list[Segment]] = [[] for _ in range(room - len(shown))]
@@ -66,7 +70,7 @@ class Page:
             ]
             return Grid("Keys", columns, KEYS)
         if not views:
-            return Text(f"No daemon is running in {self._where}. One that starts will be shown.")
+            return Text(f"No daemon is running in {self._where}. Waiting for one to start.")
         chosen = controls.look(views)
         parts = [overview(views, controls.chosen, self._glyphs)]
         if chosen is not None:

@@ -15,12 +15,12 @@ from pooldaemon.console import VERBS
 
 class Command(BaseCommand):
     help = "See and operate pools and daemons."
-    requires_system_checks = []  # they are about the project, which may be what is in trouble
+    requires_system_checks = []  # must work while the project has errors
 
     _verb: str | None = None
 
     def run_from_argv(self, argv: list[str]) -> None:
-        if len(argv) > 2 and argv[2] in VERBS:  # its options and Django's may be mixed
+        if len(argv) > 2 and argv[2] in VERBS:  # so that its options and Django's can be mixed
             self._verb = argv[2]
             argv = [argv[0], " ".join(argv[1:3]), *argv[3:]]
         super().run_from_argv(argv)

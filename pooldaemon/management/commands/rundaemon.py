@@ -1,4 +1,4 @@
-"""``manage.py rundaemon``: a daemon whose unit of work is any function."""
+"""``manage.py rundaemon``: a daemon whose unit of work is a given callable."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pooldaemon.workers.worker.context import WorkContext
 
 
 class Command(BaseDaemonCommand):
-    help = "Run a function as a unit of work, again and again, in worker processes and threads."
+    help = "Run a daemon that calls a function as its unit of work, in processes and threads."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.epilog = (
-            "After run, start or restart, or instead of them: the dotted path of a callable, which "
-            "is called with ctx. Default: settings.POOLDAEMON['TARGET']."
+            "Argument of run, start and restart: the dotted path of a callable, which is called "
+            "with ctx. Default: settings.POOLDAEMON['TARGET']. The word run can be omitted."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

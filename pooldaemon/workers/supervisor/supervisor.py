@@ -377,7 +377,7 @@ class Supervisor:
             return "the daemon is draining"
         if size > self._worker_set.most:
             return f"its connections are enough for {self._worker_set.most} workers"
-        logger.info("workers: %d, were %d", size, self._worker_set.size)
+        logger.info("workers: %d (before: %d)", size, self._worker_set.size)
         for worker in self._worker_set.resize(size):
             worker.drain()
         return None

@@ -1,5 +1,5 @@
 "use strict";
-// The charts: uPlot in the admin's colours, each with a key that says its values in words.
+// The charts: uPlot in the admin's colours, each with a key that has its values as text.
 
 const PooldaemonCharts = (() => {
   const HEIGHT = 150; // pixels
@@ -22,12 +22,12 @@ const PooldaemonCharts = (() => {
       title: "Connections", least: 1, format: number,
       lines: [["inUse", "in use", "--pd-1", { fill: true }], ["cap", "cap", "--pd-limit", { dash: [6, 4] }]],
     },
-    { title: "Waiting for a connection", least: 1, format: number, lines: [["waiting", "waiting", "--pd-2", { fill: true }]] },
+    { title: "Threads waiting for a connection", least: 1, format: number, lines: [["waiting", "waiting", "--pd-2", { fill: true }]] },
     {
-      title: "Wait for a connection", least: 0.001, format: seconds,
-      lines: [["p50", "half", "--pd-1", {}], ["p95", "95 %", "--pd-3", {}], ["p99", "99 %", "--pd-2", {}]],
+      title: "Waits for a connection", least: 0.001, format: seconds,
+      lines: [["p50", "p50", "--pd-1", {}], ["p95", "p95", "--pd-3", {}], ["p99", "p99", "--pd-2", {}]],
     },
-    { title: "Units of work a second", least: 1, format: number, lines: [["rate", "units/s", "--pd-4", { fill: true }]] },
+    { title: "Units of work per second", least: 1, format: number, lines: [["rate", "units/s", "--pd-4", { fill: true }]] },
     { title: "Restarts of workers", least: 1, format: number, lines: [["restarts", "restarts", "--pd-3", { stepped: true }]] },
   ];
 
@@ -53,7 +53,7 @@ const PooldaemonCharts = (() => {
       this.draw();
     }
 
-    // Anew: uPlot takes its colours once.
+    // Drawn again when colours change: uPlot reads them only at the start.
     draw() {
       if (this.plot) this.plot.destroy();
       const axis = { stroke: colour("--body-quiet-color"), grid: { stroke: colour("--hairline-color"), width: 1 }, ticks: { show: false } };
@@ -74,7 +74,7 @@ const PooldaemonCharts = (() => {
           fill: fill ? `${colour(name)}33` : undefined,
           paths: stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
         }))],
-        hooks: { setCursor: [() => this.tell()] },
+        hooks: { setCursor: [() => this.showValues()] },
       }, this.data, this.place);
     }
 
@@ -89,11 +89,11 @@ const PooldaemonCharts = (() => {
     show(columns) {
       this.data = [columns.times, ...this.spec.lines.map(([name]) => columns[name])];
       this.plot.setData(this.data);
-      this.tell();
+      this.showValues();
     }
 
     // The values under the pointer, or the last ones.
-    tell() {
+    showValues() {
       const at = this.plot && this.plot.cursor.idx;
       const i = at === null || at === undefined ? this.data[0].length - 1 : at;
       const texts = this.spec.lines.map(([, label], line) => {

@@ -1,11 +1,11 @@
 "use strict";
-// Asks the server every two seconds or more often, and shows what it says; carries out actions.
+// Requests the data from the server at least every two seconds and shows them; sends actions.
 
 (() => {
-  const SILENT = 5; // seconds, at least, after which a process counts as silent
+  const SILENT = 5; // seconds, at least, after which a process that has not reported counts as silent
 
   const config = JSON.parse(document.getElementById("pooldaemon-config").textContent);
-  const every = 1000 * Math.min(2, config.interval); // milliseconds
+  const every = 1000 * Math.min(2, config.interval); // milliseconds between requests
   const find = (id) => document.getElementById(id);
   const { Panel, element } = PooldaemonPanels;
   const history = new PooldaemonSeries.History(config.bounds);
@@ -20,17 +20,17 @@
 
   async function ask() {
     const response = await fetch(config.data, { headers: { Accept: "application/json" }, redirect: "error" });
-    if (!response.ok) throw new Error(`the server says ${response.status}`);
+    if (!response.ok) throw new Error(`HTTP status ${response.status}`);
     return response.json();
   }
 
   async function refresh() {
     clearTimeout(timer);
     try {
-      const told = await ask();
-      if (!isHeld()) show(told);
+      const data = await ask();
+      if (!isHeld()) show(data);
     } catch (error) {
-      find("pd-updated").textContent = `No answer (${error.message}); trying again`;
+      find("pd-updated").textContent = `No answer from the server (${error.message}); trying again`;
     }
     clearTimeout(timer);
     if (!document.hidden && !isHeld()) timer = setTimeout(refresh, every);
@@ -99,10 +99,10 @@
     const token = document.querySelector("#pooldaemon [name=csrfmiddlewaretoken]").value;
     try {
       const response = await fetch(config.act, { method: "POST", body, headers: { "X-CSRFToken": token } });
-      const told = await response.json();
-      say(told.message || told.error, !response.ok);
+      const answer = await response.json();
+      say(answer.message || answer.error, !response.ok);
     } catch (error) {
-      say(`${button.textContent}: no answer (${error.message})`, true);
+      say(`${button.textContent}: no answer from the server (${error.message})`, true);
     }
     refresh();
   }

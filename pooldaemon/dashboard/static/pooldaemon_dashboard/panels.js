@@ -3,7 +3,7 @@
 
 const PooldaemonPanels = (() => {
   const { pools } = PooldaemonSeries;
-  const MOST_ROWS = 20;
+  const MAX_ROWS = 20;
 
   function duration(seconds) {
     if (seconds === null || seconds === undefined) return "–";
@@ -23,7 +23,7 @@ const PooldaemonPanels = (() => {
     return made;
   }
 
-  // A bar with its numbers beside it. A native element: screen readers know it.
+  // A bar with its numbers beside it. A native element, for screen readers.
   function bar(name, value, max, text, label) {
     const made = element("span", undefined, "pd-bar");
     const native = document.createElement(name);
@@ -50,12 +50,17 @@ const PooldaemonPanels = (() => {
 
   const discards = (pool) => Object.entries(pool.discards || {}).map(([why, n]) => `${n} ${why}`).join(", ") || "0";
 
-  const longestFirst = (rows) => rows.sort((a, b) => b.seconds - a.seconds).slice(0, MOST_ROWS);
+  const workers = (number) => `${number} worker${number === 1 ? "" : "s"}`;
 
-  // Title, value, and its classes: a phone leaves the minor ones out.
+  const readyWorkers = (ready, wanted) => (ready > wanted
+    ? `${workers(ready)} ready, ${wanted} wanted` : `${ready} of ${workers(wanted)} ready`);
+
+  const longestFirst = (rows) => rows.sort((a, b) => b.seconds - a.seconds).slice(0, MAX_ROWS);
+
+  // Columns: title, value, and classes; narrow screens omit minor ones.
   const TABLES = [
     {
-      title: "Workers", rows: (told) => told.workers.filter((worker) => worker.state),
+      title: "Workers", rows: (status) => status.workers.filter((worker) => worker.state),
       columns: [
         ["Worker", (w) => w.name], ["Pid", (w) => w.pid, "number minor"],
         ["State", (w) => element("span", w.state, `pd-state pd-${w.state}`)],
@@ -65,7 +70,7 @@ const PooldaemonPanels = (() => {
       ],
     },
     {
-      title: "Units under way", rows: (told) => longestFirst(told.workers.flatMap((worker) => worker.running || [])),
+      title: "Running units of work", rows: (status) => longestFirst(status.workers.flatMap((worker) => worker.running || [])),
       columns: [
         ["Thread", (u) => u.thread], ["For", (u) => duration(u.seconds), "number"], ["Progress", progress],
       ],
@@ -80,8 +85,8 @@ const PooldaemonPanels = (() => {
       ],
     },
     {
-      title: "Who holds a connection",
-      rows: (told) => longestFirst(pools(told).flatMap((pool) =>
+      title: "Connections in use",
+      rows: (status) => longestFirst(pools(status).flatMap((pool) =>
         (pool.holders || []).map((holder) => ({ ...holder, pool: pool.name })))),
       columns: [
         ["Thread", (h) => h.thread], ["For", (h) => duration(h.seconds), "number"], ["Borrowed at", (h) => element("code", h.place), "wide"],
@@ -94,7 +99,7 @@ const PooldaemonPanels = (() => {
     constructor(parent, spec, owner) {
       this.spec = spec;
       this.place = element("div", undefined, "pd-table");
-      // It may be wider than a phone: the keyboard scrolls it too.
+      // Focusable, so that the keyboard can scroll a table that is wider than the screen.
       this.place.tabIndex = 0;
       this.place.setAttribute("role", "region");
       this.place.setAttribute("aria-label", `${spec.title} of ${owner}`);
@@ -111,8 +116,8 @@ const PooldaemonPanels = (() => {
       parent.append(this.place);
     }
 
-    show(told) {
-      const rows = this.spec.rows(told);
+    show(status) {
+      const rows = this.spec.rows(status);
       this.place.hidden = !rows.length;
       this.body.replaceChildren(...rows.map((row) => {
         const made = element("tr");
@@ -133,7 +138,7 @@ const PooldaemonPanels = (() => {
       this.source = source;
       const label = `${source.name} on ${source.host}`;
       this.find("h2").textContent = label;
-      this.section.setAttribute("aria-label", `${label}, process ${source.told.pid}`);
+      this.section.setAttribute("aria-label", `${label}, process ${source.status.pid}`);
       this.tables = TABLES.map((spec) => new Table(this.find(".pd-tables"), spec, label));
       this.form = this.find(".pd-actions");
       if (this.form) {
@@ -145,30 +150,30 @@ const PooldaemonPanels = (() => {
             act(this.source, button, this.form.elements.processes.value);
           });
         }
-        this.form.elements.processes.value = source.told.processes || 1;
+        this.form.elements.processes.value = source.status.processes || 1;
       }
       parent.append(this.section);
     }
 
     show(source, stale) {
-      const { told } = source;
+      const { status } = source;
       this.source = source;
-      const since = told.uptime === undefined ? "" : ` for ${duration(told.uptime)}`;
-      const ready = told.processes === undefined ? ""
-        : `, ${told.workers.filter((worker) => worker.state === "ready").length} of ${told.processes} workers ready`;
-      const heard = stale ? `, silent for ${duration(source.age)}` : `, ${duration(source.age)} ago through the ${source.via}`;
-      const paused = pools(told).some((pool) => pool.paused) ? ", pools paused" : "";
-      this.find(".pd-about").textContent = `${told.state} as process ${told.pid}${since}${ready}${paused}${heard}`;
+      const up = status.uptime === undefined ? "" : `, up ${duration(status.uptime)}`;
+      const ready = status.processes === undefined ? ""
+        : `, ${readyWorkers(status.workers.filter((worker) => worker.state === "ready").length, status.processes)}`;
+      const seen = stale ? `; silent for ${duration(source.age)}` : `; reported ${duration(source.age)} ago via ${source.via}`;
+      const paused = pools(status).some((pool) => pool.paused) ? ", pools paused" : "";
+      this.find(".pd-about").textContent = `${status.state}, pid ${status.pid}${up}${ready}${paused}${seen}`;
       this.section.classList.toggle("pd-stale", stale);
-      this.find(".pd-death").hidden = !told.last_death;
-      this.find(".pd-death").textContent = `Last death: ${told.last_death}`;
-      const failed = told.reload !== undefined && told.reload.state === "failed";
+      this.find(".pd-death").hidden = !status.last_death;
+      this.find(".pd-death").textContent = `Last death: ${status.last_death}`;
+      const failed = status.reload !== undefined && status.reload.state === "failed";
       this.find(".pd-reload").hidden = !failed;
-      this.find(".pd-reload").textContent = failed ? `The last reload failed: ${told.reload.reason}` : "";
+      this.find(".pd-reload").textContent = failed ? `The last reload failed: ${status.reload.reason}` : "";
       this.find(".pd-commands").hidden = !source.commands.length;
       this.find(".pd-commands").replaceChildren(...source.commands.map((command) => element("li", `${command.command}: ${command.state}`)));
       if (this.form) this.form.hidden = !source.operable || stale;
-      this.tables.forEach((table) => table.show(told));
+      this.tables.forEach((table) => table.show(status));
     }
 
     remove() {

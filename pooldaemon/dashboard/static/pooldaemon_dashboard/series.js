@@ -1,18 +1,18 @@
 "use strict";
-// From what the sources tell to what the charts draw. Knows no document.
+// Turns the statuses of sources over time into the columns of the charts. Does not use the document.
 
 const PooldaemonSeries = (() => {
   const KEPT = 900; // seconds
-  const WINDOW = 30; // seconds over which waits are summed up into percentiles
+  const WINDOW = 30; // seconds of waits from which percentiles are computed
 
   const sum = (items, value) => items.reduce((total, item) => total + (value(item) || 0), 0);
 
-  function pools(told) {
-    return told.workers.flatMap((worker) =>
+  function pools(status) {
+    return status.workers.flatMap((worker) =>
       (worker.pools || []).map((pool) => ({ ...pool, worker: worker.name, pid: worker.pid })));
   }
 
-  // The value below which the share q of the histogram lies, in seconds; null: it is empty.
+  // The quantile q (0 to 1) of a histogram in seconds, interpolated; null: it is empty.
   function percentile(counts, bounds, q) {
     const total = sum(counts, (count) => count);
     if (!total) return null;
@@ -32,10 +32,10 @@ const PooldaemonSeries = (() => {
     constructor(bounds) {
       this.bounds = bounds;
       this.samples = [];
-      this.last = new Map(); // source id -> what it told last, and the rates since
+      this.last = new Map(); // source id -> its last status and rate
     }
 
-    // Take in an answer of the server. A source that has told nothing new keeps its rates.
+    // Add an answer of the server. A source without a new status keeps its rate.
     add(sources, now) {
       const sample = { time: now, sources: new Map() };
       for (const source of sources) {
@@ -49,16 +49,16 @@ const PooldaemonSeries = (() => {
     }
 
     measure(source) {
-      const all = pools(source.told);
+      const all = pools(source.status);
       const before = this.last.get(source.id);
       const known = {
         at: source.at,
-        units: source.told.units || 0,
+        units: source.status.units || 0,
         rate: before ? before.rate : null,
         waits: new Map(all.map((pool) => [`${pool.pid} ${pool.name}`, pool.wait.counts])),
       };
       let waited = null;
-      // A published answer is read several times; its age, measured in between, varies a little.
+      // A published status is read several times, and its computed time varies a little.
       const seconds = before ? source.at - before.at : 0;
       if (seconds > 0.5) {
         known.rate = Math.max(0, known.units - before.units) / seconds;
@@ -69,7 +69,7 @@ const PooldaemonSeries = (() => {
         inUse: sum(all, (pool) => pool.in_use),
         cap: sum(all, (pool) => pool.cap),
         waiting: sum(all, (pool) => pool.waiting),
-        restarts: source.told.restarts || 0,
+        restarts: source.status.restarts || 0,
         rate: known.rate,
         waited,
       };
@@ -84,7 +84,7 @@ const PooldaemonSeries = (() => {
       return counts;
     }
 
-    // Columns for the charts: of one source, or of all for "".
+    // Columns for the charts: of the source shown, or of all for "".
     columns(shown) {
       const times = [];
       const made = { inUse: [], cap: [], waiting: [], rate: [], restarts: [], p50: [], p95: [], p99: [] };

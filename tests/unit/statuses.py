@@ -6,8 +6,8 @@ from typing import Any
 
 from pooldaemon.console.daemons import Daemon
 
-Told = dict[str, Any]
-Answer = Callable[..., Told]
+Status = dict[str, Any]
+Answer = Callable[..., Status]
 
 
 class Canned(Daemon):
@@ -20,12 +20,12 @@ class Canned(Daemon):
         super().__init__(name, Path("/run", f"{name}.pid.sock"), pid)
         object.__setattr__(self, "_answer", answer)  # the class is frozen
 
-    def ask(self, command: str, **values: Any) -> Told:
-        told: Told = self.__dict__["_answer"](command, **values)
+    def ask(self, command: str, **values: Any) -> Status:
+        told: Status = self.__dict__["_answer"](command, **values)
         return told
 
 
-def pool(alias: str = "default", **values: Any) -> Told:
+def pool(alias: str = "default", **values: Any) -> Status:
     none = {"counts": [0] * 10, "total": 0.0}
     counters = ("timeouts", "rejected", "connects", "connect_errors", "resets")
     return {
@@ -42,12 +42,12 @@ def pool(alias: str = "default", **values: Any) -> Told:
     }
 
 
-def waits(*counts: int) -> Told:
+def waits(*counts: int) -> Status:
     """So many in the shortest bucket, in the next, …"""
     return {"counts": [*counts, *[0] * (10 - len(counts))], "total": 1.0}
 
 
-def worker(number: int = 1, *pools: Told, **values: Any) -> Told:
+def worker(number: int = 1, *pools: Status, **values: Any) -> Status:
     return {
         "name": f"worker-{number}",
         "pid": 100 + number,
@@ -67,7 +67,7 @@ def worker(number: int = 1, *pools: Told, **values: Any) -> Told:
     }
 
 
-def daemon(*workers: Told, **values: Any) -> Told:
+def daemon(*workers: Status, **values: Any) -> Status:
     return {
         "pid": 100,
         "state": "running",
