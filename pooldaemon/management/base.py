@@ -62,8 +62,8 @@ class BaseDaemonCommand(BaseCommand):
     override the attributes, in this order. Needs ``fork()``: Linux, macOS and other Unix systems.
 
     Exit status: 0 drained, or idle with ``--until-idle``; 1 wrong options or settings; 3 no worker
-    became ready, or new code could not take over in a reload; 4 running units were killed; 5 workers
-    crashed again and again; 70 an error in this package.
+    became ready, or new code could not take over in a reload; 4 running units were killed; 5
+    workers crashed again and again; 70 an error in this package.
     """
 
     processes: int = DaemonConfig.processes
