@@ -9,12 +9,12 @@ from pooldaemon import use_database
 
 
 def database_of(request: HttpRequest) -> dict[str, Any]:
-    """What `settings.TENANTS` says for the host, such as {"NAME": "acme", "USER": "acme", …}."""
+    """The database settings of the host's tenant, such as {"NAME": "acme", "USER": "acme", …}."""
     host = request.get_host().partition(":")[0]
     try:
         return settings.TENANTS[host]
     except KeyError:
-        raise Http404(f"nobody lives at {host}") from None
+        raise Http404(f"no tenant has the host {host}") from None
 
 
 @sync_and_async_middleware
