@@ -6,12 +6,16 @@ SQLite, the embedded default. Without: all tests on SQLite.
 
     run_tests.py              as above
     run_tests.py --database   only the tests that use a database, on DATABASE_URL
-    run_tests.py --again      with another interpreter or server, when all have passed once: without
-                              those that neither is likely to change, and without SQLite
+    run_tests.py --again      with another interpreter or server, when all have passed: without
+                              those marked ``once``, and ``sqlite`` where there is a server
 
 Most tests wait for processes and servers more than they compute, so several run at a time. Those
 marked ``alone`` change what all sessions of the server share: they run one after the other. Nothing
 is tried a second time: a test that fails on a busy machine is one to repair.
+
+Marked ``once`` is what neither another interpreter nor another server is likely to change: what an
+operator sees, and what takes long. How threads, forks and signals work, and all that is said to the
+server, is tested again.
 """
 
 import os
@@ -27,21 +31,8 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 SEVERAL = 3 * (os.cpu_count() or 1)
-SEVERAL_AT_A_TIME = (f"--numprocesses={SEVERAL}", "--dist=worksteal")
-LEFT_OUT = {
-    "--database": ("unit", "support", "plugin", "packaging", "docs"),
-    # What an operator sees and what takes long. How threads, forks and signals work, and all that
-    # is said to the server, is tested again.
-    "--again": (
-        *("packaging", "docs", "dashboard/test_browser.py"),
-        *(
-            f"lifecycle/test_{name}.py"
-            for name in ("actions", "bad_input", "injection", "operators", "pidfile", "releases")
-        ),
-        "lifecycle/test_top.py",
-        *(f"stress/test_{name}.py" for name in ("chaos", "deploys", "restarts", "soak")),
-    ),
-}
+SELECTIONS = ("--database", "--again")
+NEEDS_NO_DATABASE = ("unit", "support", "plugin", "packaging", "docs")
 INTERRUPTED = 2  # pytest's exit status after Ctrl-C, and when a test file can't be read
 
 
@@ -60,21 +51,33 @@ class Outcome:
     skipped: int = 0
 
 
+def several_at_a_time(*unwanted: str) -> tuple[str, ...]:
+    """:param unwanted: marks of tests that are left out."""
+    marks = " and ".join(f"not {mark}" for mark in unwanted)
+    return (f"--numprocesses={SEVERAL}", "--dist=worksteal", "-m", marks)
+
+
 def plan(database_url: str, selection: str | None) -> list[Run]:
     parts = urlsplit(database_url)
-    left_out = [f"--ignore=tests/{name}" for name in LEFT_OUT.get(selection or "", ())]
+    left_out: list[str] = []
+    unwanted: list[str] = []
+    if selection == "--database":
+        left_out = [f"--ignore=tests/{name}" for name in NEEDS_NO_DATABASE]
+    elif selection == "--again":
+        unwanted = ["once"]
     if parts.scheme not in {"mysql", "mariadb"}:
-        return [Run("SQLite", database_url, (*SEVERAL_AT_A_TIME, *left_out))]
+        return [Run("SQLite", database_url, (*several_at_a_time(*unwanted), *left_out))]
     # Without user and password: this is printed.
     server = f"{parts.scheme}://{parts.hostname}:{parts.port or 3306}{parts.path}"
-    twice = " and not sqlite" if selection == "--again" else ""
-    several = (*SEVERAL_AT_A_TIME, "-m", f"not alone{twice}", *left_out)
+    if selection == "--again":
+        unwanted += ["sqlite"]
+    several = (*several_at_a_time("alone", *unwanted), *left_out)
     runs = [
         Run(f"{server}, several tests at a time", database_url, several),
         Run(f"{server}, one by one", database_url, ("-m", "alone", *left_out)),
     ]
     if selection is None:
-        on_sqlite = (*SEVERAL_AT_A_TIME, "-m", "not mysql", "tests/example")
+        on_sqlite = (*several_at_a_time("mysql"), "tests/example")
         runs.append(Run("SQLite, several tests at a time", "", on_sqlite))
     return runs
 
@@ -110,7 +113,7 @@ def count(status: int, results: Path) -> Outcome:
 
 def main(arguments: Sequence[str]) -> int:
     selection = arguments[0] if arguments else None
-    if len(arguments) > 1 or selection not in (None, *LEFT_OUT):
+    if len(arguments) > 1 or selection not in (None, *SELECTIONS):
         print(__doc__, file=sys.stderr)
         return 2
     # The terminal's Ctrl-C reaches pytest too, and pytest says when it has cleaned up. A function,

@@ -29,6 +29,7 @@ from tests.dashboard import browser as browsers
 from tests.dashboard.browser import Browser
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.skipif(not browsers.is_there(), reason="needs chromium and chromedriver"),
     pytest.mark.django_db(transaction=True),
 ]

@@ -18,6 +18,8 @@ from tests.docs.exceptions import NOT_RUN, key
 from tests.mysql.scratch import scratch_on
 from tests.support.server import Admin
 
+pytestmark = pytest.mark.once
+
 # A paragraph that ends like this has a block behind it that names no language.
 NAMELESS = re.compile(r"^ *(?!\.\. |:).*::$")
 PROJECT = Path(__file__).parent / "project"

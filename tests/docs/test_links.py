@@ -8,7 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 from tests.docs.blocks import DOCS, ROOT
+
+pytestmark = pytest.mark.once
 
 
 class Page(HTMLParser):

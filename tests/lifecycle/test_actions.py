@@ -23,6 +23,8 @@ from tests.lifecycle.test_worker_deaths import kill_supervisor
 from tests.support.freeze import freeze
 from tests.support.poll import wait_until
 
+pytestmark = pytest.mark.once
+
 NOT_RUNNING = 7
 STATUS_DEAD, STATUS_NOT_RUNNING, STATUS_UNKNOWN = 1, 3, 4
 

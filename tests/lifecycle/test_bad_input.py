@@ -16,6 +16,8 @@ from tests.lifecycle.daemon import TIMEOUT, UNITS, Daemon
 from tests.lifecycle.databases import SQLiteDatabase
 from tests.support.matrix import some
 
+pytestmark = pytest.mark.once
+
 IDLE = f"{UNITS}.idle"
 USAGE = 2
 

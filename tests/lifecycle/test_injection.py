@@ -30,6 +30,8 @@ from tests.support.injection import (
 )
 from tests.support.injection.chosen import Chosen, Group, Result
 
+pytestmark = pytest.mark.once
+
 REFUSED = (1, 3)
 """Exit statuses of a start that could not be."""
 

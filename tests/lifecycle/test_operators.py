@@ -13,6 +13,8 @@ from tests.lifecycle.daemon import ROOT, TIMEOUT, UNITS, Daemon
 from tests.lifecycle.databases import SQLiteDatabase
 from tests.lifecycle.project.journal import VARIABLE
 
+pytestmark = pytest.mark.once
+
 IDLE = f"{UNITS}.idle"
 IN_A_PIPE = ("bash", "-c", 'set -o pipefail; "$@" | true', "bash")
 """To which nobody listens."""

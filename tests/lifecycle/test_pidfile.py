@@ -16,6 +16,8 @@ from tests.lifecycle.databases import SQLiteDatabase
 from tests.lifecycle.test_worker_deaths import kill_supervisor
 from tests.support.poll import wait_until
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def pidfile(tmp_path: Path) -> Path:

@@ -16,6 +16,8 @@ from tests.lifecycle.releases import DeployedDaemon, Site, make_interpreter
 from tests.lifecycle.test_reload import change_settings
 from tests.support.poll import wait_until
 
+pytestmark = pytest.mark.once
+
 Start = Callable[..., DeployedDaemon]
 
 PYTHON = Path(sys.executable)

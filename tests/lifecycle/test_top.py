@@ -17,7 +17,7 @@ from tests.lifecycle.databases import SQLiteDatabase
 from tests.support.poll import wait_until
 from tests.support.terminal import TIMEOUT, Terminal, needs_tmux
 
-pytestmark = needs_tmux
+pytestmark = [needs_tmux, pytest.mark.once]
 
 StartTop = Callable[..., Terminal]
 START = Callable[..., Daemon]

@@ -24,7 +24,7 @@ def perform(ctx):
 """
 
 # Both fixtures fetch packages.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.once]
 
 
 def run(*command: str | Path, cwd: Path, settings: str = "") -> str:

@@ -37,7 +37,7 @@ from tests.unit.databases import AddDatabase
 
 logger = logging.getLogger(__name__)
 
-pytestmark = [pytest.mark.mysql, pytest.mark.lifecycle, pytest.mark.timeout(0)]
+pytestmark = [pytest.mark.once, pytest.mark.mysql, pytest.mark.lifecycle, pytest.mark.timeout(0)]
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "5"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**9)))

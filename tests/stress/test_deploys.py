@@ -26,7 +26,7 @@ from tests.unit.databases import AddDatabase
 
 logger = logging.getLogger(__name__)
 
-pytestmark = [pytest.mark.mysql, pytest.mark.lifecycle, pytest.mark.timeout(0)]
+pytestmark = [pytest.mark.once, pytest.mark.mysql, pytest.mark.lifecycle, pytest.mark.timeout(0)]
 
 DEPLOYS = int(os.environ.get("DEPLOYS", "1"))
 

@@ -27,7 +27,12 @@ from tests.unit.databases import AddDatabase
 
 logger = logging.getLogger(__name__)
 
-pytestmark = [pytest.mark.mysql, pytest.mark.timeout(0), pytest.mark.filterwarnings(FORKING)]
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.mysql,
+    pytest.mark.timeout(0),
+    pytest.mark.filterwarnings(FORKING),
+]
 
 BORROWS = int(os.environ.get("SOAK_BORROWS", "10000"))
 THREADS = 50
