@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 LASTING_STATE = {"pause": "lending", "resume": "lending", "reconnect": None, "resize": "size"}
 """The valid verbs. Each with the state that it sets for good; ``None``: it acts only once."""
@@ -24,6 +25,11 @@ class PoolCommand:
     pool: str | None = None
     size: int | None = None
 
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        """As ``asdict()`` has told it; what a later version tells on top is left out."""
+        return cls(told["verb"], told.get("pool"), told.get("size"))
+
     def is_for(self, name: str, aliases: Collection[str]) -> bool:
         """Whether the command concerns the pool *name*, which serves the databases *aliases*."""
         return self.pool is None or self.pool == name or self.pool in aliases
@@ -36,7 +42,7 @@ class StandingCommands:
     """
 
     def __init__(self, commands: Iterable[PoolCommand] = ()) -> None:
-        self._commands = list(commands)
+        self._commands = [one for one in commands if one.verb in LASTING_STATE]
 
     def __iter__(self) -> Iterator[PoolCommand]:
         return iter(self._commands)
@@ -50,5 +56,6 @@ class StandingCommands:
             for earlier in self._commands
             if LASTING_STATE[earlier.verb] != state or command.pool not in (None, earlier.pool)
         ]
-        if (command.verb, command.pool) != ("resume", None):  # which is how pools begin
+        # Pools begin unpaused: there is nothing to tell them where no pause stands.
+        if command.verb != "resume" or any(one.verb == "pause" for one in self._commands):
             self._commands.append(command)

@@ -94,14 +94,15 @@ def kill(
     :param statement_only: end what they run just now, not the sessions.
     :param noted: when they were noted, in seconds since 1970, if that was not just now. Those of a
         server that has been started since are passed over.
-    :returns: those that were there.
+    :returns: those that were there. What is no database any more, or none with sessions, is passed
+        over.
     :raises django.db.DatabaseError: the server can't be asked.
     """
     what = "QUERY" if statement_only else "CONNECTION"
     with _briefly({ALL: 1}):
         return [
             session
-            for alias in sorted({session.alias for session in sessions})
+            for alias in sorted({session.alias for session in sessions} & set(connections))
             for session in _kill(alias, [s for s in sessions if s.alias == alias], what, noted)
         ]
 
@@ -120,7 +121,9 @@ def _briefly(limits: PerDatabase) -> Iterator[None]:
 def _kill(
     alias: str, sessions: Collection[Session], what: str, noted: float | None
 ) -> list[Session]:
-    killed = []
+    killed: list[Session] = []
+    if connections[alias].vendor != "mysql":
+        return killed
     with connections[alias].cursor() as cursor:
         if noted is not None and noted < _server_start(cursor):
             return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.db.models.functions import Now
 
@@ -10,6 +12,23 @@ SOURCE_LENGTH = 191
 
 COMMANDS = ("reload", "scale", "pause", "resume", "reconnect")
 """The commands of the page. ``stop`` is not one: the page could not start the daemon again."""
+
+
+class ForeignJSON(models.JSONField):
+    """JSON that somebody else may have written: what Python's reader does not take is ``None``.
+
+    A number of thousands of digits, say, which SQLite and MariaDB keep as it is.
+    """
+
+    def from_db_value(self, *args: Any) -> Any:
+        try:
+            return super().from_db_value(*args)
+        except (ValueError, RecursionError):
+            return None
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.JSONField", args, kwargs  # to the database it is the same
 
 
 class Snapshot(models.Model):
@@ -25,7 +44,7 @@ class Snapshot(models.Model):
     source = models.CharField(max_length=SOURCE_LENGTH, unique=True)
     name = models.CharField(max_length=100)
     host = models.CharField(max_length=255)
-    data = models.JSONField()
+    data = ForeignJSON()
     updated_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     class Meta:
@@ -49,10 +68,10 @@ class DaemonCommand(models.Model):
 
     snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="commands")
     verb = models.CharField(max_length=20)
-    values = models.JSONField()
+    values = ForeignJSON()
     created_at = models.DateTimeField(db_default=Now())
     taken_at = models.DateTimeField(null=True)
-    answer = models.JSONField(null=True)
+    answer = ForeignJSON(null=True)
 
     class Meta:
         default_permissions = ()

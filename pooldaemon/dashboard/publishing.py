@@ -22,6 +22,7 @@ from pooldaemon.connections import pool_stats, unpooled_aliases
 from pooldaemon.dashboard.models import COMMANDS, SOURCE_LENGTH, DaemonCommand, Snapshot
 from pooldaemon.tenants import use_database
 from pooldaemon.workers.ipc.control import ask
+from pooldaemon.workers.process.shapes import is_flat
 from pooldaemon.workers.worker.reporter import describe
 
 logger = logging.getLogger("pooldaemon.dashboard")
@@ -29,6 +30,9 @@ logger = logging.getLogger("pooldaemon.dashboard")
 COMMAND_LIFETIME = datetime.timedelta(minutes=1)
 """A command that the daemon has not fetched within this time is not carried out: whoever sent it
 may have left the page."""
+
+MAX_COMMANDS = 20
+"""That are carried out each time: the helper that does it has a few seconds."""
 
 KEPT = datetime.timedelta(days=1)
 """How long rows are kept of processes that do not publish any more."""
@@ -53,8 +57,8 @@ def publish_daemon(control: Path | None, status: Mapping[str, Any]) -> None:
         # Whoever can write to the table can do no more than a user of the page.
         if control is None or command not in COMMANDS:
             return {"error": f"not allowed from the admin: {command}"}
-        if not isinstance(values, dict):
-            return {"error": "the values of a command must be a JSON object"}
+        if not is_flat(values):
+            return {"error": "the values of a command must be a JSON object of texts and numbers"}
         try:
             return ask(control, command, **values)
         except OSError as error:
@@ -129,7 +133,7 @@ def _save(name: str, status: Mapping[str, Any]) -> Snapshot:
 
 def _take_commands(snapshot: Snapshot, carry_out: CarryOut) -> None:
     waiting = snapshot.commands.filter(taken_at=None, created_at__gte=Now() - COMMAND_LIFETIME)
-    for command in waiting.order_by("pk"):
+    for command in waiting.order_by("pk")[:MAX_COMMANDS]:
         # Another helper process of the same daemon may be fetching it, too.
         if DaemonCommand.objects.filter(pk=command.pk, taken_at=None).update(taken_at=Now()):
             DaemonCommand.objects.filter(pk=command.pk).update(

@@ -17,9 +17,19 @@ from django.db.models.functions import Now
 from pooldaemon.console.daemons import Daemon, configured_directory, find
 from pooldaemon.dashboard.models import DaemonCommand, Snapshot
 from pooldaemon.dashboard.publishing import COMMAND_LIFETIME, source_of
+from pooldaemon.workers.process.shapes import COUNT, PID, IfGiven, misfit
 
 SHOWN = datetime.timedelta(minutes=10)
 """How long the page shows a process that does not publish any more."""
+
+_POOL = {"name": str, "wait": {"counts": [COUNT]}}
+
+TOLD = {
+    "pid": PID,
+    "state": str,
+    "workers": [{"name": str, "pools": IfGiven([_POOL]), "running": IfGiven([dict])}],
+}
+"""What the page can't do without. Others may have written to the table."""
 
 COMMANDS_SHOWN = 3
 """Commands shown for each daemon, the latest."""
@@ -117,6 +127,7 @@ def _published() -> list[Source]:
             ],
         )
         for snapshot in snapshots.annotate(age=_age("updated_at")).prefetch_related(commands)
+        if misfit(TOLD, snapshot.data, "it") is None
     ]
 
 
@@ -127,7 +138,7 @@ def _age(column: str) -> Combinable:
 
 def _state(command: Any) -> str:
     if command.answer is not None:
-        error = command.answer.get("error")
+        error = command.answer.get("error") if isinstance(command.answer, dict) else None
         return f"failed: {error}" if error else DONE.get(command.verb, STARTED)
     if command.taken_at is not None:
         return "fetched, but not answered"

@@ -45,8 +45,8 @@ from pooldaemon.management.options import (
 from pooldaemon.management.systemd import unit_file
 from pooldaemon.workers.process import exit_codes, logfiles
 from pooldaemon.workers.process.errors import in_a_line
+from pooldaemon.workers.supervisor.handover import HandoverError, take_over, takes_over
 from pooldaemon.workers.supervisor.preflight import Attempt, is_trial
-from pooldaemon.workers.supervisor.reload import take_over, takes_over
 
 if TYPE_CHECKING:
     from pooldaemon.management.launch import Launcher
@@ -204,7 +204,11 @@ class BaseDaemonCommand(BaseCommand):
             return exit_codes.OK
         if is_trial():
             self._try_out(Launcher(self, config, found), Attempt())
-        if (state := take_over()) is not None:
+        try:
+            state = take_over()
+        except HandoverError as error:
+            raise CommandError(str(error)) from None
+        if state is not None:
             return Launcher(self, config, found).take_over(state)
         operator = self._operator(action, options) if action.name != "run" else None
         detached = options["detach"] or operator is not None

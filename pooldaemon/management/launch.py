@@ -46,10 +46,10 @@ from pooldaemon.workers.process.signals import held_back
 from pooldaemon.workers.supervisor import reexec
 from pooldaemon.workers.supervisor.autoreload import CodeChanges
 from pooldaemon.workers.supervisor.handle import WorkerDeath
+from pooldaemon.workers.supervisor.handover import Handover
 from pooldaemon.workers.supervisor.metrics_server import MetricsServer
 from pooldaemon.workers.supervisor.preflight import Attempt
 from pooldaemon.workers.supervisor.publisher import Publisher
-from pooldaemon.workers.supervisor.reload import Handover
 from pooldaemon.workers.supervisor.services import Services
 from pooldaemon.workers.supervisor.session_file import SessionFile
 from pooldaemon.workers.supervisor.supervisor import Supervisor
@@ -261,7 +261,10 @@ class Launcher:
             if state.get("shell") is not None:  # the workers have never been all ready
                 self._shell = Shell(state["shell"])
             self._directory = state["directory"]
-            os.chdir(self._directory)
+            try:
+                os.chdir(self._directory)
+            except OSError as error:
+                raise CommandError(f"{self._directory}: {error.strerror}") from None
             return self._run(state)
 
     def _hand_over(self, handover: Handover) -> None:

@@ -52,9 +52,9 @@ def test_what_the_page_does_not_offer_is_not_carried_out_whoever_wrote_it(daemon
         ("scale", {"processes": 1001}, "processes is 1001; it must be a whole number from 1 to"),
         ("scale", {"processes": True}, "processes is True; it must be a whole number"),
         ("scale", {"processes": "3"}, "processes is '3'; it must be a whole number"),
-        ("scale", [3], "the values of a command must be a JSON object"),
+        ("scale", [3], "the values of a command must be a JSON object of texts and numbers"),
         ("scale", {"size": 3}, "not understood"),
-        ("pause", {"pool": ["default"]}, "there is no pool ['default']"),
+        ("pause", {"pool": ["default"]}, "a JSON object of texts and numbers"),
         ("pause", {"command": "stop", "pool": "deflaut"}, "Did you mean 'default'?"),
     ],
 )

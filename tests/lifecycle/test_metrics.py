@@ -1,9 +1,12 @@
 """--metrics-address: a process of the daemon's own that answers Prometheus."""
 
 import os
+import resource
 import signal
 import socket
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +123,35 @@ def test_only_the_supervisor_and_the_exporter_hold_the_address(start: Start) -> 
         if f"socket:[{inode}]" in proc.descriptors(pid).values()
     }
     assert holders == {daemon.process.pid, exporter}
+    daemon.stop()
+
+
+def busy_seconds(pid: int) -> float:
+    """For how long its main thread has run, or wanted to, on a machine however busy."""
+    running, runnable, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    return (int(running) + int(runnable)) / 1e9
+
+
+def test_an_exporter_without_a_free_descriptor_waits_for_one(start: Start) -> None:
+    daemon = start()
+    url, exporter = url_of(daemon), exporter_of(daemon)
+    assert scrape(url)("pooldaemon_up") == 1  # all that it opens for good is open
+    host, port = status_of(daemon)["metrics"]["address"].rsplit(":", 1)
+    used = proc.descriptors(exporter)
+    free = [number for number in range(max(used) + 4) if number not in used]
+    _, most = resource.prlimit(exporter, resource.RLIMIT_NOFILE)
+    resource.prlimit(exporter, resource.RLIMIT_NOFILE, (free[3], most))
+    with ExitStack() as silent:
+        for _ in range(10):
+            silent.enter_context(socket.create_connection((host, int(port))))
+        daemon.wait_for_log("can't let a client in; it tries again: [Errno 24]")
+        assert proc.descriptors(exporter).keys() >= {*free[:3]}
+        before = busy_seconds(exporter)
+        time.sleep(1.0)  # what it does in this time is what is looked at
+        assert busy_seconds(exporter) - before < 0.6
+    assert scrape(url)("pooldaemon_up") == 1
+    assert exporter_of(daemon) == exporter
+    assert len(daemon.log_lines("can't let a client in")) == 1
     daemon.stop()
 
 

@@ -80,6 +80,7 @@ def test_a_question_gets_one_answer(control: ControlSocket) -> None:
     [
         *(b"no json\n", b"[]\n", b"\xff\n", b"[" * 4000 + b"\n", b'{"command": NaN}\n'),
         *(b"9" * 4090 + b"\n", b'{"a": -Infinity}\n', b"x" * MAX_REQUEST),
+        *(b'{"a": []}\n', b'{"command": "scale", "processes": {"a": 1}}\n', b"null\n"),
     ],
 )
 def test_what_is_no_request_is_answered_with_an_error(
@@ -152,6 +153,59 @@ def test_those_who_wait_in_a_full_queue_do_not_wake_the_main_loop(control: Contr
         assert not is_ready(control)
         control.serve(echo, CLIENT_TIMEOUT)
         assert control.clients == 1
+
+
+def test_who_asks_without_a_pause_does_not_keep_the_main_loop(control: ControlSocket) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(closing(connect(control))) for _ in range(MAX_CLIENTS + 1)]
+        for client in clients:
+            client.sendall(b"{}\n")
+        answered: list[dict[str, Any]] = []
+        control.serve(lambda request: answered.append(request) or {}, 0.0)
+        assert len(answered) == MAX_CLIENTS
+        assert is_ready(control)
+        control.serve(echo, 0.0)
+        assert clients[-1].recv(1000)
+
+
+@pytest.mark.parametrize("told", [b"", b"[1]\n", b"[" * 10**5 + b"\n", b"{", b"9" * 5000 + b"\n"])
+def test_what_is_no_answer_is_an_error(tmp_path: Path, told: bytes) -> None:
+    with socket.create_server(str(tmp_path / "sock"), family=socket.AF_UNIX) as server:
+        answering = threading.Thread(target=_answer_once, args=(server, told))
+        answering.start()
+        with pytest.raises(OSError, match="disconnected without an answer"):
+            ask(tmp_path / "sock", "status")
+        answering.join()
+
+
+def _answer_once(server: socket.socket, told: bytes) -> None:
+    client, _ = server.accept()
+    with client:
+        client.recv(1000)
+        client.sendall(told)
+
+
+def test_an_answer_that_comes_a_byte_at_a_time_is_not_waited_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pooldaemon.workers.ipc.control.CLIENT_TIMEOUT", 0.3)
+    asked = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        client, _ = server.accept()
+        with client, suppress(OSError):
+            while not asked.wait(0.05):
+                client.sendall(b" ")
+
+    with socket.create_server(str(tmp_path / "sock"), family=socket.AF_UNIX) as server:
+        answering = threading.Thread(target=drip, args=(server,))
+        answering.start()
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            ask(tmp_path / "sock", "status")
+        assert 0.3 <= time.monotonic() - began < DEADLINE
+        asked.set()
+        answering.join()
 
 
 def test_a_client_connects_again_while_the_queue_is_full(control: ControlSocket) -> None:

@@ -43,7 +43,7 @@ def open_pool(
         ([PAUSE], [PAUSE]),
         ([PAUSE, RESUME], []),
         ([PAUSE, PoolCommand("resume", "a")], [PAUSE, PoolCommand("resume", "a")]),
-        ([PoolCommand("pause", "a"), PoolCommand("resume", "a")], [PoolCommand("resume", "a")]),
+        ([PoolCommand("pause", "a"), PoolCommand("resume", "a")], []),
         ([PoolCommand("pause", "a"), PAUSE, PoolCommand("pause", "b"), RESUME], []),
         ([PoolCommand("reconnect")], []),
         (

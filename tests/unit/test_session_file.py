@@ -37,6 +37,7 @@ def test_a_daemon_that_ends_in_order_leaves_nothing(tmp_path: Path) -> None:
     [
         *("", "[", "5", "[5]", '[["default"]]', "\\udc80", "[" * 10**5),
         *('[["default", true, 1]]', '[["default", "5 OR 1", 1]]', "[[7, 5, 1]]"),
+        *('[["default", -5, 1]]', '[["default", 5, 65536]]', '[["default", 5, NaN]]'),
     ],
 )
 def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import select
 import threading
@@ -15,7 +16,11 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, cast
+
+from pooldaemon.workers.process.shapes import Shape, misfit, shown
+
+logger = logging.getLogger("pooldaemon.supervisor")
 
 MAX_MESSAGE = 4096
 """Bytes. A write of up to PIPE_BUF bytes, which is 4096 on Linux, is atomic: it goes into the pipe
@@ -31,6 +36,9 @@ pipe is full; all other messages are kept until there is room."""
 
 MAX_KEPT = 10_000
 """Messages that are kept while the pipe is full. Beyond that the oldest are dropped."""
+
+MAX_READS = 16
+"""Reads at a time, of what one pipe takes each: whoever writes without a pause holds up nobody."""
 
 FLUSH_INTERVAL = 0.5
 """Seconds between checks whether another thread has written the messages that were kept."""
@@ -114,34 +122,79 @@ def _cut(value: Any) -> Any:
 
 
 class Receiver:
-    """The reading end of a pipe. Not thread-safe."""
+    """The reading end of a pipe. Not thread-safe.
 
-    def __init__(self, descriptor: int) -> None:
+    :param kinds: what messages have to be, by their kinds; others are passed over. A kind that is
+        not there may be anything.
+    :param teller: who is at the other end, for the log.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        kinds: Mapping[str, Shape] = {},
+        teller: str = "a pipe",
+    ) -> None:
         os.set_blocking(descriptor, False)
         self.descriptor = descriptor
         self.ended = False
         """Whether the other end has been closed by all processes."""
+        self._kinds = kinds
+        self._teller = teller
         self._rest = b""
+        self._has_complained = False
 
     def receive(self) -> list[dict[str, Any]]:
         """The messages that have arrived since the last call. Never blocks.
 
+        What is no message is passed over: code of a unit's may write to any descriptor.
+
         :raises OSError: the pipe can't be read, as when there is no memory.
         """
+        lines: list[bytes] = []
         try:
-            while chunk := os.read(self.descriptor, 65536):
-                self._rest += chunk
-            self.ended = True
+            for _ in range(MAX_READS):
+                if not (chunk := os.read(self.descriptor, 65536)):
+                    self.ended = True
+                    break
+                *whole, self._rest = (self._rest + chunk).split(b"\n")
+                lines += whole
+                self._rest = self._rest[: MAX_MESSAGE + 1]  # more than a message has is not kept
         except BlockingIOError:
             pass
         except OSError:
-            if b"\n" not in self._rest:  # messages that were read before are returned
+            if not lines:  # messages that were read before are returned
                 raise
-        *lines, self._rest = self._rest.split(b"\n")
-        return [json.loads(line) for line in lines]
+        return [message for line in lines if (message := self._read(line)) is not None]
+
+    def _read(self, line: bytes) -> dict[str, Any] | None:
+        try:
+            message = json.loads(line[: MAX_MESSAGE + 1], parse_constant=refuse_constant)
+        except (ValueError, RecursionError):
+            wrong: str | None = f"{shown(line)} is no JSON"
+        else:
+            kind = message.get("kind") if isinstance(message, dict) else None
+            if not isinstance(kind, str):
+                wrong = f"{shown(message)} is no message"
+            elif (wrong := misfit(self._kinds.get(kind, {}), message, kind)) is None:
+                return cast("dict[str, Any]", message)
+        self._complain(wrong)
+        return None
+
+    def _complain(self, wrong: str | None) -> None:
+        if not self._has_complained:  # once: there may be thousands
+            self._has_complained = True
+            logger.warning(
+                "What %s tells is passed over where it is no message: %s", self._teller, wrong
+            )
 
     def close(self) -> None:
         os.close(self.descriptor)
+
+
+def refuse_constant(constant: str) -> NoReturn:
+    """NaN and the infinities, which Python's reader takes and JSON does not have."""
+    raise ValueError(constant)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from pooldaemon.workers.ipc.channel import refuse_constant
+from pooldaemon.workers.process.shapes import is_flat
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
 MAX_REQUEST = 4096
 """Bytes."""
+
+MAX_ANSWER = 2**28
+"""Bytes. That of a thousand workers has a hundredth of it."""
 
 CLIENT_TIMEOUT = 5.0
 """Seconds that a client has, from its accept, to send its request and read the answer."""
@@ -152,7 +158,10 @@ class ControlSocket:
             self._go_on(client, answer, now)
         self._take_reserve()
         try:
-            while self._takes_clients() and (connection := self._accept()) is not None:
+            # Who asks again and again is accepted in the next rounds: there is other work.
+            for _ in range(MAX_CLIENTS):
+                if not self._takes_clients() or (connection := self._accept()) is None:
+                    break
                 with ExitStack() as on_failure:
                     on_failure.enter_context(connection)
                     self._selector.register(connection, selectors.EVENT_READ)
@@ -258,17 +267,12 @@ class ControlSocket:
 
 def _answer(request: bytes, answer: Answer) -> bytes:
     try:
-        values = json.loads(request, parse_constant=_refuse)
+        values = json.loads(request, parse_constant=refuse_constant)
     except (ValueError, RecursionError):  # the latter: too many nested brackets
         return _encode({"error": "the request is not a line of JSON"})
-    if not isinstance(values, dict):
-        return _encode({"error": "the request is not a JSON object"})
+    if not is_flat(values):
+        return _encode({"error": "the request is not a JSON object of texts and numbers"})
     return _encode(answer(values))
-
-
-def _refuse(constant: str) -> NoReturn:
-    """For NaN and Infinity, which Python reads although JSON does not have them."""
-    raise ValueError(constant)
 
 
 def _encode(message: dict[str, Any]) -> bytes:
@@ -278,7 +282,7 @@ def _encode(message: dict[str, Any]) -> bytes:
 def ask(path: Path, command: str, /, **values: Any) -> dict[str, Any]:
     """Send a request to a daemon; returns its answer.
 
-    Blocks for up to :data:`CLIENT_TIMEOUT` seconds in each step: connect, send, each read.
+    Blocks for up to :data:`CLIENT_TIMEOUT` seconds to connect, and as many for the rest.
 
     :param path: the control socket.
     :param values: the command's arguments, as JSON.
@@ -288,14 +292,28 @@ def ask(path: Path, command: str, /, **values: Any) -> dict[str, Any]:
         client.settimeout(CLIENT_TIMEOUT)
         with _short(path) as address:
             _connect(client, address)
+        deadline = time.monotonic() + CLIENT_TIMEOUT
         client.sendall(_encode({**values, "command": command}))
-        with client.makefile("rb") as stream:
-            line = stream.readline()
+        answer = _read_answer(client, deadline)
     try:
-        answer: dict[str, Any] = json.loads(line)
-    except ValueError:
-        raise ConnectionResetError(0, "the daemon disconnected without an answer") from None
-    return answer
+        told = json.loads(answer)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        raise ConnectionResetError(0, "the daemon disconnected without an answer")
+    return told
+
+
+def _read_answer(client: socket.socket, deadline: float) -> bytes:
+    """:raises OSError: there is none in time."""
+    answer = bytearray()
+    while not answer.endswith(b"\n"):
+        client.settimeout(max(0.001, deadline - time.monotonic()))
+        part = client.recv(2**20)
+        if not part or len(answer) > MAX_ANSWER:
+            break
+        answer += part
+    return bytes(answer)
 
 
 def _connect(client: socket.socket, address: str) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pooldaemon.workers.process.files import open_file
+from pooldaemon.workers.process.shapes import PID
 
 LOCK_ATTEMPTS, LOCK_PAUSE = 3, 0.05
 """How often taking the lock is tried, and the seconds between tries."""
@@ -171,5 +172,7 @@ def _other_user_with_lock(descriptor: int) -> str | None:
 
 def _read(descriptor: int) -> int | None:
     with suppress(ValueError):
-        return int(os.pread(descriptor, 32, 0))
+        # Signals to 0 and less reach groups of processes.
+        if PID.accepts(pid := int(os.pread(descriptor, 32, 0))):
+            return pid
     return None

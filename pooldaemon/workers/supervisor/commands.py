@@ -9,13 +9,12 @@ from typing import Any
 
 from django.db import connections
 
-from pooldaemon.conf import MAX_CONNECTIONS, Number, nearest, of_database
+from pooldaemon.conf import MAX_CONNECTIONS, nearest, of_database
 from pooldaemon.pool_commands import PoolCommand, StandingCommands
+from pooldaemon.workers.process.shapes import CAP, shown
 from pooldaemon.workers.supervisor.worker_set import WorkerSet
 
 logger = logging.getLogger("pooldaemon.supervisor")
-
-SIZE = Number(1, MAX_CONNECTIONS, whole=True)
 
 
 class CommandRelay:
@@ -29,7 +28,7 @@ class CommandRelay:
         self._worker_set = worker_set
         self._number: int = taken_over.get("number", 0)
         standing = taken_over.get("standing", ())
-        self._standing = StandingCommands(PoolCommand(**command) for command in standing)
+        self._standing = StandingCommands(map(PoolCommand.of, standing))
 
     def hand_over(self) -> dict[str, Any]:
         """What the next supervisor has to know, as JSON takes it."""
@@ -79,8 +78,8 @@ class CommandRelay:
         if verb != "resize":
             return PoolCommand(verb, pool)
         size: Any = request.get("size")
-        if not SIZE.accepts(size):
-            raise ValueError(f"the size is {size!r}; it must be {SIZE}")
+        if not CAP.accepts(size):
+            raise ValueError(f"the size is {shown(size)}; it must be {CAP}")
         if size > (most := self._most(pool)):
             raise ValueError(
                 f"the size is {size}; total_connections is enough for {most} in each worker"
@@ -99,4 +98,4 @@ class CommandRelay:
         names = sorted(set(connections).union(*told))
         if pool not in names:
             hint = nearest(str(pool), names)
-            raise ValueError(f"there is no pool {pool!r}.{hint} Valid: {', '.join(names)}")
+            raise ValueError(f"there is no pool {shown(pool)}.{hint} Valid: {', '.join(names)}")

@@ -16,6 +16,7 @@ from pooldaemon.conf import PerDatabase
 from pooldaemon.connections import believe_suspects
 from pooldaemon.sessions import Session
 from pooldaemon.workers.ipc.channel import Receiver, Sender
+from pooldaemon.workers.ipc.messages import FROM_WORKERS
 from pooldaemon.workers.ipc.report import Report
 from pooldaemon.workers.ipc.view import View
 from pooldaemon.workers.process import memory
@@ -192,7 +193,7 @@ class WorkerHandle:
     @classmethod
     def taken_over(cls, told: Mapping[str, Any], now: float) -> WorkerHandle:
         """One that the last supervisor has handed over."""
-        receiver = Receiver(told["descriptor"])
+        receiver = Receiver(told["descriptor"], FROM_WORKERS, told["name"])
         given = told.get("commands")  # not by an older version
         commands = None if given is None else Sender(given)
         worker = cls(told["name"], told["pid"], receiver, told["started"], told["caps"], commands)

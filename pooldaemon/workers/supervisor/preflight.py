@@ -109,9 +109,11 @@ class Attempt:
 
     def __init__(self) -> None:
         prefix, given, number = os.environ.pop(VARIABLE).partition(PREFIX)
-        self._descriptor = int(number) if given and not prefix else None
-        if self._descriptor is not None:
-            os.set_inheritable(self._descriptor, False)
+        self._descriptor: int | None = None
+        if given and not prefix:
+            with suppress(ValueError, OverflowError, OSError):  # or nobody hears of it
+                os.set_inheritable(int(number), False)
+                self._descriptor = int(number)
 
     def has_passed(self) -> None:
         """The new code can take over."""

@@ -91,10 +91,11 @@ class Successor:
         """What was handed over; ``None``: nothing, to this process. A program that is started
         from settings has the same variables."""
         for _ in range(TRIES):
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, RecursionError):
                 size = os.fstat(self._descriptor).st_size
-                told: dict[str, Any] = json.loads(os.pread(self._descriptor, size, 0))
-                return told if told.get("pid") == self._pid else None
+                told: Any = json.loads(os.pread(self._descriptor, size, 0))
+                is_ours = isinstance(told, dict) and told.get("pid") == self._pid
+                return told if is_ours else None
         return None
 
     def _execute(self, told: Mapping[str, Any]) -> None:
@@ -166,8 +167,10 @@ _successor: Successor | None = None
 def begin() -> None:
     """In a process that may have been executed for a reload, as early as possible."""
     global _successor  # noqa: PLW0603 - one per process
-    if (number := os.environ.get(HANDOVER, "")).isdigit():
-        _successor = Successor(int(number))
+    with suppress(ValueError, OverflowError, OSError):  # or a reload has not set it
+        descriptor = int(os.environ.get(HANDOVER, "").encode("ascii"))
+        os.fstat(descriptor)
+        _successor = Successor(descriptor)
 
 
 def settle() -> None:

@@ -7,20 +7,12 @@ its children, and what it hands over: the lock, the control socket, the workers'
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import signal
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any
 
 from pooldaemon.workers.process.invocation import Invocation
-from pooldaemon.workers.supervisor.forking import flush_streams
-from pooldaemon.workers.supervisor.preflight import Preflight, scratch_file
-from pooldaemon.workers.supervisor.reexec import HANDOVER
+from pooldaemon.workers.supervisor.preflight import Preflight
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -132,59 +124,3 @@ class Reload:
 
     def describe(self) -> dict[str, Any]:
         return {"number": self.number, "state": self.state.value, "reason": self.reason}
-
-
-@dataclass(frozen=True)
-class Handover:
-    """What the next supervisor gets.
-
-    :ivar state: as JSON takes it. :ivar descriptors: that it inherits.
-    :ivar invocation: what is executed.
-    """
-
-    state: Mapping[str, Any]
-    descriptors: Sequence[int]
-    invocation: Invocation
-
-    def execute(self) -> NoReturn:
-        """Execute the command afresh in the place of this process.
-
-        :raises OSError: that is not possible; nothing has changed.
-        """
-        with scratch_file() as file, ExitStack() as on_failure:
-            descriptors = list(self.descriptors)
-            state = {**self.state, "descriptors": descriptors, "pid": os.getpid()}
-            file.write(json.dumps(state).encode())
-            file.seek(0)
-            inherited = [*self.descriptors, file.fileno()]
-            here = os.open(".", os.O_RDONLY)
-            on_failure.callback(os.close, here)
-            # Until it has handlers of its own, a signal would end it.
-            previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            on_failure.callback(signal.pthread_sigmask, signal.SIG_SETMASK, previous)
-            for descriptor in inherited:
-                on_failure.callback(os.set_inheritable, descriptor, False)
-                os.set_inheritable(descriptor, True)
-            flush_streams()
-            on_failure.callback(os.fchdir, here)
-            given = self.invocation
-            os.chdir(given.directory)
-            variables = {**given.variables, HANDOVER: str(file.fileno())}
-            os.execve(given.executable, given.command_line, variables)  # noqa: S606
-
-
-def take_over() -> dict[str, Any] | None:
-    """In the process that was executed: what was handed over; ``None`` if it was started anew."""
-    if (number := os.environ.pop(HANDOVER, None)) is None:
-        return None
-    # Left open: should this fail, the next attempt reads it again.
-    with os.fdopen(int(number), "rb", closefd=False) as file:
-        state: dict[str, Any] = json.load(file)
-    for descriptor in (*state["descriptors"], int(number)):
-        os.set_inheritable(descriptor, False)
-    return state
-
-
-def takes_over() -> bool:
-    """Whether this process was executed in a supervisor's place, and has not begun to go on."""
-    return HANDOVER in os.environ

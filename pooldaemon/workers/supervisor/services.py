@@ -19,10 +19,10 @@ from pooldaemon.workers.process.invocation import Invocation
 from pooldaemon.workers.process.send_signal import send_signal
 from pooldaemon.workers.supervisor.autoreload import CodeChanges
 from pooldaemon.workers.supervisor.handle import Progress, WorkerDeath
+from pooldaemon.workers.supervisor.handover import Handover
 from pooldaemon.workers.supervisor.metrics_server import MetricsServer
 from pooldaemon.workers.supervisor.phase import Phase
 from pooldaemon.workers.supervisor.publisher import Publisher
-from pooldaemon.workers.supervisor.reload import Handover
 from pooldaemon.workers.supervisor.session_file import SessionFile
 from pooldaemon.workers.supervisor.spawner import RunWorker
 from pooldaemon.workers.supervisor.worker_set import WorkerSet

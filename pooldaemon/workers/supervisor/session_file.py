@@ -12,10 +12,10 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from pooldaemon.sessions import Session
 from pooldaemon.workers.process.files import open_file
+from pooldaemon.workers.process.shapes import SESSION, misfit
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
@@ -42,10 +42,12 @@ class SessionFile:
             return nothing
         with os.fdopen(descriptor) as file:
             try:
-                sessions = frozenset(map(_read_session, json.load(file)))
-            except (ValueError, TypeError, RecursionError):  # cut off by a full disk, perhaps
+                told = json.load(file)
+            except (ValueError, RecursionError):  # cut off by a full disk, perhaps
                 return nothing
-            return sessions, os.fstat(descriptor).st_mtime
+            if misfit([SESSION], told, "it"):
+                return nothing
+            return frozenset(Session(*one) for one in told), os.fstat(descriptor).st_mtime
 
     def write(self, sessions: Iterable[Session]) -> None:
         """Remember the *sessions* that are open now.
@@ -68,12 +70,3 @@ class SessionFile:
         """The daemon ends in order."""
         with suppress(OSError):
             self._path.unlink()
-
-
-def _read_session(entry: Any) -> Session:
-    """:raises TypeError: it is none."""
-    session = Session(*entry)
-    kinds = tuple(map(type, session))
-    if kinds != (str, int, int):
-        raise TypeError(f"not a session: {entry!r}")
-    return session

@@ -14,6 +14,7 @@ from pooldaemon.conf import PerDatabase
 from pooldaemon.faults import fault_point
 from pooldaemon.pool_commands import PoolCommand
 from pooldaemon.workers.ipc.channel import Links, Receiver, Sender
+from pooldaemon.workers.ipc.messages import FROM_WORKERS, TO_WORKERS
 from pooldaemon.workers.process import exit_codes
 from pooldaemon.workers.supervisor.forking import fork
 from pooldaemon.workers.supervisor.handle import WorkerHandle
@@ -88,7 +89,7 @@ class Spawner:
         with ExitStack() as on_failure:
             read_end, write_end = _pipe(on_failure)
             commands, commands_end = _pipe(on_failure)
-            receiver, sender = Receiver(read_end), Sender(commands_end)
+            receiver, sender = Receiver(read_end, FROM_WORKERS, name), Sender(commands_end)
             for command in standing:
                 sender.send("command", number=0, **asdict(command))
 
@@ -98,7 +99,8 @@ class Spawner:
                 self._leave_to_parent()
 
             def run() -> int:
-                links = Links(Sender(write_end), Receiver(commands), self.parent_death_pipe[0])
+                told = Receiver(commands, TO_WORKERS, "the supervisor")
+                links = Links(Sender(write_end), told, self.parent_death_pipe[0])
                 return self._run_worker(name, caps, links)
 
             pid = fork(name, run, release)

@@ -22,14 +22,16 @@ from pooldaemon.workers.process import exit_codes, logfiles, safe_logging
 from pooldaemon.workers.process.clock import RunningClock
 from pooldaemon.workers.process.errors import in_a_line
 from pooldaemon.workers.process.inheritance import release_in_children
+from pooldaemon.workers.process.shapes import PID, shown
 from pooldaemon.workers.process.signals import SignalQueue, blocked, hangup_is_ignored
 from pooldaemon.workers.supervisor.budget import Budget
 from pooldaemon.workers.supervisor.commands import CommandRelay
 from pooldaemon.workers.supervisor.duties import Duties
 from pooldaemon.workers.supervisor.handle import NEVER, WorkerDeath, WorkerHandle, WorkerState
+from pooldaemon.workers.supervisor.handover import Handover
 from pooldaemon.workers.supervisor.phase import Phase
 from pooldaemon.workers.supervisor.reaper import Reaper
-from pooldaemon.workers.supervisor.reload import Handover, Reload, ReloadState
+from pooldaemon.workers.supervisor.reload import Reload, ReloadState
 from pooldaemon.workers.supervisor.services import Services
 from pooldaemon.workers.supervisor.setup_hook import SetupHook
 from pooldaemon.workers.supervisor.spawner import Spawner
@@ -142,7 +144,7 @@ class Supervisor:
         self._started = told["started"]
         self._last_death = told["last_death"]
         self._reload = Reload(told["reload"], ReloadState.ROLLING)
-        self._signals.put_back(told.get("signals", ()))
+        self._signals.put_back(n for n in told.get("signals", ()) if n in HANDLED_SIGNALS)
         self.history.extend(told["history"])
         self._worker_set.keep_size(told.get("worker_set", {}))
         for worker in self._worker_set.adopt(
@@ -308,7 +310,7 @@ class Supervisor:
                 return {"error": error} if error else {"before": before, "processes": size}
             case {"command": str(verb)} if verb in LASTING_STATE:
                 return self._command_relay.take(request)
-        return {"error": f"not understood: {request}"}
+        return {"error": f"not understood: {shown(request)}"}
 
     def _describe(self, now: float) -> dict[str, Any]:
         return {
@@ -372,7 +374,7 @@ class Supervisor:
     def scale(self, size: Any) -> str | None:
         """Have *size* workers from now on; those that are too many drain. Returns why not."""
         if not (rule := DAEMON_RULES["processes"]).accepts(size):
-            return f"processes is {size!r}; it must be {rule}"
+            return f"processes is {shown(size)}; it must be {rule}"
         if self._phase is Phase.DRAINING:
             return "the daemon is draining"
         if size > self._worker_set.most:
@@ -442,10 +444,12 @@ class Supervisor:
             return "a reload is trying the new code already"
         invocation = self._services.invocation
         if environment_of is not None:
+            if not PID.accepts(environment_of):
+                return f"environment_of is {shown(environment_of)}; it must be the pid of a process"
             try:
-                invocation = invocation.with_environment_of(int(environment_of))
-            except (OSError, ValueError, TypeError) as error:
-                return f"the environment of process {environment_of!r}: {in_a_line(error)}"
+                invocation = invocation.with_environment_of(environment_of)
+            except OSError as error:
+                return f"the environment of process {environment_of}: {in_a_line(error)}"
         self._reload.begin(now, self._config.preflight_timeout, invocation)
         return None
 

@@ -161,7 +161,7 @@ class WorkerSet:
             did.
         """
         if told.get("configured") == self._configured:
-            self.resize(int(min(told["size"], self.most)))
+            self.resize(int(min(told.get("size", self._configured), self.most)))
 
     def go_on_counting(self, told: Mapping[str, Any]) -> None:
         """

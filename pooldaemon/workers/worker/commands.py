@@ -40,6 +40,8 @@ class CommandListener:
     def catch_up(self) -> None:
         """Carry out the commands that have arrived. Does not wait for more."""
         for message in self._commands.receive():
+            if message["kind"] != "command":  # of a later version
+                continue
             if message.get("verb") == "pause":
                 self._before_pause()
             done, refused = _carry_out(message)
@@ -63,7 +65,7 @@ def _carry_out(message: dict[str, Any]) -> tuple[list[str], str | None]:
     verb = message.get("verb")
     if verb not in LASTING_STATE:
         return [], f"this worker's version of pooldaemon has no command {verb!r}"
-    command = PoolCommand(verb, message.get("pool"), message.get("size"))
+    command = PoolCommand.of(message)
     try:
         results = control_pools(command)
     except Exception as error:
