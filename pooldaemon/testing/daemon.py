@@ -126,7 +126,8 @@ class DaemonProcess:
     def log(self) -> str:
         """All that it has written."""
         logfile = self._path("--logfile")
-        return self.out + self.err + (_read(logfile) if logfile and logfile.exists() else "")
+        # A device is no file: /dev/full has no end.
+        return self.out + self.err + (_read(logfile) if logfile and logfile.is_file() else "")
 
     @property
     def workers(self) -> set[int]:

@@ -116,3 +116,12 @@ def test_a_fault_that_cannot_come_is_refused(
     daemon.prepare()
     with pytest.raises(ValueError, match=told):
         daemon.arm(point, action)
+
+
+def test_a_log_that_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """A device such as /dev/full has no end; a directory could not be read either."""
+    daemon = DaemonProcess(tmp_path / "daemon", ["send_reminders", f"--logfile={tmp_path}"])
+    daemon.prepare()
+    for name in ("out", "err"):
+        (daemon.directory / name).write_text(f"{name}\n")
+    assert daemon.log == "out\nerr\n"
