@@ -1,7 +1,7 @@
 """Pooled MySQL and MariaDB connections for Django, and daemons that run on them.
 
-The public names are loaded when they are asked for, because Django imports this package
-while its settings are still being read.
+The public names are imported when they are first used, because Django imports this package before
+its settings are complete.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""``python -m pooldaemon ACTION --pidfile FILE``: ask a daemon, whatever its project is like.
+"""``python -m pooldaemon ACTION --pidfile FILE``: operate a running daemon without its project.
 
-Neither settings nor code of the project are read: they may be what is broken.
+Neither the settings nor the code of the project are loaded: they may be broken.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from pooldaemon.management.actions import ASKING, Operator, asks_a_daemon, read_
 def create_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pooldaemon",
-        description="Ask a running daemon. Reads no settings: it works whatever they say.",
+        description="Operate a running daemon, without loading the settings of its project.",
     )
     parser.add_argument("action", nargs="+", help=f"{', '.join(ASKING)}; scale N")
-    parser.add_argument("--pidfile", metavar="FILE", required=True, help="the daemon's")
-    parser.add_argument("--json", action="store_true", help="with status: for programs")
+    parser.add_argument("--pidfile", metavar="FILE", required=True, help="the daemon's pidfile")
+    parser.add_argument("--json", action="store_true", help="with status: print JSON")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status.
+    """Run the command line; returns the exit status.
 
-    :param arguments: default: the command line's.
+    :param arguments: default: those of this process.
     """
     parser = create_parser()
     given = parser.parse_args(arguments)

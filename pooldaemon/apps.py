@@ -23,8 +23,8 @@ class PooldaemonConfig(AppConfig):
 
     def __init__(self, app_name: str, app_module: ModuleType | None) -> None:
         super().__init__(app_name, app_module)
-        # In every process of the project, for they have one LOGGING with its formats; and not in
-        # ready(), since other apps log in theirs.
+        # In every process of the project, since all share the formats of LOGGING; and before
+        # ready(), since other apps may log in theirs.
         log_context.add_fields()
 
     def ready(self) -> None:

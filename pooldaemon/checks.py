@@ -1,4 +1,4 @@
-"""``manage.py check``: our settings, and with ``--database`` the servers."""
+"""``manage.py check``: the settings of this package, and with ``--database`` the servers."""
 
 from __future__ import annotations
 
@@ -32,11 +32,8 @@ def check_pooldaemon_settings(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_pool_settings(**kwargs: Any) -> list[checks.CheckMessage]:
-    """Without connecting.
-
-    E001: a database's pool settings are wrong. W001: a historic setting has no effect. W002: a
-    setting keeps transaction mode from having any.
-    """
+    """E001: the pool settings of a database are wrong. W001: a historic setting has no effect.
+    W002: with another setting, transaction mode has no effect. Opens no connections."""
     messages: list[checks.CheckMessage] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeprecationWarning)
@@ -67,7 +64,7 @@ def _check_autocommit(alias: str) -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: every statement is in a transaction, so "
-            "that 'mode': 'transaction' gives nothing back before the unit of work ends.",
+            "with 'mode': 'transaction' no connection is given back before the unit of work ends.",
             hint="See docs/checks.rst#pooldaemon-w002.",
             obj=alias,
             id="pooldaemon.W002",
@@ -76,12 +73,12 @@ def _check_autocommit(alias: str) -> list[checks.CheckMessage]:
 
 
 def check_settings_together(**kwargs: Any) -> list[checks.CheckMessage]:
-    """The rules of :mod:`pooldaemon.advice.on_settings`. Without connecting."""
+    """The rules of :mod:`pooldaemon.advice.on_settings`. Opens no connections."""
     return advice.examine(_case(), advice.SETTINGS)
 
 
 def check_deployment(**kwargs: Any) -> list[checks.CheckMessage]:
-    """The same for ``--deploy``."""
+    """The rules of :mod:`pooldaemon.advice.on_settings` for ``--deploy``. Opens no connections."""
     return advice.examine(_case(), advice.DEPLOY)
 
 
@@ -90,8 +87,8 @@ def check_servers(
 ) -> list[checks.CheckMessage]:
     """The rules of :mod:`pooldaemon.advice.on_servers`, for ``--database``.
 
-    ``migrate`` and ``test`` run it too, so it warns and never fails. A server that does not answer
-    is passed over.
+    ``migrate`` and ``test`` run it, too, so all its messages are warnings. Servers that do not
+    answer are skipped.
     """
     case = _case()
     seen = []

@@ -1,8 +1,8 @@
-"""What a setting may be, and how a wrong one is told.
+"""Valid values of settings, and errors for invalid ones.
 
-Every setting of ours becomes a frozen, validated dataclass before anything uses it: pools in
-:mod:`pooldaemon.pool.config`, ``settings.POOLDAEMON`` here, as :class:`ProcessConfig` for all pools
-of a process and :class:`DaemonConfig` for daemons.
+Settings become frozen, validated dataclasses before they are used: ``settings.POOLDAEMON`` here, as
+:class:`ProcessConfig` for all pools of a process and :class:`DaemonConfig` for daemons; those of
+pools in :mod:`pooldaemon.pool.config`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,25 @@ from django.conf import settings
 from pooldaemon.exceptions import ImproperlyConfigured
 
 MAX_SECONDS = 7 * 24 * 3600.0
-"""A week: longer waits and lifetimes are mistakes of unit."""
+"""A week. Longer times are probably given in another unit."""
 
 MAX_CONNECTIONS = 100_000
-"""MySQL's own upper limit of ``max_connections``."""
+"""MySQL's upper limit of ``max_connections``."""
 
 
 PUBLISH_INTERVAL = 5.0
-"""Seconds, by default."""
+"""The default, in seconds."""
 
 
 @dataclass(frozen=True)
 class Number:
-    """An integer or a number of seconds within a range; ``also`` names values outside it."""
+    """An integer, or a number of seconds, within a range.
+
+    :ivar low: the smallest valid number.
+    :ivar high: the largest valid number.
+    :ivar whole: whether it must be an integer. Default: ``False``, a number of seconds.
+    :ivar also: further valid values, such as ``None``.
+    """
 
     low: float
     high: float
@@ -50,7 +56,7 @@ class Number:
         kinds = (int,) if self.whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds):
             return False
-        return self.low <= value <= self.high  # which no NaN is
+        return self.low <= value <= self.high  # false for NaN
 
 
 @dataclass(frozen=True)
@@ -67,15 +73,15 @@ class Choice:
 
 
 ALL = "*"
-"""Among numbers by database: for all that are not named."""
+"""Key for the databases that are not named."""
 
 PerDatabase = Mapping[str, int]
-"""A number for each database, by alias. One that is not there has none."""
+"""Numbers by database alias, and by :data:`ALL`. Without either, a database has none."""
 
 
 @dataclass(frozen=True)
 class NumberPerDatabase:
-    """A number for all databases, or a dict of one for each that it names."""
+    """A number for all databases, or a dict of numbers by database alias."""
 
     number: Number
 
@@ -93,7 +99,7 @@ class NumberPerDatabase:
 
 
 def of_database(numbers: PerDatabase, alias: str) -> int | None:
-    """The number that holds for the database *alias*."""
+    """The number for the database *alias*, or ``None``."""
     return numbers.get(alias, numbers.get(ALL))
 
 
@@ -101,16 +107,17 @@ Rule = Number | NumberPerDatabase | Choice
 
 
 def nearest(given: str, valid: Iterable[str]) -> str:
-    """``" Did you mean 'x'?"``, or nothing when no valid word is near."""
+    """``" Did you mean 'x'?"``, or an empty text if no valid word is similar."""
     words = {word.casefold(): word for word in valid}
     near = difflib.get_close_matches(given.casefold(), list(words), n=1)
     return f" Did you mean {words[near[0]]!r}?" if near else ""
 
 
 def check_value(where: str, rule: Rule, value: Any) -> None:
-    """
-    :raises ImproperlyConfigured: *value* is not what *rule* says, naming *where*; or it names a
-        database that is not there.
+    """Check a value.
+
+    :param where: where it was given, for the message.
+    :raises ImproperlyConfigured: *rule* does not accept *value*, or it names an unknown database.
     """
     if not rule.accepts(value):
         raise ImproperlyConfigured(f"{where} is {value!r}; it must be {rule}.")
@@ -118,13 +125,15 @@ def check_value(where: str, rule: Rule, value: Any) -> None:
         for alias in value:
             if alias != ALL and alias not in settings.DATABASES:
                 hint = nearest(alias, settings.DATABASES)
-                raise ImproperlyConfigured(f"{where} names {alias!r}, which is no database.{hint}")
+                raise ImproperlyConfigured(
+                    f"{where} names {alias!r}, which is not in settings.DATABASES.{hint}"
+                )
 
 
 def import_path(path: str) -> Any:
-    """What a dotted path names.
+    """Import the object at a dotted path.
 
-    :raises ValueError: saying why it can't be imported.
+    :raises ValueError: it can't be imported; the message says why.
     """
     module, _, attribute = path.rpartition(".")
     try:
@@ -135,30 +144,14 @@ def import_path(path: str) -> Any:
 
 @dataclass(frozen=True)
 class DaemonConfig:
-    """How a daemon runs.
+    """How a daemon runs. Its defaults are those of ``BaseDaemonCommand``.
 
-    :param processes: worker processes.
-    :param threads: threads in each of them.
-    :param max_connections: caps of the pools in each worker, by database; where there is none,
-        what the pool's settings say.
-    :param total_connections: of the whole daemon per database, divided among the workers;
-        ``None``: no such limit.
+    The parameters are attributes of :class:`~pooldaemon.management.base.BaseDaemonCommand`, which
+    describes them, except these:
+
+    :param max_connections: the caps by database; without one, the pool's settings apply.
+    :param until_idle: end when there is no work left.
     :param strict: refuse to start if the server allows fewer connections than the workers may open.
-    :param idle_interval: seconds a thread waits after it found no work.
-    :param graceful_timeout: seconds that running units get to end before they are killed.
-    :param setup_timeout: seconds that the hook ``setup`` gets.
-    :param boot_timeout: seconds a worker gets to be ready before it is killed.
-    :param exit_timeout: seconds that the hook ``worker_exit`` gets, at the least, before its worker
-        is killed.
-    :param heartbeat_timeout: seconds of a worker's silence after which it is killed.
-    :param unit_timeout: seconds after which a unit is taken to hang; ``None``: never.
-    :param crash_limit: deaths of a worker, each within a minute of its start, after which the
-        daemon gives up; ``None``: never.
-    :param max_units: units after which a worker is replaced; ``None``: never.
-    :param max_rss: memory in MiB, likewise.
-    :param max_age: seconds of life, likewise.
-    :param retries: further tries of a unit that failed with a deadlock or lock wait timeout.
-    :param until_idle: end when no thread finds work any more.
     :param autoreload: reload when code has changed.
     """
 
@@ -184,12 +177,12 @@ class DaemonConfig:
 
     @property
     def stop_timeout(self) -> float:
-        """Seconds in which a worker ends that is told to: its units, and its last hook."""
+        """Seconds that a draining worker has for its units and for ``worker_exit()``."""
         return self.graceful_timeout + self.exit_timeout
 
     @property
     def preflight_timeout(self) -> float:
-        """Seconds that the preflight of a reload gets: each hook runs once."""
+        """Seconds that the preflight of a reload has: it runs each hook once."""
         return self.setup_timeout + self.boot_timeout + self.exit_timeout
 
 
@@ -197,14 +190,14 @@ DAEMON_RULES: dict[str, Rule] = {
     "processes": Number(1, 1000, whole=True),
     "threads": Number(1, 10_000, whole=True),
     "max_connections": NumberPerDatabase(Number(1, MAX_CONNECTIONS, whole=True, also=(None,))),
-    # One for each worker, and one beside.
+    # At least one for a worker, and one for helper processes.
     "total_connections": Number(2, MAX_CONNECTIONS, whole=True, also=(None,)),
     "idle_interval": Number(0.01, MAX_SECONDS),
     "graceful_timeout": Number(0, MAX_SECONDS),
     "setup_timeout": Number(0.1, MAX_SECONDS),
     "boot_timeout": Number(0.1, MAX_SECONDS),
     "exit_timeout": Number(0.1, MAX_SECONDS),
-    # A worker reports once a second, a little later on a busy machine.
+    # A worker sends a heartbeat each second, or a little later on a busy machine.
     "heartbeat_timeout": Number(3, MAX_SECONDS),
     "unit_timeout": Number(0.1, MAX_SECONDS, also=(None,)),
     "crash_limit": Number(1, 1000, whole=True, also=(None,)),
@@ -217,10 +210,10 @@ DAEMON_RULES: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class ProcessConfig:
-    """What holds for all pools of a process together.
+    """Limits for all pools of a process together.
 
-    :param max_pools: pools kept when nobody uses them.
-    :param max_process_connections: the most sessions of all pools; ``None``: no limit.
+    :param max_pools: the number of pools above which unused ones are closed.
+    :param max_process_connections: the most connections of all pools; ``None``: no limit.
     """
 
     max_pools: int = 100
@@ -237,7 +230,7 @@ PUBLISHING_RULES = {"publish_interval": Number(1, 3600)}
 PATHS = ("pidfile", "logfile", "health_file")
 SURROUNDINGS = ("user", "group", "umask", "directory")
 TEXTS = (*PATHS, *SURROUNDINGS, "metrics_address")
-"""Options of daemons that are no numbers."""
+"""Options of daemons with a text as value."""
 TEXT_SETTINGS = frozenset({"TARGET", *map(str.upper, TEXTS)})
 RULES = {
     name.upper(): rule for name, rule in (DAEMON_RULES | PROCESS_RULES | PUBLISHING_RULES).items()
@@ -247,9 +240,10 @@ SETTINGS = frozenset(RULES) | TEXT_SETTINGS
 
 
 def pooldaemon_settings() -> dict[str, Any]:
-    """``settings.POOLDAEMON``, its keys and texts checked; numbers are where they are used.
+    """``settings.POOLDAEMON``, with its keys and texts checked, but not its numbers.
 
-    :raises ImproperlyConfigured: it is no dict, has an unknown key, or no text where one belongs.
+    :raises ImproperlyConfigured: it is not a dict, has an unknown key, or a value that must be a
+        text is not.
     """
     given = getattr(settings, "POOLDAEMON", {})
     if not isinstance(given, Mapping):
@@ -268,9 +262,10 @@ def pooldaemon_settings() -> dict[str, Any]:
 
 
 def check_settings(rules: Mapping[str, Rule] = RULES) -> dict[str, Any]:
-    """The keys of ``settings.POOLDAEMON`` for which there is a rule, checked.
+    """The settings in ``settings.POOLDAEMON`` for which there is a rule, checked.
 
-    :raises ImproperlyConfigured: naming the key, what was given and what is valid.
+    :param rules: by key. Default: all.
+    :raises ImproperlyConfigured: a value is wrong; the message names the key and what is valid.
     """
     given = {key: value for key, value in pooldaemon_settings().items() if key in rules}
     for key, value in given.items():
@@ -279,15 +274,18 @@ def check_settings(rules: Mapping[str, Rule] = RULES) -> dict[str, Any]:
 
 
 def read_process_config() -> ProcessConfig:
-    """:raises ImproperlyConfigured: a setting is wrong."""
+    """The limits in ``settings.POOLDAEMON``.
+
+    :raises ImproperlyConfigured: a setting is wrong.
+    """
     rules = {name.upper(): rule for name, rule in PROCESS_RULES.items()}
     return ProcessConfig(**{key.lower(): value for key, value in check_settings(rules).items()})
 
 
 def read_publish_interval() -> float:
-    """Seconds between what daemons and web processes tell the admin's page.
+    """Seconds between two publications of a daemon or web process for the admin's page.
 
-    :raises ImproperlyConfigured: it is wrong.
+    :raises ImproperlyConfigured: the setting is wrong.
     """
     rules = {name.upper(): rule for name, rule in PUBLISHING_RULES.items()}
     return float(check_settings(rules).get("PUBLISH_INTERVAL", PUBLISH_INTERVAL))

@@ -1,4 +1,4 @@
-"""What the rest of the world may ask of pools: give back, close, limit."""
+"""What other code may do with pools: give back connections, close pools, limit and control them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Thread(threading.local):
-    """The units of work that this thread is inside of."""
+    """The units of work that this thread is in."""
 
     def __init__(self) -> None:
         self.units: set[weakref.ref[Token]] = set()
         self.since = 0.0
-        """When the outermost of them began (monotonic clock)."""
+        """When the outermost one began, in seconds of the monotonic clock."""
 
 
 _thread = _Thread()
@@ -44,21 +44,22 @@ _thread = _Thread()
 def give_back(begun: float = float("inf"), *, again: bool = False) -> None:
     """Give back every connection of this thread that is not inside an ``atomic()``.
 
-    One that was borrowed after *begun* (monotonic clock) is in an ``atomic()`` that nobody around
-    can end, and to go on inside it would lose what is done. So it is closed, which rolls back;
-    until the end of the block its queries raise ``TransactionManagementError``.
+    A connection that was borrowed after *begun* and is inside an ``atomic()`` has been left in it
+    by the unit of work: nothing would ever commit. So it is closed, which rolls back, and queries
+    raise ``TransactionManagementError`` until the block ends.
 
-    Only aliases that this thread has used are looked at. An error of one connection is logged
-    and keeps none of the others. Thread-safe: it touches this thread's connections only.
+    Errors of a connection are logged; the others are given back all the same. Thread-safe: it uses
+    this thread's connections only.
 
-    :param again: an exception has broken it off.
+    :param begun: seconds of the monotonic clock. Default: leave all ``atomic()`` blocks alone.
+    :param again: whether an earlier call was interrupted by an exception.
     """
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             if connection.closed_in_transaction or not _is_borrowed_after(connection, begun):
                 continue
             logger.error(
-                "A unit of work has left an atomic() block of the database %r open: rolled back.",
+                "A unit of work has left an atomic() of the database %r open; it is rolled back.",
                 connection.alias,
             )
         try:
@@ -66,7 +67,11 @@ def give_back(begun: float = float("inf"), *, again: bool = False) -> None:
             if again and (close_remains := getattr(connection, "close_remains", None)) is not None:
                 close_remains()
         except Exception:
-            logger.warning("Giving back the connection %r failed.", connection.alias, exc_info=True)
+            logger.warning(
+                "Giving back the connection of the database %r failed.",
+                connection.alias,
+                exc_info=True,
+            )
 
 
 def _is_borrowed_after(connection: Any, begun: float) -> bool:
@@ -75,18 +80,18 @@ def _is_borrowed_after(connection: Any, begun: float) -> bool:
 
 
 class UnitOfWork:
-    """The context manager that ``auto_close_db()`` returns; for ``with`` and ``async with``.
+    """The context manager that ``auto_close_db()`` returns, for ``with`` and ``async with``.
 
-    An exception may be raised at any line (Ctrl-C, a limit of time). So a thread is inside of a
-    unit for as long as an object lives to which only this one refers, and the end of a unit may be
-    called for a second time.
+    Exceptions of signal handlers may be raised at any line (Ctrl-C, a time limit). So a thread is
+    in a unit as long as a token lives to which only this object refers, and ending a unit twice
+    does no harm.
     """
 
     def __init__(self) -> None:
         self._begun: list[tuple[set[weakref.ref[Token]], Token]] = []
 
     def __del__(self) -> None:
-        # Its end was broken off before it had begun; or its beginning was.
+        # An exception has interrupted its beginning, or its end before that did anything.
         if getattr(self, "_begun", None):
             self.end()
 
@@ -103,22 +108,22 @@ class UnitOfWork:
             raise
 
     def end(self) -> None:
-        """Does nothing the second time."""
+        """End the unit. A second call does nothing."""
         try:
             self._end()
-        except BaseException:  # of the thread's, in the middle of it: to the end all the same
+        except BaseException:  # of a signal handler: end the unit before it propagates
             self._end(again=True)
             raise
 
     def _end(self, *, again: bool = False) -> None:
-        # Another thread may end it: the garbage collector's, for an abandoned generator. Its own
-        # units and connections are no business of ours.
+        # The garbage collector may end an abandoned generator in another thread, whose own units
+        # and connections must be left alone.
         if self._begun and self._leave() is _thread.units and not _thread.units:
             give_back(_thread.since, again=again)
         del self._begun[-1:]
 
     def _end_async(self) -> None:
-        # A task that outlives its request goes on in another thread, and borrows there.
+        # A task that outlives its request continues in another thread, and borrows there.
         if self._begun:
             self._leave()
         if not _thread.units:
@@ -153,10 +158,10 @@ class UnitOfWork:
 
 
 async def in_database_thread(function: Callable[[], None]) -> None:
-    """Run *function* where Django's async ORM runs, and so its connections are.
+    """Run *function* in the thread of Django's async ORM, which has its connections.
 
-    To the end, also if the caller is cancelled: a unit that did not end would keep the thread's
-    connections for good.
+    It runs to its end even if the caller is cancelled: a unit that did not end would keep the
+    thread's connections forever.
     """
     task = asyncio.ensure_future(sync_to_async(function)())
     cancelled = None
@@ -175,23 +180,25 @@ def auto_close_db(function: F) -> F: ...
 @overload
 def auto_close_db() -> UnitOfWork: ...
 def auto_close_db(function: Any = None) -> Any:
-    """Give the thread's database connections back when a unit of work ends.
+    """Give the thread's database connections back to their pools when a unit of work ends.
 
-    As a decorator on plain, ``async`` and generator functions; as a context manager,
-    ``with auto_close_db():`` (``async with`` in async code)::
+    A decorator for plain, ``async`` and generator functions, and a context manager:
+    ``with auto_close_db():``, in async code ``async with``::
 
         @auto_close_db
         def sync_inventory(): ...
 
-    The connections go back when the outermost unit of the thread ends, also if it ends with an
-    exception, which passes through. A unit that is a generator ends when it is exhausted or
-    closed. A connection inside an ``atomic()`` of the caller is left alone. If the unit itself has
-    left one open, its transaction is rolled back, which is logged as an error.
+    The connections are given back when the outermost unit of the thread ends. An exception that
+    ends it propagates. A generator's unit ends when it is exhausted or closed. A connection inside
+    an ``atomic()`` of the caller is not given back. If the unit itself has left an ``atomic()``
+    open, its transaction is rolled back, and an error is logged.
 
-    Async units run their database work in the thread that ``sync_to_async`` uses; those that
-    share this thread at the same time count as nested.
+    Database work of async units runs in the thread that ``sync_to_async`` uses. Units that use this
+    thread at the same time count as nested.
 
-    :param function: what to wrap.
+    Thread-safe: each thread has its own units and connections.
+
+    :param function: the function to wrap. Default: return a context manager.
     :raises TypeError: *function* is not callable.
     :raises RuntimeError: ``with`` instead of ``async with`` in a running event loop.
     """
@@ -209,7 +216,7 @@ def auto_close_db(function: Any = None) -> Any:
         try:
             with unit:
                 return function(*args, **kwargs)
-        finally:  # for an exception in the first moment of its end
+        finally:  # an exception of a signal handler may have prevented __exit__()
             unit.end()
 
     return wrapper
@@ -243,14 +250,14 @@ def _wrap_async_generator(function: Callable[..., Any]) -> Callable[..., Any]:
         async with UnitOfWork():
             generator = function(*args, **kwargs)
             try:
-                # There is no "yield from" for these: what is sent and thrown is passed on by hand.
+                # There is no "yield from" in async generators: pass on what is sent and thrown.
                 value = await anext(generator)
                 while True:
                     try:
                         sent = yield value
                     except GeneratorExit:
                         raise
-                    except BaseException as error:  # noqa: BLE001 - it is the function's to judge
+                    except BaseException as error:  # noqa: BLE001 - thrown into the generator
                         value = await generator.athrow(error)
                     else:
                         value = await generator.asend(sent)
@@ -278,13 +285,13 @@ def in_event_loop() -> bool:
 
 
 def close_pool(alias: str | None = None) -> None:
-    """Close the pools of this process, for instance before a fork.
+    """Close the pools of this process, for example before a fork.
 
-    The calling thread's connections are given back first (those inside an ``atomic()`` close
-    when they come back, as do those that other threads hold). The next borrower opens a pool
-    anew. Thread-safe.
+    The calling thread's connections are given back first, except those inside an ``atomic()``.
+    These and the connections that other threads hold are closed when they are given back. The next
+    borrower opens a new pool. Thread-safe.
 
-    :param alias: only the pool of this database. Default: every pool.
+    :param alias: close only the pool of this database. Default: all pools.
     :raises django.utils.connection.ConnectionDoesNotExist: there is no such database.
     """
     if alias is None:
@@ -299,23 +306,24 @@ def close_pool(alias: str | None = None) -> None:
 
 
 def limit_connections(limits: PerDatabase) -> None:
-    """Give the pools of this process hard caps, whatever the settings say.
+    """Set the caps of the pools of this process, overriding the settings.
 
-    Closes the pools that are open; meant for the start of a process.
+    Closes all open pools. Meant for the start of a process.
 
-    :param limits: by database; where there is none, the settings count. Each 1 or more.
+    :param limits: caps in connections, 1 or more, by database alias; without one, the pool's
+        settings apply.
     """
     give_back()
     registry.limit(limits)
 
 
 def unpooled_aliases() -> list[str]:
-    """The databases whose connections no pool of ours counts, so that no limit holds."""
+    """The aliases of databases that are not pooled by this package, to which no cap applies."""
     return [alias for alias in connections if getattr(connections[alias], "pool", None) is None]
 
 
 def pool_stats() -> tuple[PoolStats, ...]:
-    """One snapshot per pool of this process. Thread-safe; costs the pools nothing."""
+    """The statistics of each open pool of this process. Thread-safe; does not delay borrowers."""
     return tuple(pool.stats() for pool in registry.all())
 
 
@@ -332,9 +340,9 @@ def control_pools(command: PoolCommand) -> list[tuple[str, str | None]]:
 
 
 def close_paused_pools() -> bool:
-    """Close what paused pools of this process have opened; says whether there are such pools.
+    """Close idle connections of the paused pools of this process; returns whether a pool is paused.
 
-    A borrower that was served just before the pause may have connected since.
+    A borrower that got a connection just before the pause may have opened it since then.
     """
     paused = [pool for pool in registry.all() if pool.paused]
     for pool in paused:
@@ -343,8 +351,8 @@ def close_paused_pools() -> bool:
 
 
 def suspects_found() -> Iterator[tuple[int, dict[str, Any], float]]:
-    """What this process knows of its servers' hidden code: for :func:`believe_suspects` of another
-    process of the same fork, the arguments of which these are."""
+    """What this process knows of its servers' triggers, views and functions with side effects: the
+    arguments for :func:`believe_suspects` in other processes of the daemon."""
     for pool in registry.all():
         if (side_effects := pool.dialect.side_effects) is None:
             continue  # SQLite's, whose statements run no code of a server's
@@ -354,30 +362,34 @@ def suspects_found() -> Iterator[tuple[int, dict[str, Any], float]]:
 
 
 def believe_suspects(account: int, suspects: dict[str, Any], asked: float) -> None:
-    """Let this process, and those that it forks from now on, not ask what another one has."""
+    """Use what another process has found out, in this process and those that it forks, instead of
+    querying the server again."""
     heard[account] = Answer(Suspects.from_json(suspects), asked)
 
 
 def is_paused(alias: str) -> bool:
-    """Whether the pool of this database lends nothing just now."""
+    """Whether the pool of this database is paused."""
     pool = getattr(connections[alias], "pool", None)
     return pool is not None and pool.paused
 
 
 def peak_connections() -> int:
-    """The most sessions that any one pool of this process has had open at once."""
+    """The most sessions that a single pool of this process has had open at a time."""
     return max((pool.dialect.peak_sessions for pool in registry.all()), default=0)
 
 
-def on_new_session(tell: Callable[[Any, Any], object]) -> None:
-    """Have *tell* called with each session that this process opens from now on: with the wrapper
-    that sets it up and the driver's connection, in its thread. One such function per process."""
+def on_new_session(report: Callable[[Any, Any], object]) -> None:
+    """Call *report* for each session that this process opens from now on.
 
-    def tell_of_others(connection: Any, **kwargs: Any) -> None:
+    It gets the database wrapper and the driver's connection, in the thread that opens the session.
+    There is one such function per process: it replaces an earlier one.
+    """
+
+    def report_unpooled(connection: Any, **kwargs: Any) -> None:
         if not hasattr(connection, "pool"):
-            tell(connection, connection.connection)
+            report(connection, connection.connection)
 
-    registry.session_opened = tell
+    registry.session_opened = report
     if not all(hasattr(connections[alias], "pool") for alias in connections):
-        # Elsewhere nobody listens: each borrow would send the signal.
-        connection_created.connect(tell_of_others, weak=False, dispatch_uid="pooldaemon.sessions")
+        # Only if needed: with a receiver, each borrow sends the signal.
+        connection_created.connect(report_unpooled, weak=False, dispatch_uid="pooldaemon.sessions")

@@ -1,7 +1,7 @@
-"""Every error this project raises by a name of its own.
+"""All exception classes of this package that users may want to catch.
 
-Pool errors are ``django.db.OperationalError``, so that handlers written for a database that
-refuses a connection also see a pool that does.
+Pool errors are ``django.db.OperationalError``, so that code that handles a database without free
+connections handles a pool without free connections as well.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from pooldaemon.stats import PoolStats
 
 
 class ImproperlyConfigured(exceptions.ImproperlyConfigured, CommandError):
-    """A setting of ours is wrong. Django's error, which a management command tells in one line."""
+    """A setting of this package is wrong. Also a ``CommandError``: commands print one line."""
 
 
 class PoolError(OperationalError):
-    """Base of the errors that a pool raises."""
+    """Base class of the errors that a pool raises."""
 
 
 class PoolTimeout(PoolError):
     """No connection became free within the pool's ``timeout``.
 
-    :ivar waited: seconds.
+    :ivar waited: for how many seconds the thread has waited.
     :ivar stats: the pool at that moment, a :class:`~pooldaemon.stats.PoolStats`: total, in
-        use, idle, waiting, cap and holders. ``None`` for SQLAlchemy's own classes of pool.
-    :ivar last_connect_error: the last error of opening a connection, also the ``__cause__``.
+        use, idle, waiting, cap and holders. ``None`` for SQLAlchemy's own pool classes.
+    :ivar last_connect_error: the error of the last attempt to open a connection, also the
+        ``__cause__``; ``None`` if it succeeded.
     """
 
     def __init__(
@@ -45,39 +46,39 @@ class PoolTimeout(PoolError):
 
 
 class PoolDeadlock(PoolTimeout):
-    """Waiting could never end: those who hold the connections all wait for one, as this thread
-    would. Raised at once, instead of after the pool's ``timeout``.
+    """All threads that hold the pool's connections wait for another one, as this thread would.
 
-    So it is with a thread that borrows a second connection from a pool of one, through another
-    alias with the same parameters.
+    Raised at once, not after the pool's ``timeout``. Example: a thread that holds the only
+    connection of a pool borrows from it again, by another alias with the same parameters.
     """
 
 
 class TooManyWaiters(PoolError):
-    """The pool's queue already holds ``max_waiting`` threads: shed the load now."""
+    """``max_waiting`` threads are waiting for a connection of the pool already. Raised at once."""
 
 
 class EarlierStatementError(ProgrammingError):
-    """Transaction mode: a statement asks about an earlier one that may have run on another session.
+    """Transaction mode: a statement asks about an earlier one, such as by ``LAST_INSERT_ID()``,
+    that may have run in another session.
 
-    It was not sent. Run both inside ``atomic()`` or ``connection.pinned()``.
+    It has not been sent. Run both statements inside ``atomic()`` or ``connection.pinned()``.
     """
 
 
 class PasswordProviderError(PoolError):
-    """A ``password_provider`` raised, did not answer in time, or returned what is no password.
+    """A ``password_provider`` has raised, has not returned in time, or has returned no password.
 
-    The message names the provider and the pool. Its ``__cause__`` is what the provider raised, if
-    anything.
+    The message names the provider and the pool. The ``__cause__`` is the exception that the
+    provider has raised, if any.
     """
 
 
 class PoolRetired(PoolError):
-    """The pool was closed to keep to ``MAX_POOLS``. The backend then looks for another one."""
+    """The pool was closed because of ``MAX_POOLS``. The backend then opens another one."""
 
     def __init__(self, pool: str) -> None:
-        super().__init__(f"pool {pool}: closed to keep to MAX_POOLS")
+        super().__init__(f"pool {pool}: closed, since there are more pools than MAX_POOLS")
 
 
 class PoolWaitCancelled(PoolError):
-    """The client of the request that waited for a connection has gone away."""
+    """The request that waited for a connection was cancelled, since its client has disconnected."""

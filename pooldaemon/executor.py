@@ -1,4 +1,4 @@
-"""A thread pool whose threads hold no connection between two tasks."""
+"""A thread pool executor whose threads hold no connections between tasks."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ T = TypeVar("T")
 
 
 def _unit(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    # Not decorated: whatever kind of function it is, calling it is all that a task does.
+    # Not decorated with it, which treats coroutine and generator functions differently: a task only
+    # calls the function.
     with auto_close_db():
         return function(*args, **kwargs)
 
 
 class PooledThreadPoolExecutor(ThreadPoolExecutor):
-    """A :class:`concurrent.futures.ThreadPoolExecutor` whose every task is a unit of work.
+    """A :class:`concurrent.futures.ThreadPoolExecutor` whose tasks are units of work.
 
-    Each call of ``submit()`` and ``map()``, and the initializer in each thread, runs in
-    :func:`pooldaemon.auto_close_db`: its connections are back in the pool before its future is
-    done. In all else it is the base class, with the same arguments, errors and ``shutdown()``.
+    Each task of ``submit()`` and ``map()``, and the initializer in each thread, runs in
+    :func:`pooldaemon.auto_close_db`: its connections are given back before its future is done.
+    Apart from that it behaves like the base class.
 
-    As asyncio's default executor it serves ``asyncio.to_thread()``, ``run_in_executor(None, …)``
-    and ``sync_to_async(…, thread_sensitive=False)``.
+    As asyncio's default executor it also serves ``asyncio.to_thread()``,
+    ``run_in_executor(None, …)`` and ``sync_to_async(…, thread_sensitive=False)``.
 
-    Thread-safe. As with the base class, its threads do not survive a fork: make it afterwards.
+    Thread-safe. Not fork-safe, like the base class: threads do not survive a fork, so create it
+    after the fork.
 
-    :param max_workers: threads. Default: that of the base class, at most 32. More of them than
-        connections is fine; they wait for each other.
-    :param thread_name_prefix: the threads' names begin with it, also in a ``PoolTimeout``.
-    :param initializer: called in each thread at its start.
-    :param initargs: its arguments.
+    :param max_workers: the number of threads. Default: the base class's, at most 32. It may be
+        higher than the number of connections: threads wait for them.
+    :param thread_name_prefix: the prefix of the threads' names, which a ``PoolTimeout`` contains.
+    :param initializer: called in each thread when it starts.
+    :param initargs: the arguments of *initializer*.
     :raises ValueError: *max_workers* is less than 1.
     :raises TypeError: *initializer* is not callable.
     """

@@ -15,10 +15,10 @@ from pooldaemon.pool.queue.cancellation import cancellable
 
 @sync_and_async_middleware
 def cancel_waits(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """When its client goes away, let a request under ASGI wait no longer for a connection.
+    """Under ASGI, cancel a request's wait for a connection when its client disconnects.
 
-    A wait that has begun ends with ``PoolWaitCancelled``; what already runs goes on to its end.
-    Under WSGI, where nobody hears of the client's end, it does nothing.
+    The wait ends with ``PoolWaitCancelled``. Synchronous code that already runs is not interrupted.
+    Under WSGI it does nothing, since there a disconnect is not reported.
     """
     if not iscoroutinefunction(get_response):
         return get_response
@@ -27,7 +27,8 @@ def cancel_waits(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRe
         with cancellable() as waits:
             response = asyncio.ensure_future(get_response(request))
             try:
-                # Shielded, to hear of it before those who wait for a thread that waits.
+                # Shielded, so that waits are cancelled before the view, which may wait for a thread
+                # that waits for a connection.
                 return await asyncio.shield(response)
             except asyncio.CancelledError:
                 waits.cancel()

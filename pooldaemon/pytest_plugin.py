@@ -1,4 +1,5 @@
-"""The fixture ``daemon_process``. pytest loads this module wherever the package is installed."""
+"""The pytest fixture ``daemon_process``. pytest loads this module wherever the package is
+installed."""
 
 from __future__ import annotations
 
@@ -14,29 +15,31 @@ if TYPE_CHECKING:
     from pooldaemon.testing import DaemonProcess
 
 COMMITS = {"transactional_db", "django_db_reset_sequences", "live_server"}
-"""Fixtures of pytest-django with which other processes see what a test writes."""
+"""Fixtures of pytest-django that commit, so that other processes see what a test writes."""
 
 
 @pytest.fixture
 def daemon_process(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Callable[..., DaemonProcess]]:
-    """Start a daemon command in the foreground, as a real process: a function.
+    """A function that starts a daemon command as a real process, in the foreground.
 
     ``daemon_process("send_reminders", "--threads", "2")`` returns a running
-    :class:`~pooldaemon.testing.DaemonProcess` when its workers are ready. It works on the test's
-    databases, so the test needs ``@pytest.mark.django_db(transaction=True)``. At the end of the
-    test nothing of it may be left; it is killed, and that is an error with its log.
+    :class:`~pooldaemon.testing.DaemonProcess` when its workers are ready. The daemon uses the
+    test's databases, so the test needs ``@pytest.mark.django_db(transaction=True)``. The test has
+    to stop it: processes that are left at the end of the test are killed, and the test fails with
+    the log.
 
-    Beside the command line it takes
+    Keyword arguments:
 
-    * ``faults``: what is to be done at fault points, ``{"before_unit": "crash"}``;
-    * ``wait=False``: return at once, for a daemon that is not to get ready;
-    * ``databases``: names of databases by alias, in the place of the test's; ``{}`` for those of
-      the settings;
-    * ``environment``: variables beside the test's own.
+    * ``faults``: actions by fault point, ``{"before_unit": "crash"}``. Default: none.
+    * ``wait``: ``False``: return at once, for a daemon that does not become ready. Default:
+    ``True``.
+    * ``databases``: names of databases by alias. Default: the test's; ``{}``: those of the
+    settings.
+    * ``environment``: variables in addition to the test's own.
     """
-    # Not before it is asked for: other projects may run their tests in this environment.
+    # Imported late: other projects may run their tests in this environment.
     from pooldaemon.testing import DaemonProcess  # noqa: PLC0415
 
     numbers = itertools.count(1)
@@ -66,7 +69,7 @@ def daemon_process(
 
 
 def _test_databases(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The names of the databases that the test has."""
+    """The names of the test's databases, by alias."""
     from django.db import connections  # noqa: PLC0415 - as above
 
     mark = request.node.get_closest_marker("django_db")
@@ -74,8 +77,8 @@ def _test_databases(request: pytest.FixtureRequest) -> dict[str, str]:
     if not asked and not COMMITS.intersection(request.fixturenames):
         pytest.fail(
             "daemon_process needs @pytest.mark.django_db(transaction=True): without it the daemon "
-            "would see nothing that the test writes, or work on the database of the settings. If "
-            "that is what you want, give databases={}.",
+            "would not see what the test writes, or would use the database of the settings. If "
+            "you want the latter, give databases={}.",
             pytrace=False,
         )
     given: Sequence[Any] = connections.all()
@@ -83,7 +86,7 @@ def _test_databases(request: pytest.FixtureRequest) -> dict[str, str]:
         alias = connection.alias
         if connection.vendor == "sqlite" and connection.is_in_memory_db():
             pytest.fail(
-                f"the test database {alias!r} is in memory, where a daemon can't see it: "
+                f"the test database {alias!r} is in memory, where another process can't see it: "
                 f"set DATABASES[{alias!r}]['TEST'] = {{'NAME': 'test.sqlite3'}}",
                 pytrace=False,
             )

@@ -1,6 +1,6 @@
-"""The server sessions of a process by their numbers, and how those of another are ended.
+"""The sessions of a process on its servers, by their ids, and how those of others are killed.
 
-Only MySQL and MariaDB have such numbers; other databases are passed over.
+Only MySQL and MariaDB have such ids; other databases are ignored.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NO_SUCH_SESSION = 1094
 
 
 class Session(NamedTuple):
-    """One session of a server.
+    """A session on a server.
 
-    :ivar alias: of its database.
-    :ivar number: that the server gave it.
-    :ivar port: of our end of it; 0 if it has none.
+    :ivar alias: the alias of its database.
+    :ivar number: its id on the server, as of ``CONNECTION_ID()``.
+    :ivar port: the client's TCP port; 0 for a Unix socket.
     """
 
     alias: str
@@ -41,10 +41,11 @@ class Session(NamedTuple):
 
 
 class SessionLog:
-    """The sessions that this process has open, from now on. One per process; thread-safe.
+    """The sessions that this process opens from now on. One per process; thread-safe.
 
-    :param opened: called with each new session, in the thread that opened it.
-    :param closed: called when its connection is gone, in any thread and at any moment.
+    :param opened: called with each new session, in the thread that has opened it.
+    :param closed: called when a session's connection has been deleted, in any thread and, by the
+        garbage collector, at any line.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class SessionLog:
         on_new_session(self._note)
 
     def held_by(self, thread: str) -> list[Session]:
-        """The sessions that the thread of this name has borrowed from a pool."""
+        """The sessions that the thread of this name has borrowed from pools."""
         held = {
             holder.session
             for pool in pool_stats()
@@ -87,16 +88,17 @@ def _port(descriptor: int) -> int:
 def kill(
     sessions: Collection[Session], *, statement_only: bool = False, noted: float | None = None
 ) -> list[Session]:
-    """End the *sessions*, as far as they are there and this account's from this host.
+    """Kill those of *sessions* that still exist, and belong to this account and host.
 
-    For a process of its own, with no pool open: it opens one connection per database.
+    For a process of its own without open pools: it opens one connection per database.
 
-    :param statement_only: end what they run just now, not the sessions.
-    :param noted: when they were noted, in seconds since 1970, if that was not just now. Those of a
-        server that has been started since are passed over.
-    :returns: those that were there. What is no database any more, or none with sessions, is passed
-        over.
-    :raises django.db.DatabaseError: the server can't be asked.
+    Databases that are not configured any more, or have no sessions, are skipped.
+
+    :param statement_only: kill only the statement that a session is running. Default: the session.
+    :param noted: when they were written down, in seconds since 1970. Sessions of a server that has
+        been restarted since then are skipped. Default: do not check.
+    :returns: the sessions that still existed.
+    :raises django.db.DatabaseError: a server does not answer, or refuses.
     """
     what = "QUERY" if statement_only else "CONNECTION"
     with _briefly({ALL: 1}):
@@ -109,7 +111,7 @@ def kill(
 
 @contextmanager
 def _briefly(limits: PerDatabase) -> Iterator[None]:
-    """Open pools, with these limits, and take leave of their servers."""
+    """Use pools with these caps in the block, and close them afterwards."""
     limit_connections(limits)
     try:
         with auto_close_db():
@@ -127,18 +129,18 @@ def _kill(
     with connections[alias].cursor() as cursor:
         if noted is not None and noted < _server_start(cursor):
             return []
-        # Not from information_schema, which MySQL means to take away.
+        # Not from information_schema.PROCESSLIST, which MySQL has deprecated.
         cursor.execute("SHOW PROCESSLIST")
         names = [column[0] for column in cursor.description]
         rows = {row["Id"]: row for row in (dict(zip(names, r, strict=True)) for r in cursor)}
         cursor.execute("SELECT CONNECTION_ID()")
         own = rows[cursor.fetchone()[0]]
         for session in sorted(sessions):
-            # After a restart of the server the number may be somebody else's.
+            # After a restart of the server, another client may have the id.
             if _is_ours(session, rows.get(session.number), own):
                 try:
                     cursor.execute(f"KILL {what} {session.number:d}")
-                except DatabaseError as error:  # it has just ended by itself
+                except DatabaseError as error:  # the session has just ended
                     if error.args[0] != NO_SUCH_SESSION:
                         raise
                 killed.append(session)
@@ -146,7 +148,8 @@ def _kill(
 
 
 def _is_ours(session: Session, row: Mapping[str, Any] | None, own: Mapping[str, Any]) -> bool:
-    """Whether a row of the processlist is this session: same account, host and port as we know."""
+    """Whether a row of the process list is this session: it has our account and host, and its
+    port."""
     if row is None or row["User"] != own["User"]:
         return False
     (host, port), (own_host, _) = _address(row["Host"]), _address(own["Host"])
@@ -154,24 +157,27 @@ def _is_ours(session: Session, row: Mapping[str, Any] | None, own: Mapping[str, 
 
 
 def _address(text: str) -> tuple[str, int]:
-    """``"10.0.0.5:40312"``, or ``"localhost"`` for a local socket."""
+    """Split ``"10.0.0.5:40312"``; ``"localhost"``, of a Unix socket, has port 0."""
     host, _, port = text.rpartition(":")
     return (host, int(port)) if host else (port, 0)
 
 
 def _server_start(cursor: Any) -> float:
-    """In seconds since 1970, a second too late rather than too early."""
+    """When the server was started, in seconds since 1970; up to a second too late."""
     cursor.execute("SHOW GLOBAL STATUS LIKE 'Uptime'")
     return time.time() - int(cursor.fetchone()[1])
 
 
-class Room(NamedTuple):
-    """What one database's pool may open, and what its server allows.
+class ServerLimits(NamedTuple):
+    """The cap of a database's pool, and the limits of its server.
 
-    :ivar server: names it, whatever host the settings say.
-    :ivar pool: a number that databases have in common which share a pool.
-    :ivar cap: of the pool; ``None``: it has none.
-    :ivar max_user_connections: for the account; 0: no limit.
+    :ivar alias: the database's.
+    :ivar server: the server's own host name and port: the same for all aliases of one server.
+    :ivar account: the account on the server.
+    :ivar pool: an id, equal for databases that share a pool.
+    :ivar cap: the pool's cap; ``None``: it has none.
+    :ivar max_connections: the server's limit.
+    :ivar max_user_connections: the server's limit for the account; 0: none.
     """
 
     alias: str
@@ -183,14 +189,16 @@ class Room(NamedTuple):
     max_user_connections: int
 
 
-def ask_for_room(aliases: Collection[str], limits: PerDatabase) -> Iterator[Room]:
-    """Ask the MySQL servers of these databases, as far as they are pooled and answer.
+def query_server_limits(aliases: Collection[str], limits: PerDatabase) -> Iterator[ServerLimits]:
+    """Query the limits of the MySQL servers of these databases.
 
-    :param limits: of the pools, as for :func:`pooldaemon.connections.limit_connections`.
+    Databases that are not pooled are skipped, and servers that do not answer.
+
+    :param limits: caps for the pools, as of :func:`pooldaemon.connections.limit_connections`.
     """
     with _briefly(limits):
         for alias in aliases:
-            # Whatever is wrong, the first worker tells it better.
+            # An error is logged by the first worker.
             with suppress(Exception), connections[alias].cursor() as cursor:
                 cursor.execute(
                     "SELECT CONCAT(@@hostname, ':', @@port), CURRENT_USER(), "
@@ -198,4 +206,4 @@ def ask_for_room(aliases: Collection[str], limits: PerDatabase) -> Iterator[Room
                 )
                 server, account, *allowed = cursor.fetchone()
                 if (pool := getattr(connections[alias], "pool", None)) is not None:
-                    yield Room(alias, server, account, id(pool), pool.stats().cap, *allowed)
+                    yield ServerLimits(alias, server, account, id(pool), pool.stats().cap, *allowed)

@@ -1,4 +1,4 @@
-"""What a pool tells about itself, as plain frozen data."""
+"""Statistics of a pool, as plain frozen data."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
-"""Upper bounds of the histograms' buckets, in seconds: those that OpenTelemetry's conventions
-for database clients recommend. A last bucket takes what is longer."""
+"""Upper bounds of the histograms' buckets, in seconds, as recommended by OpenTelemetry's
+conventions for database clients. A last bucket has no upper bound."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How long something took, how often.
+    """A histogram of durations.
 
-    :ivar counts: per bucket of :data:`BOUNDS`, and one more for what took longer.
-    :ivar total: the sum, in seconds.
+    :ivar counts: the number of durations in each bucket of :data:`BOUNDS`, and in the last bucket.
+    :ivar total: the sum of all durations, in seconds.
     """
 
     counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
@@ -24,11 +24,15 @@ class Histogram:
 
     @property
     def count(self) -> int:
+        """The number of all durations."""
         return sum(self.counts)
 
     def quantile(self, share: float) -> float | None:
-        """The bound below which this share (0 to 1) of all lies: infinite for the last bucket,
-        ``None`` if there is nothing."""
+        """The upper bound of the bucket that has the quantile *share*, in seconds.
+
+        :param share: from 0 to 1: 0.95 for P95.
+        :returns: infinity for the last bucket, ``None`` if the histogram is empty.
+        """
         wanted = share * self.count
         below = 0
         for count, bound in zip(self.counts, (*BOUNDS, math.inf), strict=True):
@@ -40,12 +44,12 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a connection.
+    """A thread that holds a connection.
 
-    :ivar thread: its name.
-    :ivar seconds: for how long.
-    :ivar place: file, line and function that borrowed it.
-    :ivar session: its number on the server; ``None`` if the database has none.
+    :ivar thread: the thread's name.
+    :ivar seconds: for how long it has held the connection.
+    :ivar place: the call site that borrowed it: file, line and function.
+    :ivar session: the session's id on the server; ``None`` if the database has no such ids.
     """
 
     thread: str
@@ -59,32 +63,33 @@ class Holder:
 
 @dataclass(frozen=True)
 class PoolStats:
-    """One pool at one moment. Counters count from its opening.
+    """A pool at one moment. Counters start at 0 when the pool is opened.
 
-    :ivar name: without secrets.
-    :ivar aliases: of the databases that have used it.
-    :ivar poolclass: the class of SQLAlchemy pool.
-    :ivar cap: the most connections it may have; ``None`` if its class has no limit.
-    :ivar total: sessions that the server may hold for it now, those being opened or closed
-        included.
-    :ivar peak: the most there have been.
-    :ivar in_use: borrowed.
-    :ivar idle: open and free.
-    :ivar waiting: threads in the queue.
-    :ivar min_idle: so many stay open however long they are idle.
-    :ivar paused: it lends nothing until it is resumed.
-    :ivar holders: who has borrowed, longest first.
-    :ivar timeouts: borrowers that gave up.
-    :ivar rejected: that met a full queue.
-    :ivar connects: sessions opened.
-    :ivar connect_errors: attempts that failed.
+    For SQLAlchemy's own pool classes only ``name``, ``aliases``, ``poolclass``, ``total``, ``peak``
+    and ``connects`` are known; the others have their defaults.
+
+    :ivar name: the pool's name, without secrets.
+    :ivar aliases: the aliases of the databases that have used it.
+    :ivar poolclass: the name of its class.
+    :ivar cap: the most connections that it may have; ``None`` if its class has no cap.
+    :ivar total: the sessions that the server may have for it now, including those that are being
+        opened or closed.
+    :ivar peak: the highest *total* so far.
+    :ivar in_use: borrowed connections.
+    :ivar idle: open connections that are not borrowed.
+    :ivar waiting: threads that wait for a connection.
+    :ivar min_idle: the number of connections that stay open however long they are idle.
+    :ivar paused: whether it lends no connections until it is resumed.
+    :ivar holders: the threads that hold its connections, longest first.
+    :ivar timeouts: borrows that have failed with ``PoolTimeout``.
+    :ivar rejected: borrows that have failed with ``TooManyWaiters``.
+    :ivar connects: connections opened.
+    :ivar connect_errors: failed attempts to open a connection.
     :ivar discards: connections closed, by reason.
-    :ivar resets: sessions that had to be reset.
-    :ivar wait: seconds borrowers waited.
-    :ivar use: seconds they held one.
-    :ivar connect: seconds a connection took to open.
-
-    Of SQLAlchemy's own classes only name, class, total, peak and connects are known.
+    :ivar resets: session resets.
+    :ivar wait: how long borrowers have waited.
+    :ivar use: how long connections have been held.
+    :ivar connect: how long opening a connection has taken.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Other settings for one database during a block: a database per tenant."""
+"""Another database under an alias for a block, as for a database per tenant."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from pooldaemon.conf import nearest
 from pooldaemon.connections import in_database_thread, in_event_loop
 
 SETTINGS = ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "TIME_ZONE")
-"""What a block can change. ``ENGINE`` is not among them: another backend is another alias."""
+"""The settings that a block can change. Another ``ENGINE`` needs another alias."""
 
 
 def use_database(alias: str, /, **changes: Any) -> UseDatabase:
-    """Use another database under *alias*, for this thread or task and for the block.
+    """Use another database under *alias* in the block, in this thread or task only.
 
     ``with`` in synchronous code, ``async with`` in coroutines::
 
         with use_database("default", NAME="tenant_7", USER="tenant_7", PASSWORD=password):
             Invoice.objects.create(...)
 
-    The connection comes from the pool of these settings, goes back at the end of the block, also
-    if that ends with an exception, and then *alias* is what it was before. Blocks can be nested:
-    an inner one changes the settings of the outer. What the thread had borrowed under *alias*
-    before the block stays borrowed.
+    The connection comes from the pool for these settings and is given back at the end of the block,
+    also after an exception. Then *alias* is what it was before. Blocks can be nested: an inner
+    block changes the settings of the outer one. A connection that the thread has borrowed under
+    *alias* before the block stays borrowed.
 
-    Other threads do not notice; those that the block itself starts neither. Tasks that an
-    ``async with`` starts belong to it until it ends. The object can be entered once.
+    Other threads are not affected, nor are threads that the block starts. Tasks that are started in
+    an ``async with`` use its database until the block ends. The returned object can be entered
+    once.
 
     :param alias: a key of ``settings.DATABASES``.
-    :param changes: ``NAME``, ``USER``, ``PASSWORD``, ``HOST``, ``PORT``, ``TIME_ZONE`` as in
-        ``DATABASES``; ``OPTIONS`` changes only the options that it names, of which ``pool`` is one,
-        replaced whole. The rest stays.
+    :param changes: ``NAME``, ``USER``, ``PASSWORD``, ``HOST``, ``PORT`` and ``TIME_ZONE`` as in
+        ``DATABASES``. ``OPTIONS`` changes only the options in it; its ``pool`` is replaced as a
+        whole. Settings that are not given are kept.
     :raises django.utils.connection.ConnectionDoesNotExist: there is no such alias.
-    :raises TypeError: a setting that can't be changed.
-    :raises django.db.transaction.TransactionManagementError: at the start of the block: there is
-        an open ``atomic()`` on *alias*.
-    :raises RuntimeError: ``with`` instead of ``async with`` in a running event loop.
+    :raises TypeError: the setting can't be changed, or ``OPTIONS`` is not a dict.
+    :raises django.db.transaction.TransactionManagementError: at the start of the block: *alias* is
+        inside an ``atomic()``.
+    :raises RuntimeError: ``with`` instead of ``async with`` in a running event loop; or the object
+        is entered twice, or left in another thread.
     """
     if alias not in connections:
         raise ConnectionDoesNotExist(
@@ -56,17 +58,17 @@ def use_database(alias: str, /, **changes: Any) -> UseDatabase:
                 f" Valid: {', '.join(SETTINGS)}."
             )
     if not isinstance(changes.get("OPTIONS", {}), Mapping):
-        kind = type(changes["OPTIONS"]).__name__  # what is in them may be secret
-        raise TypeError(f"use_database() takes a dict as OPTIONS, not {kind}")
+        kind = type(changes["OPTIONS"]).__name__  # not the value, which may contain secrets
+        raise TypeError(f"use_database(): OPTIONS must be a dict, not {kind}")
     return UseDatabase(alias, changes)
 
 
 _connections: Any = connections
-"""Holds what is put there, a :class:`_Switch` as well."""
+"""Without its type: it also holds a :class:`_Switch`."""
 
 
 class _Thread(threading.local):
-    """The blocks of plain code that this thread is inside of."""
+    """The ``with`` blocks that this thread is in."""
 
     def __init__(self) -> None:
         self.blocks: list[UseDatabase] = []
@@ -76,7 +78,7 @@ _thread = _Thread()
 
 
 class UseDatabase:
-    """The context manager that :func:`use_database` returns; for ``with`` and ``async with``."""
+    """The context manager that :func:`use_database` returns, for ``with`` and ``async with``."""
 
     def __init__(self, alias: str, changes: dict[str, Any]) -> None:
         self._alias = alias
@@ -84,25 +86,27 @@ class UseDatabase:
         self._wrapper: Any = None
         self._before: Any = None
         self.active = False
-        """In a task, between its beginning and its end."""
+        """Whether it is an ``async with`` that has begun and not ended."""
 
     def __repr__(self) -> str:
-        return f"<use_database({self._alias!r})>"  # the settings are secret
+        return f"<use_database({self._alias!r})>"  # without the settings, which contain secrets
 
     def _make_wrapper(self) -> Any:
         if self._wrapper is not None:
-            raise RuntimeError(f"{self!r} can be entered once; call use_database() for each block.")
+            raise RuntimeError(
+                f"{self!r} can be entered only once; call use_database() for each block."
+            )
         present = _connections[self._alias]
         if present.in_atomic_block:
             raise TransactionManagementError(
-                f"use_database({self._alias!r}) inside an open atomic(): the transaction belongs "
-                "to the connection that is in use. End it before. (Django's TestCase runs each "
-                "test in one; TransactionTestCase does not.)"
+                f"use_database({self._alias!r}) can't be used inside an atomic() of this database: "
+                "end the transaction first. (Django's TestCase runs each test in a transaction; "
+                "TransactionTestCase does not.)"
             )
         settings = present.settings_dict
-        # Copied no deeper: what an option holds, such as a callable, is part of the pool's key.
+        # A shallow copy: the values, such as a callable, are parts of the pool's key.
         options = {**settings["OPTIONS"], **self._changes.get("OPTIONS", {})}
-        # Of a _Switch this is the class of what it stands for.
+        # For a _Switch this is the class of the connection behind it.
         return present.__class__({**settings, **self._changes, "OPTIONS": options}, self._alias)
 
     def __enter__(self) -> None:
@@ -119,10 +123,11 @@ class UseDatabase:
     def __exit__(self, *exc_info: object) -> None:
         if self not in _thread.blocks:
             raise RuntimeError(
-                f"use_database({self._alias!r}) ends in another thread than it began in."
+                f"use_database({self._alias!r}) must end in the thread in which it began."
             )
         _thread.blocks.remove(self)
-        # Blocks in generators need not end in order: what this one found is what is put back.
+        # Blocks in generators may end in any order. If a later block has saved this one's
+        # connection to restore it, it has to restore the one from before this block instead.
         for block in _thread.blocks:
             if block._before is self._wrapper:
                 block._before = self._before
@@ -157,7 +162,7 @@ class UseDatabase:
         self.active = False
         switch = _connections[self._alias]
         if switch is not self._before:
-            return  # the thread has ended with its request, and its connection with it
+            return  # the thread has ended with its request, and so has its connection
         switch._blocks.discard(self)
         if not switch._blocks:
             _connections[self._alias] = switch._otherwise
@@ -165,7 +170,8 @@ class UseDatabase:
 
 
 class _Switch:
-    """Stands in a thread's connections, for the one that the present task has chosen.
+    """Replaces an alias's connection in a thread, and passes everything on to the connection that
+    the present task has chosen.
 
     Tasks share the thread in which Django runs their synchronous code, one after the other.
     """

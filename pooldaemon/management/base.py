@@ -29,7 +29,7 @@ from pooldaemon.conf import ALL, DaemonConfig, check_settings, of_database
 from pooldaemon.connections import unpooled_aliases
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.management.actions import LAUNCHING, Action, Operator, asks_a_daemon, read_action
-from pooldaemon.management.limits import excesses
+from pooldaemon.management.limits import exceeded_limits
 from pooldaemon.management.logs import STDERR
 from pooldaemon.management.mistakes import check_command, check_environment
 from pooldaemon.management.options import (
@@ -246,7 +246,7 @@ class BaseDaemonCommand(BaseCommand):
             self.stderr.write(self.style.WARNING(warning))
         if detached and config.autoreload:
             raise CommandError("--autoreload is for development: it works in the foreground only")
-        for excess in excesses(config, self.databases):
+        for excess in exceeded_limits(config, self.databases):
             if config.strict:
                 raise CommandError(f"--strict: {excess}")
             self.stderr.write(self.style.WARNING(excess))

@@ -1,4 +1,5 @@
-"""For the tests of those who have a daemon: a real process, ways to make it fail, and to wait."""
+"""For tests of your own daemons: a daemon as a real process, faults, and waiting with a
+deadline."""
 
 from pooldaemon.testing.daemon import DaemonProcess
 from pooldaemon.testing.poll import wait_until

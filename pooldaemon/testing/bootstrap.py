@@ -1,6 +1,6 @@
-"""``python -m pooldaemon.testing NAME …``: a command on the databases of a test.
+"""``python -m pooldaemon.testing NAME …``: runs a management command on the databases of a test.
 
-It runs in a process of its own, whose settings would name those of development or production.
+The process has its own settings, which name the databases of development or production.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management import execute_from_command_line
 
 DATABASES = "POOLDAEMON_TEST_DATABASES"
-"""The environment variable with the names of databases by alias, as JSON."""
+"""The environment variable that has the names of the databases by alias, as JSON."""
 
 
 def main() -> None:

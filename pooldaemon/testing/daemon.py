@@ -1,4 +1,4 @@
-"""A daemon under test: a real process, started as a user would, and seen through to its end."""
+"""A daemon under test, as a real process, with checks that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ from pooldaemon.workers.process.pidfile import lock_holder
 T = TypeVar("T")
 
 TIMEOUT = 60.0
-"""Seconds for what takes one on an idle machine."""
+"""Seconds. What is waited for takes about one on an idle machine."""
 
 GONE = 10.0
-"""Seconds after the daemon's own end within which all others have to be gone. After a kill of the
-supervisor its workers take up to two; then they are orphans, which some init processes collect
-seconds late."""
+"""Seconds after the supervisor's end in which all its other processes have to end. If it is killed,
+workers take up to two; then they are orphans, which some init processes reap only seconds later."""
 
 
 class DaemonProcess:
-    """Runs a daemon command in a session of its own, from ``with`` to the end of the block.
+    """Runs a daemon command from the beginning of a ``with`` block to its end.
 
-    What is left then is killed, and that something was left is an error. Linux only: ``/proc``
-    tells which processes belong to it, also when their parents are gone. Main thread only.
+    Processes that are left at the end of the block are killed, and an ``AssertionError`` is raised.
+    Linux only: ``/proc`` shows which processes belong to it, even if their parents have ended. Main
+    thread only.
 
-    :param directory: made here, and its alone: by it, its processes are known.
-    :param arguments: what stands after ``manage.py``. All but the simplest wants ``--pidfile``.
-    :param databases: names of databases by alias, in the place of those in the settings.
-    :param environment: variables beside this process's own.
-    :param cwd: where it runs. Default: where this process does.
+    :param directory: a directory of its own, which is created here. Its processes are known by it.
+    :param arguments: the command line after ``manage.py``. Most methods need ``--pidfile`` in it.
+    :param databases: names of databases by alias, instead of those in the settings. Default: none.
+    :param environment: variables in addition to this process's own.
+    :param cwd: the working directory. Default: this process's.
     """
 
     prefix: tuple[str, ...] = ()
-    """A command to run it under."""
+    """A command that runs the daemon, such as ``("nohup",)``."""
     stdin: int = subprocess.DEVNULL
+    """The daemon's standard input, as of :class:`subprocess.Popen`."""
 
     def __init__(
         self,
@@ -86,21 +87,21 @@ class DaemonProcess:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self.process.poll() is not None:  # the others may be about to end
+        if self.process.poll() is not None:  # its other processes may be about to end
             with suppress(AssertionError):
                 wait_until(lambda: not self.members(), GONE, "")
         left = self.members()
         pids = {process.pid for process in left}
-        # Parents first: a supervisor would start another worker in the place of one that dies.
+        # Parents first: a supervisor would replace workers that are killed.
         for process in sorted(left, key=lambda process: process.parent in pids):
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
         self.process.wait()
-        wait_until(lambda: not self._living(), TIMEOUT, "processes survive kill -9")
+        wait_until(lambda: not self._living(), TIMEOUT, "processes have survived SIGKILL")
         os.close(self._owner)
         if left and exc_info[0] is None:
             with self._explained():
-                raise AssertionError("it was left running")
+                raise AssertionError("processes were left running")
 
     def __str__(self) -> str:
         return f"the daemon {' '.join(self._arguments)}"
@@ -109,7 +110,7 @@ class DaemonProcess:
 
     @property
     def pid(self) -> int:
-        """The supervisor's, if it runs in the foreground."""
+        """The supervisor's pid, if it runs in the foreground."""
         return self.process.pid
 
     @property
@@ -124,7 +125,7 @@ class DaemonProcess:
 
     @property
     def log(self) -> str:
-        """All that it has written."""
+        """Its standard output, standard error and logfile."""
         logfile = self._path("--logfile")
         # A device is no file: /dev/full has no end.
         return self.out + self.err + (_read(logfile) if logfile and logfile.is_file() else "")
@@ -135,97 +136,108 @@ class DaemonProcess:
         return {child.pid for child in processes.children(self.pid) if child.state != "Z"}
 
     def members(self) -> list[processes.Process]:
-        """Its processes, those without a parent and zombies included."""
-        # Zombies have no environment, those who left the session no mark in it: look for both.
+        """Its processes, including orphans and zombies."""
+        # By session and by environment: a zombie has no environment, a detached daemon has left the
+        # session.
         marked = processes.with_variable(faults.VARIABLE, str(self._faults))
         return [p for p in processes.every() if p.session in self._sessions or p.pid in marked]
 
     @property
     def pidfile(self) -> Path | None:
-        """As it was given."""
+        """The path given with ``--pidfile``; ``None`` if there is none."""
         return self._path("--pidfile")
 
     def status(self) -> dict[str, Any]:
-        """What ``status --json`` would tell. Needs ``--pidfile``.
+        """The daemon's status, as of ``status --json``. Needs ``--pidfile``.
 
-        :raises OSError: it does not answer.
-        :raises ValueError: it was given no pidfile.
+        :raises OSError: the daemon does not answer.
+        :raises ValueError: there is no ``--pidfile``.
         """
         if self.pidfile is None:
             raise ValueError(f"{self} has no --pidfile")
         return ask(self.pidfile.with_name(self.pidfile.name + ".sock"), "status")
 
     def wait_until_ready(self, timeout: float = TIMEOUT) -> None:
-        """Wait until all workers are ready.
+        """Wait until all workers are ready. Needs ``--pidfile``.
 
-        :param timeout: seconds.
-        :raises AssertionError: they are not, or the daemon has ended; with its log.
+        :param timeout: seconds. Default: 60.
+        :raises AssertionError: they are not ready in time, or the daemon has ended. Contains its
+            log.
         """
         self._wait(self._is_ready, timeout, "not all workers are ready")
 
     def wait_for_log(self, text: str, timeout: float = TIMEOUT) -> None:
-        """Wait until this stands in the log."""
+        """Wait until the log contains *text*.
+
+        :param timeout: seconds. Default: 60.
+        :raises AssertionError: it does not in time, or the daemon has ended. Contains its log.
+        """
         self._wait(lambda: text in self.log, timeout, f"no {text!r} in the log")
 
     def log_lines(self, *texts: str) -> list[str]:
-        """The lines of the log that hold every one of these texts."""
+        """The lines of the log that contain all of *texts*."""
         return [line for line in self.log.splitlines() if all(text in line for text in texts)]
 
     # -- acting -----------------------------------------------------------------------
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it to the supervisor."""
+        """Send a signal to the supervisor."""
         self.process.send_signal(number)
 
     def stop(self) -> None:
-        """Let it drain, and end in order."""
+        """Send SIGTERM, and :meth:`assert_clean_end`."""
         self.signal(signal.SIGTERM)
         self.assert_clean_end()
 
     def assert_clean_end(self, status: int = 0, timeout: float = TIMEOUT) -> None:
-        """Wait for its end, which must have this exit status and leave nothing behind.
+        """Wait for the daemon's end, which must have this exit status and leave nothing behind.
 
-        :param timeout: seconds.
-        :raises AssertionError: it goes on, has another status, or a process (zombies included),
-            the pidfile or one of the files beside it is left. With its log.
+        :param timeout: seconds. Default: 60.
+        :raises AssertionError: it does not end in time, has another status, or leaves a process
+            (including zombies), the pidfile or one of the files beside it. Contains its log.
         """
         with self._explained():
             try:
                 found = self.process.wait(timeout)
             except subprocess.TimeoutExpired:
-                raise AssertionError(f"it still runs after {timeout:g} s") from None
+                raise AssertionError(f"it is still running after {timeout:g} s") from None
             if found != status:
-                raise AssertionError(f"it has ended with {found}, not {status}")
+                raise AssertionError(f"it has ended with status {found}, not {status}")
             if left := self._files():
                 raise AssertionError(f"files are left: {', '.join(map(str, left))}")
         self.assert_nothing_left()
 
     def assert_nothing_left(self, timeout: float = GONE) -> None:
-        """No process of it, zombies included, is there after *timeout* seconds."""
+        """Wait until all its processes have ended, including zombies.
+
+        :param timeout: seconds. Default: 10.
+        :raises AssertionError: processes are left. Contains the log.
+        """
         with self._explained():
             wait_until(lambda: not self.members(), timeout, "processes are left")
 
     # -- failing ----------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the directory; what is armed after it is there when the daemon starts."""
+        """Create the directory, so that faults can be armed before the daemon starts."""
         if self._faults.exists():
             return
         self.directory.mkdir()
         self._faults.mkdir(mode=0o700)
         (self._faults / "armed").mkdir()
         (self._faults / "reached").mkdir()
-        # Held until the end, whatever that is: the daemon looks whether its test still runs.
+        # Locked until the end, however the test ends: the daemon checks whether the test still
+        # runs.
         self._owner = os.open(self._faults / faults.OWNER, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._owner, fcntl.LOCK_EX)
 
     def arm(self, point: str, action: str, times: int = 1) -> None:
-        """Let whichever process comes first to a fault point fail there.
+        """Make the next process that reaches a fault point fail there.
 
-        :param point: one of ``pooldaemon.faults.POINTS``, or one of yours, which has a dot.
-        :param action: ``"crash"``, ``"hang"`` until :meth:`release`, or ``"raise"``.
-        :param times: how often.
-        :raises ValueError: there is no such point or action.
+        :param point: one of ``pooldaemon.faults.POINTS``, or one of your own, with a dot.
+        :param action: ``"crash"``; ``"hang"``, until :meth:`release`; or ``"raise"``.
+        :param times: for how many times. Default: 1.
+        :raises ValueError: there is no such fault point or action.
         """
         own = re.fullmatch(r"\w+(\.\w+)+", point)
         for given, valid in ((point, faults.POINTS), (action, faults.ACTIONS)):
@@ -236,18 +248,22 @@ class DaemonProcess:
             (self._faults / "armed" / f"{point}@{number}@{action}").touch()
 
     def wait_for_fault(self, point: str, times: int = 1, timeout: float = TIMEOUT) -> None:
-        """Wait until it has failed there so often; a point that was released does not count."""
+        """Wait until a fault point has been reached *times* times, not counting released ones.
+
+        :param timeout: seconds. Default: 60.
+        :raises AssertionError: it has not in time, or the daemon has ended. Contains its log.
+        """
         self._wait(lambda: len(self._reached(point)) >= times, timeout, f"no fault at {point}")
 
     def release(self, point: str) -> None:
-        """Let go on what hangs there."""
+        """Let the threads that hang at a fault point continue."""
         for reached in self._reached(point):
             reached.unlink()
 
     # -- inside -----------------------------------------------------------------------
 
     def _program(self) -> list[str]:
-        """What stands before the arguments."""
+        """The command line before the arguments."""
         module = "pooldaemon.testing" if self._databases else "django"
         return [sys.executable, "-m", module]
 
@@ -261,12 +277,12 @@ class DaemonProcess:
         }
 
     def _files(self) -> list[Path]:
-        """The pidfile and what there is beside it, unless another daemon has it."""
+        """The pidfile and the files beside it, unless another daemon has locked it."""
         path = self.pidfile
         try:
             if path is None or lock_holder(path) is not None:
                 return []
-        except OSError:  # it could not have been ours
+        except OSError:  # it can't have been this daemon's
             return []
         found = [*path.parent.glob(path.name), *path.parent.glob(f"{path.name}.*")]
         return [path for path in found if not path.is_dir()]
@@ -288,14 +304,14 @@ class DaemonProcess:
         return None
 
     def _wait(self, condition: Callable[[], T], timeout: float, otherwise: str) -> T:
-        """Wait for it as long as the daemon runs."""
+        """Wait for *condition* while the daemon runs."""
 
         def look() -> T:
-            status = self.process.poll()  # before: what it did last is still seen
+            status = self.process.poll()  # first, so that the daemon's last actions are seen
             value = condition()
-            # A launcher that has detached its daemon ends with 0.
+            # The launching process of a detached daemon ends with status 0.
             if status and not value:
-                raise AssertionError(f"it has ended with {status}")
+                raise AssertionError(f"it has ended with status {status}")
             return value
 
         with self._explained():
@@ -303,7 +319,7 @@ class DaemonProcess:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """An assertion that fails tells the log."""
+        """Add the log to an ``AssertionError`` of the block."""
         try:
             yield
         except AssertionError as error:

@@ -1,4 +1,4 @@
-"""Waiting for what another process or thread is about to do, without a blind sleep."""
+"""Waiting with a deadline for what another process or thread does."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SHORTEST, LONGEST = 0.01, 0.1
-"""Seconds between two questions. Between them, a twentieth of what was waited so far: who waits for
-long has processes to wait for, and is not to keep the processor from them."""
+"""Limits of the seconds between two calls. Within them it is a twentieth of the time waited so far,
+so that long waits take little processor time from what is waited for."""
 
 
 def wait_until(predicate: Callable[[], T], timeout: float, message: str) -> T:
-    """The first true value of *predicate*, which is called at least once.
+    """Call *predicate* until it returns a true value; returns that value.
+
+    It is called at least once, and once more at the deadline.
 
     :param timeout: seconds.
-    :raises AssertionError: there was none in time; it says *message*.
+    :param message: for the error.
+    :raises AssertionError: *predicate* has not returned a true value in time.
     """
     began = time.monotonic()
     while True:
-        # Read before asking: a slow predicate still gets the answer it has at the deadline.
+        # The clock is read first, so that a slow predicate is called once after the deadline.
         waited = time.monotonic() - began
         last = waited >= timeout
         value = predicate()

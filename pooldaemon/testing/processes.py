@@ -1,4 +1,4 @@
-"""What the kernel knows of processes. Linux."""
+"""The process table of the kernel. Linux only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Process:
-    """A line of the process table; `terminal` is 0 without one, state Z is a zombie."""
+    """A process. ``state`` is ``"Z"`` for a zombie; ``terminal`` is 0 if it has none."""
 
     pid: int
     state: str
@@ -21,34 +21,34 @@ class Process:
 
 
 def find(pid: int) -> Process | None:
-    """Read one process; None once it has been reaped."""
+    """The process *pid*; ``None`` if there is none."""
     try:
         text = Path(f"{PROC}/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name before the parenthesis may hold anything.
+    # The name, in parentheses before these fields, may contain any character.
     state, parent, _group, session, terminal = text.rpartition(")")[2].split()[:5]
     return Process(pid, state, int(parent), int(session), int(terminal))
 
 
 def every() -> list[Process]:
-    """All processes, zombies included."""
+    """All processes, including zombies."""
     return [process for pid in _pids() if (process := find(pid)) is not None]
 
 
 def children(pid: int) -> list[Process]:
-    """The children of a process, zombies included."""
+    """The children of a process, including zombies."""
     return [process for process in every() if process.parent == pid]
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process; a zombie is none any more."""
+    """Whether there is such a process that is not a zombie."""
     process = find(pid)
     return process is not None and process.state != "Z"
 
 
 def with_variable(name: str, value: str) -> set[int]:
-    """The processes that were started with this in their environment, or forked from one."""
+    """The pids of processes that have this variable in the environment they were started with."""
     wanted = f"{name}={value}".encode()
     found = set()
     for pid in _pids():

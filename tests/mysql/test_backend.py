@@ -205,7 +205,7 @@ def test_a_unit_that_leaves_its_atomic_open_is_rolled_back_and_told(
     Task(units).result()
     assert fetch(alias, "SELECT COUNT(*) FROM t") == 1
     assert caplog.messages == [
-        f"A unit of work has left an atomic() block of the database {alias!r} open: rolled back."
+        f"A unit of work has left an atomic() of the database {alias!r} open; it is rolled back."
     ]
 
 

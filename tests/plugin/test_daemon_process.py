@@ -69,11 +69,11 @@ def test_a_test_that_does_not_see_its_daemon_through_fails_with_the_daemons_log(
     shown = [line for line in told.splitlines() if not line.startswith((">", "    "))]
     for text, times in {
         "the daemon send_reminders --pidfile=": 2,
-        "pid: it was left running": 2,
+        "pid: processes were left running": 2,
         "pooldaemon.supervisor: worker-1: started as pid": 2,
         "daemon_process needs @pytest.mark.django_db(transaction=True): without": 2,
         "CommandError: --processes is 0; it must be a whole number from 1 to 1000.": 2,
-        "pid: it has ended with 1, not 3": 1,
+        "pid: it has ended with status 1, not 3": 1,
     }.items():
         assert sum(text in line for line in shown) == times, f"{text!r}\n{told}"
     assert "RuntimeWarning" not in told
@@ -97,7 +97,9 @@ def test_a_test_database_in_memory_is_refused_with_the_remedy(tmp_path: Path) ->
     shop.write("settings.py", settings + "\nDATABASES['default'].pop('TEST')\n")
     shop.write("test_careless.py", CARELESS.partition("@pytest.mark.django_db\n")[0])
     told = shop.test(failed=2)
-    assert "is in memory, where a daemon can't see it: set DATABASES['default']['TEST']" in told
+    assert (
+        "is in memory, where another process can't see it: set DATABASES['default']['TEST']" in told
+    )
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_connection_that_fails_to_go_back_keeps_no_other(
             patched.setattr(connections[first], "close", fail)
             give_back()
         assert not holds(second)
-    assert f"Giving back the connection '{first}' failed." in caplog.text
+    assert f"Giving back the connection of the database '{first}' failed." in caplog.text
 
 
 def test_each_thread_gives_back_its_own_connection_only(alias: str) -> None:

@@ -300,7 +300,10 @@ def test_a_wrong_historic_backend_is_named_by_its_own_setting(
         ({"MAX_POOLS": 0}, "settings.POOLDAEMON['MAX_POOLS'] is 0; it must be a whole number"),
         ({"MAX_PROCESS_CONNECTIONS": "9"}, "['MAX_PROCESS_CONNECTIONS'] is '9'; it must be"),
         ({"THREADS": 0}, "settings.POOLDAEMON['THREADS'] is 0; it must be a whole number"),
-        ({"MAX_CONNECTIONS": {"x": 1}}, "['MAX_CONNECTIONS'] names 'x', which is no database."),
+        (
+            {"MAX_CONNECTIONS": {"x": 1}},
+            "['MAX_CONNECTIONS'] names 'x', which is not in settings.DATABASES.",
+        ),
         ({"PIDFILE": 5}, "settings.POOLDAEMON['PIDFILE'] is 5; it must be a text."),
         ([], "settings.POOLDAEMON is []; it must be a dict."),
     ],

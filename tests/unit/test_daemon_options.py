@@ -146,7 +146,8 @@ def test_a_limit_for_a_database_that_is_not_there_is_named_with_the_nearest() ->
     with pytest.raises(CommandError) as caught:
         read("--max-connections=4,defualt=2")
     assert str(caught.value) == (
-        "--max-connections names 'defualt', which is no database. Did you mean 'default'?"
+        "--max-connections names 'defualt', which is not in settings.DATABASES. "
+        "Did you mean 'default'?"
     )
 
 

@@ -82,7 +82,7 @@ def test_a_connection_object_whose_pool_was_forgotten_finds_the_next(
     forgotten = connection.pool  # type: ignore[attr-defined]
     for name in names:
         visit(alias, name)
-    with pytest.raises(PoolRetired, match="closed to keep to MAX_POOLS"):
+    with pytest.raises(PoolRetired, match="closed, since there are more pools than MAX_POOLS"):
         forgotten.borrow()
     # As after a look at the pool just before it was forgotten:
     known_pool = (registry.epoch, connection.settings_dict, forgotten)

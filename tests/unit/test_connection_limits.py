@@ -3,8 +3,8 @@
 import pytest
 from pytest_django import Settings
 
-from pooldaemon.management.limits import judge
-from pooldaemon.sessions import Room
+from pooldaemon.management.limits import compare
+from pooldaemon.sessions import ServerLimits
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +19,12 @@ def room(
     pool: int = 0,
     cap: int | None = 4,
     allowed: tuple[int, int] = (100, 0),
-) -> Room:
-    return Room(alias, server, account, pool or hash(alias), cap, *allowed)
+) -> ServerLimits:
+    return ServerLimits(alias, server, account, pool or hash(alias), cap, *allowed)
 
 
 def test_what_fits_is_not_told() -> None:
-    assert judge([room("default", allowed=(9, 9))], 2) == []
+    assert compare([room("default", allowed=(9, 9))], 2) == []
 
 
 def test_each_limit_that_is_exceeded_is_told_with_the_numbers() -> None:
@@ -32,7 +32,7 @@ def test_each_limit_that_is_exceeded_is_told_with_the_numbers() -> None:
         "default: 2 processes with up to 4 connections each, and 1 for helper processes, need 9, "
         "but the server allows"
     )
-    assert judge([room("default", allowed=(8, 7))], 2) == [
+    assert compare([room("default", allowed=(8, 7))], 2) == [
         f"{sums} 8 (max_connections)",
         f"{sums} 7 (max_user_connections)",
     ]
@@ -44,7 +44,7 @@ def test_databases_of_one_server_are_added_up_and_those_of_others_are_not() -> N
         room("replica", "other:3306", allowed=(17, 0)),
         room("reports", allowed=(17, 0)),
     ]
-    (told,) = judge(rooms, 2)
+    (told,) = compare(rooms, 2)
     assert told == (
         "default, reports: 2 processes with up to 8 connections each, and 2 for helper processes, "
         "need 18, but the server allows 17 (max_connections)"
@@ -56,21 +56,21 @@ def test_each_account_has_its_own_limit() -> None:
         room("default", account="shop@%", allowed=(100, 9)),
         room("reports", account="reader@%", allowed=(100, 8)),
     ]
-    (told,) = judge(rooms, 2)
+    (told,) = compare(rooms, 2)
     assert told.startswith("reports: 2 processes with up to 4 connections each, ")
 
 
 def test_databases_that_share_a_pool_count_once() -> None:
     rooms = [room(alias, pool=7, allowed=(9, 0)) for alias in ("default", "same")]
-    assert judge(rooms, 2) == []
+    assert compare(rooms, 2) == []
 
 
 def test_the_limit_of_all_pools_of_a_process_counts_where_it_is_lower(settings: Settings) -> None:
     rooms = [room(alias, allowed=(12, 0)) for alias in ("default", "reports")]
-    assert len(judge(rooms, 2)) == 1
+    assert len(compare(rooms, 2)) == 1
     settings.POOLDAEMON = {"MAX_PROCESS_CONNECTIONS": 5}
-    assert judge(rooms, 2) == []
-    (told,) = judge(rooms, 3)
+    assert compare(rooms, 2) == []
+    (told,) = compare(rooms, 3)
     assert "3 processes with up to 5 connections each (MAX_PROCESS_CONNECTIONS), and 2 for" in told
 
 
@@ -78,9 +78,9 @@ def test_a_pool_without_a_cap_is_compared_only_by_the_limit_of_the_process(
     settings: Settings,
 ) -> None:
     rooms = [room("default", cap=None, allowed=(8, 0))]
-    assert judge(rooms, 100) == []
+    assert compare(rooms, 100) == []
     settings.POOLDAEMON = {"MAX_PROCESS_CONNECTIONS": 4}
-    (told,) = judge(rooms, 2)
+    (told,) = compare(rooms, 2)
     assert told.startswith(
         "default: 2 processes with up to 4 connections each (MAX_PROCESS_CONNECTIONS), "
     )
