@@ -29,7 +29,7 @@ from tests.unit.databases import own_databases
 FORKING = "ignore:.*multi-threaded, use of fork:DeprecationWarning"
 pytestmark = pytest.mark.filterwarnings(FORKING)
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 _local = threading.local()
 
 

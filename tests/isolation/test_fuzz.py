@@ -21,7 +21,7 @@ from tests.isolation.state import State, differences, observe
 from tests.isolation.ways import WAYS
 from tests.mysql.scratch import Scratch
 
-pytestmark = [pytest.mark.mysql, pytest.mark.timeout(0 if "FUZZ_EXAMPLES" in os.environ else 120)]
+pytestmark = [pytest.mark.mysql, pytest.mark.timeout(0 if "FUZZ_EXAMPLES" in os.environ else 600)]
 
 fuzzing = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "70")),

@@ -155,7 +155,7 @@ def test_a_unit_goes_on_through_a_rotation(add_database: AddDatabase, vault: Vau
 def test_a_token_at_its_end_is_renewed_before_it_is_refused(
     add_database: AddDatabase, vault: Vault
 ) -> None:
-    vault.lifetime = 0.2
+    vault.lifetime = 1.0
     alias = add_database(**vault.settings(pool_size=1))
 
     @auto_close_db

@@ -19,7 +19,7 @@ from tests.unit.databases import AddDatabase
 
 pytestmark = pytest.mark.mysql
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 THREADS = 1000
 
 

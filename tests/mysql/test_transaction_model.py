@@ -25,7 +25,7 @@ from tests.unit.fakes import DEADLINE
 LONG = "MODEL_EXAMPLES" in os.environ
 THREADS = 3
 
-pytestmark = pytest.mark.timeout(0 if LONG else 120)
+pytestmark = pytest.mark.timeout(0 if LONG else 600)
 
 modelling = settings(
     max_examples=int(os.environ.get("MODEL_EXAMPLES", "60")),

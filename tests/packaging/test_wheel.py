@@ -24,7 +24,7 @@ def perform(ctx):
 """
 
 # Both fixtures fetch packages.
-pytestmark = [pytest.mark.timeout(300), pytest.mark.once]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.once]
 
 
 def run(*command: str | Path, cwd: Path, settings: str = "") -> str:

@@ -22,7 +22,7 @@ from tests.unit.fakes import Task
 
 pytestmark = pytest.mark.mysql
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 @pytest.fixture

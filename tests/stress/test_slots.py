@@ -19,7 +19,7 @@ from tests.unit.fakes import Pool, Task, give_back
 
 pytestmark = pytest.mark.mysql
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 class Interrupted(BaseException):

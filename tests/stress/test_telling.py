@@ -25,7 +25,7 @@ from tests.unit.databases import AddDatabase
 
 pytestmark = pytest.mark.mysql
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 @pytest.fixture

@@ -189,5 +189,6 @@ def test_a_busy_tenant_does_not_keep_another_waiting(town: Town) -> None:
     crowd(2 * THREADS, work, town.look)
     town.tell("busy tenant")
     logger.info("the rare tenants: %d visits, longest %.2f s", len(waits), max(waits))
-    assert len(waits) > 5 * SECONDS
+    # A tenth of its share, at least: its tenants want a new connection each time.
+    assert len(waits) > town.done / (2 * THREADS) / 10
     assert max(waits) < 5

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.poll import wait_until
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 def freeze(pid: int) -> None:

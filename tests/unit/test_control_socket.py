@@ -21,7 +21,7 @@ from pooldaemon.workers.ipc.control import (
 )
 from tests.support.poll import wait_until
 
-DEADLINE = 5.0
+DEADLINE = 30.0
 
 
 @pytest.fixture(params=["short", "d" * 120])

@@ -14,7 +14,7 @@ from pooldaemon.metrics import endpoint
 from pooldaemon.metrics.endpoint import Server
 from tests.support.poll import wait_until
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 REQUEST = b"GET /metrics HTTP/1.0\r\n\r\n"
 
 

@@ -16,7 +16,7 @@ from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import Task
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 ENGINE = "pooldaemon.backends.sqlite3"
 
 

@@ -16,7 +16,7 @@ from pooldaemon.console.watch import Watch
 from tests.support.poll import wait_until
 from tests.unit.statuses import Canned, Status, daemon, pool, waits, worker
 
-DEADLINE = 5.0
+DEADLINE = 30.0
 
 
 def answer(command: str, **values: Any) -> Status:

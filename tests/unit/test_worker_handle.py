@@ -13,7 +13,7 @@ from pooldaemon.workers.process import memory
 from pooldaemon.workers.supervisor.handle import TRANSITIONS, WorkerDeath, WorkerHandle, WorkerState
 from tests.support.poll import wait_until
 
-DEADLINE = 5.0
+DEADLINE = 30.0
 STATES = list(WorkerState)
 
 

@@ -17,7 +17,7 @@ from pooldaemon.workers.worker.reporter import MAX_HOLDERS, MAX_PLACE, MAX_POOLS
 from tests.support.poll import wait_until
 from tests.unit.fakes import Task
 
-DEADLINE = 5.0
+DEADLINE = 30.0
 
 HOLDER = Holder("worker-1/thread-1", 1.25, "/srv/shop/views.py:31 in checkout", 7)
 POOL = PoolStats(
