@@ -24,7 +24,7 @@ SHOWN = datetime.timedelta(minutes=10)
 
 _POOL = {"name": str, "wait": {"counts": [COUNT]}}
 
-TOLD = {
+PUBLISHED = {
     "pid": PID,
     "state": str,
     "workers": [{"name": str, "pools": IfGiven([_POOL]), "running": IfGiven([dict])}],
@@ -127,7 +127,7 @@ def _published() -> list[Source]:
             ],
         )
         for snapshot in snapshots.annotate(age=_age("updated_at")).prefetch_related(commands)
-        if misfit(TOLD, snapshot.data, "it") is None
+        if misfit(PUBLISHED, snapshot.data, "it") is None
     ]
 
 

@@ -59,7 +59,7 @@ def test_whatever_is_in_the_tables_orders_are_answered_and_the_page_is_shown(
 ) -> None:
     def attack(nonsense: Nonsense) -> None:
         Snapshot.objects.all().delete()
-        publish_daemon(Path("sock"), canned.told())
+        publish_daemon(Path("sock"), canned.status())
         snapshot = Snapshot.objects.get()
         strange = [str(nonsense.value())[:20] for _ in range(2)]
         with suppress(DatabaseError, UnicodeError, ValueError):
@@ -67,7 +67,7 @@ def test_whatever_is_in_the_tables_orders_are_answered_and_the_page_is_shown(
                 DaemonCommand.objects.create(snapshot=snapshot, verb=verb, values={})
         values = nonsense.random.choice(VALUES)
         write(DaemonCommand, "values", nonsense.text(nonsense.changed(values)))
-        publish_daemon(Path("sock"), canned.told())
+        publish_daemon(Path("sock"), canned.status())
         answers = DaemonCommand.objects.values_list("answer", flat=True)
         assert all(isinstance(answer, dict) for answer in answers)
         if nonsense.random.random() < 0.5:
@@ -76,7 +76,7 @@ def test_whatever_is_in_the_tables_orders_are_answered_and_the_page_is_shown(
                 "answer",
                 nonsense.text(nonsense.changed({"error": "it is draining"})),
             )
-            write(Snapshot, "data", nonsense.text(nonsense.changed(canned.told())))
+            write(Snapshot, "data", nonsense.text(nonsense.changed(canned.status())))
         assert admin_client.get(DATA).status_code == 200
 
     Nonsense().go_on(attack)
@@ -84,20 +84,20 @@ def test_whatever_is_in_the_tables_orders_are_answered_and_the_page_is_shown(
 
 
 def test_what_the_page_can_not_show_hides_nothing_else(admin_client: Client) -> None:
-    publish_daemon(Path("sock"), canned.told(pid=1))
+    publish_daemon(Path("sock"), canned.status(pid=1))
     write(Snapshot, "data", b'{"pid": 1, "workers": 5}')
-    publish_daemon(Path("sock"), canned.told(pid=2))
+    publish_daemon(Path("sock"), canned.status(pid=2))
     told = admin_client.get(DATA).json()
-    assert [source["told"]["pid"] for source in told["sources"]] == [2]
+    assert [source["status"]["pid"] for source in told["sources"]] == [2]
 
 
 @pytest.mark.parametrize("text", [b'{"processes": ' + b"9" * 5000 + b"}", b"[" * 20 + b"]" * 20])
 def test_an_order_that_can_not_be_read_is_refused_with_the_reason(text: bytes) -> None:
-    publish_daemon(Path("sock"), canned.told())
+    publish_daemon(Path("sock"), canned.status())
     for verb in ("scale", "reload"):
         DaemonCommand.objects.create(snapshot=Snapshot.objects.get(), verb=verb, values={})
     write(DaemonCommand, "values", text)
-    publish_daemon(Path("sock"), canned.told())
+    publish_daemon(Path("sock"), canned.status())
     reason = "the values of a command must be a JSON object of texts and numbers"
     if connection.vendor == "mysql" and not connection.mysql_is_mariadb and b"9" in text:  # type: ignore[attr-defined]
         reason = ""  # MySQL does not take such a number

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pooldaemon.backoff import Backoff
 from pooldaemon.exceptions import PasswordProviderError
 from pooldaemon.pool.drivers.provider import Answer, Password, PasswordProvider, read_answer
+from pooldaemon.pool.tokens import POLL, Token, TokenLock
 
 ACCESS_DENIED = 1045
 """The server's error for a wrong password."""
@@ -34,6 +38,12 @@ each may be a thread lost for ever, so there are never more than so many."""
 FIRST_LOGIN = 1.0
 """Seconds for which logins wait for the outcome of an earlier one."""
 
+LONGEST_POLL = 0.02
+"""Seconds between looks at the outcome. A login takes a tenth of it, with TLS twice as long."""
+
+LOOK = 0.5
+"""Seconds after which a borrower that waits for the provider looks whether it is asked at all."""
+
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 """Seconds without a login after one was refused; they double with each further refusal."""
 
@@ -42,7 +52,8 @@ class Credentials:
     """Logs in with what a password provider returns.
 
     Thread-safe. Nothing is called under its lock. It belongs to its pool, so a forked child begins
-    with one of its own.
+    with one of its own. An exception may be raised at any line: a login is under way, and the
+    provider is asked, as long as the :class:`.tokens.Token` lives that stands for it.
 
     :param clock: of seconds, monotonic.
     """
@@ -52,12 +63,13 @@ class Credentials:
     ) -> None:
         self._provider = provider
         self._clock = clock
-        self._changed = threading.Condition()
-        self._logins = 0
-        """Under way."""
-        self._successes = 0
-        self._calls: list[_Call] = []
-        """Of the provider, that have not ended; the newest is the last."""
+        self._lock = TokenLock()
+        self._logins: deque[weakref.ref[Token]] = deque()
+        """Under way, or over and not yet taken out."""
+        self._last_success = Token()
+        """Another one after each login."""
+        self._calls: deque[_Call] = deque()
+        """Of the provider; the newest is the last."""
         self._kept: tuple[Password, float] | None = None
         """A password and until when it is used."""
         self._refusal: Any = None
@@ -80,27 +92,16 @@ class Credentials:
         """
         refused: Password | None = None
         while True:
-            with self._turn():
-                if self._clock() < self._retry_at:
-                    raise self._told(name)
-                password = self.password(name, deadline)
-                if password != refused:
-                    session = self._try(open_session, password)
-                    if session is not None:
-                        return session
-                if refused is not None:
-                    self._hold_off()
-                    raise self._told(name)
-                refused = password
+            session, refused = self._try_once(open_session, name, deadline, refused)
+            if session is not None:
+                return session
 
     def password(self, name: str, deadline: float | None = None) -> Password:
         """The kept password, or a new one; arguments and errors as for :meth:`log_in`."""
-        with self._changed:
-            if self._kept is not None and self._clock() < self._kept[1]:
-                return self._kept[0]
-            call, is_new = self._join_call()
-        if is_new:
-            call.start()
+        kept = self._kept
+        if kept is not None and self._clock() < kept[1]:
+            return kept[0]
+        call = self._join_call()
         patience = PATIENCE
         if deadline is not None:
             patience = max(deadline - self._clock(), LEAST_PATIENCE)
@@ -108,45 +109,91 @@ class Credentials:
 
     # -- asking -----------------------------------------------------------------------
 
-    def _join_call(self) -> tuple[_Call, bool]:
-        """The call to wait for, and whether it is for us to start it."""
+    def _join_call(self) -> _Call:
+        """The call to wait for. It runs, unless an exception has ended whoever made it."""
+        lock = self._lock.wait()
         now = self._clock()
-        newest = self._calls[-1] if self._calls else None
-        if newest is not None:
+        for call in list(self._calls):
+            if not call.is_running:
+                with suppress(ValueError):
+                    self._calls.remove(call)
+        if self._calls:
+            newest = self._calls[-1]
             newest.is_outdated = newest.is_outdated or now - newest.began >= HUNG_AFTER
             if not newest.is_outdated or len(self._calls) >= MOST_CALLS:
-                return newest, False
-        call = _Call(self._provider, now, self._end_call)
+                return newest
+        runner = Token()
+        call = _Call(self._provider, now, runner, self._keep)
         self._calls.append(call)
-        return call, True
+        thread = threading.Thread(
+            target=call.run, args=(runner,), name=self._provider.name, daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # there are too many, or the interpreter is shutting down
+            del lock
+            call.run(runner)
+        return call
 
-    def _end_call(self, call: _Call, answer: Answer | None) -> None:
-        with self._changed:
-            self._calls.remove(call)
-            if answer is not None and not call.is_outdated:
-                margin = min(answer.lifetime * RENEW_SHARE, RENEW_MARGIN)
-                self._kept = answer.password, call.began + answer.lifetime - margin
+    def _keep(self, call: _Call, answer: Answer) -> None:
+        lock = self._lock.wait()
+        if not call.is_outdated:
+            margin = min(answer.lifetime * RENEW_SHARE, RENEW_MARGIN)
+            self._kept = answer.password, call.began + answer.lifetime - margin
+        del lock
 
     # -- logging in -------------------------------------------------------------------
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Wait until no login is under way, or one has succeeded since we came.
+    def _try_once(
+        self,
+        open_session: Callable[..., Any],
+        name: str,
+        deadline: float | None,
+        refused: Password | None,
+    ) -> tuple[Any, Password | None]:
+        """The session, or ``None`` and the password that the server has refused."""
+        turn = self._begin_login()
+        try:
+            if self._clock() < self._retry_at:
+                raise self._told(name)
+            password = self.password(name, deadline)
+            if password != refused:
+                session = self._try(open_session, password)
+                if session is not None:
+                    return session, None
+            if refused is not None:
+                self._hold_off()
+                raise self._told(name)
+            return None, password
+        finally:
+            del turn  # or whoever keeps the exception would keep it
+
+    def _begin_login(self) -> Token:
+        """Wait until no login is under way, or one has succeeded since we came. This one lasts as
+        long as what is returned.
 
         So of several that come together the first goes alone: if its password is refused, theirs
         need not be.
         """
-        with self._changed:
-            seen = self._successes
+        token, seen, began = Token(), self._last_success, time.monotonic()
+        while True:
+            waited = time.monotonic() - began
             # Not for long: a server that does not answer the first may answer others.
-            self._changed.wait_for(lambda: self._successes > seen or not self._logins, FIRST_LOGIN)
-            self._logins += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._logins -= 1
-                self._changed.notify_all()
+            is_late = waited >= FIRST_LOGIN
+            lock = self._lock.take()
+            may_begin = lock and (self._last_success is not seen or not self._are_under_way())
+            if may_begin or is_late:
+                self._logins.append(weakref.ref(token))
+                return token
+            del lock
+            time.sleep(min(POLL + waited / 4, LONGEST_POLL))
+
+    def _are_under_way(self) -> bool:
+        for login in list(self._logins):
+            if login() is None:
+                with suppress(ValueError):
+                    self._logins.remove(login)
+        return bool(self._logins)
 
     def _try(self, open_session: Callable[..., Any], password: Password) -> Any:
         """The session, or ``None`` if the server refuses the password."""
@@ -157,26 +204,29 @@ class Credentials:
                 raise
             self._drop(password, error)
             return None
-        with self._changed:
-            self._successes += 1
-            self._retry_at = 0.0
-            self._backoff.reset()
+        lock = self._lock.wait()
+        self._last_success = Token()
+        self._retry_at = 0.0
+        self._backoff.reset()
+        del lock
         return session
 
     def _drop(self, password: Password, refusal: Exception) -> None:
-        with self._changed:
-            # Without its frames, whose variables live as long as it does.
-            self._refusal = refusal.with_traceback(None)
-            for call in self._calls:  # it may return the refused one
-                call.is_outdated = True
-            if self._kept is not None and self._kept[0] == password:
-                self._kept = None
+        lock = self._lock.wait()
+        # Without its frames, whose variables live as long as it does.
+        self._refusal = refusal.with_traceback(None)
+        for call in list(self._calls):  # it may return the refused one
+            call.is_outdated = True
+        if self._kept is not None and self._kept[0] == password:
+            self._kept = None
+        del lock
 
     def _hold_off(self) -> None:
-        with self._changed:
-            now = self._clock()
-            if now >= self._retry_at:  # several refused at the same time count once
-                self._retry_at = now + self._backoff.next_delay()
+        lock = self._lock.wait()
+        now = self._clock()
+        if now >= self._retry_at:  # several refused at the same time count once
+            self._retry_at = now + self._backoff.next_delay()
+        del lock
 
     def _told(self, name: str) -> Exception:
         """The last refusal, and what comes of it."""
@@ -195,35 +245,47 @@ class _Call:
     """One call of a provider, waited for by all who need a password meanwhile.
 
     In a thread of its own, since nothing else bounds the time that foreign code takes.
+
+    :param runner: lives as long as the call runs, or is about to.
+    :param keep: given the answer, if there is one.
     """
 
     def __init__(
-        self, provider: PasswordProvider, began: float, end: Callable[[_Call, Answer | None], None]
+        self,
+        provider: PasswordProvider,
+        began: float,
+        runner: Token,
+        keep: Callable[[_Call, Answer], None],
     ) -> None:
         self.began = began
         self.is_outdated = False
         """Its answer is neither kept nor waited for by those who come now, if it can be helped."""
         self._provider = provider
-        self._end = end
+        self._runner = weakref.ref(runner)
+        self._keep = keep
         self._context = contextvars.copy_context()
-        self._has_ended = threading.Event()
+        self._has_ended = False
+        self._waiters: deque[_thread.LockType] = deque()
         self._answer: Answer | None = None
-        self._fault = ""
+        self._fault = "was broken off by an exception"
         self._cause: BaseException | None = None
 
-    def start(self) -> None:
-        thread = threading.Thread(target=self._run, name=self._provider.name, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # there are too many, or the interpreter is shutting down
-            self._run()
+    @property
+    def is_running(self) -> bool:
+        return not self._has_ended and self._runner() is not None
 
-    def _run(self) -> None:
+    def run(self, runner: Token) -> None:
+        """
+        :param runner: see above; this refers to it.
+        """
         try:
             self._answer = self._ask()
+            if self._answer is not None:
+                self._keep(self, self._answer)
         finally:
-            self._end(self, self._answer)
-            self._has_ended.set()
+            self._has_ended = True
+            while self._waiters:
+                self._waiters.popleft().release()
 
     def _ask(self) -> Answer | None:
         try:
@@ -240,7 +302,7 @@ class _Call:
 
     def result(self, name: str, patience: float) -> Password:
         """Wait so many seconds for the password."""
-        if not self._has_ended.wait(patience):
+        if not self._wait(patience):
             fault = f"has not answered within {patience:.1f} s; give what it asks a timeout"
         elif self._answer is not None:
             return self._answer.password
@@ -249,3 +311,16 @@ class _Call:
         raise PasswordProviderError(
             f"pool {name}: the password provider {self._provider.name} {fault}"
         ) from self._cause
+
+    def _wait(self, patience: float) -> bool:
+        """Until it runs no more. Each who waits has a lock of his own, which nobody else misses."""
+        until = time.monotonic() + patience
+        gate = _thread.allocate_lock()
+        gate.acquire()
+        self._waiters.append(gate)
+        while self.is_running:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            gate.acquire(timeout=min(left, LOOK))
+        return True
