@@ -6,7 +6,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Residue:
     """
-    :ivar statements: run one after the other; `{name}` is the account's.
+    :ivar statements: run one after the other. `{name}`: the account, in names the server has once.
     :ivar only: the server that knows it: "mysql", "mariadb" or both.
     """
 
@@ -35,9 +35,9 @@ TRANSACTIONS = {
     "with locked rows": one("BEGIN", "SELECT * FROM t FOR UPDATE"),
     "autocommit off": one("SET autocommit = 0"),
     "autocommit off, with a row": one("SET autocommit = 0", "INSERT INTO t (a) VALUES (1)"),
-    "XA started": one("XA START 'leak'"),
-    "XA with a row": one("XA START 'leak'", "INSERT INTO t (a) VALUES (1)"),
-    "XA ended": one("XA START 'leak'", "INSERT INTO t (a) VALUES (1)", "XA END 'leak'"),
+    "XA started": one("XA START '{name}'"),
+    "XA with a row": one("XA START '{name}'", "INSERT INTO t (a) VALUES (1)"),
+    "XA ended": one("XA START '{name}'", "INSERT INTO t (a) VALUES (1)", "XA END '{name}'"),
 }
 
 STATE = {
@@ -47,10 +47,10 @@ STATE = {
     "variable by INTO": one("SELECT 1 INTO @leak"),
     "quoted variable": one("SET @`leak` = 1"),
     "variable in UPDATE": one("UPDATE t SET b = (@leak := 1) LIMIT 1"),
-    "lock": one("SELECT GET_LOCK('leak', 0)"),
-    "lock by DO": one("DO GET_LOCK('leak', 0)"),
-    "two locks": one("SELECT GET_LOCK('leak', 0), GET_LOCK('leak2', 0)"),
-    "lock in WHERE": one("DELETE FROM t WHERE GET_LOCK('leak', 0) = 7"),
+    "lock": one("SELECT GET_LOCK('{name}', 0)"),
+    "lock by DO": one("DO GET_LOCK('{name}', 0)"),
+    "two locks": one("SELECT GET_LOCK('{name}', 0), GET_LOCK('{name}2', 0)"),
+    "lock in WHERE": one("DELETE FROM t WHERE GET_LOCK('{name}', 0) = 7"),
     "temporary table": one("CREATE TEMPORARY TABLE leak_temporary (a INT)"),
     "temporary table over another": one("CREATE TEMPORARY TABLE t (a INT)"),
     "handler": one("HANDLER t OPEN AS leak"),

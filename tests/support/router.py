@@ -21,14 +21,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from scripts.throwaway_mariadb import free_port
-from tests.support.certificate import can_certify, tls_options
+from tests.support.certificate import RSA, can_certify, tls_options
 from tests.support.poll import wait_until
 
 ROOT = Path(os.environ.get("MYSQLROUTER_ROOT", "/"))
 PROGRAM = "/usr/bin/mysqlrouter"
 PATIENCE = 30.0
 
-# With sharing it has to know the password, which a client tells over TLS alone.
+# With sharing it has to know the password: clients tell it over TLS, or encrypted with the RSA key.
 CONFIGURATION = """
 [DEFAULT]
 runtime_folder={directory}
@@ -77,7 +77,7 @@ def router_before(server: str) -> Iterator[Ports]:
     ports = Ports(free_port(), free_port())
     with tempfile.TemporaryDirectory(prefix="router-", dir=ROOT / "tmp") as name:
         directory = Path(name)
-        tls_options(directory)
+        tls_options(directory, RSA)
         inside = Path("/") / directory.relative_to(ROOT)
         text = CONFIGURATION.format(
             directory=inside, server=server, plain=ports.plain, sharing=ports.sharing
