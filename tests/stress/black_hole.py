@@ -73,6 +73,7 @@ STAGES: dict[str, tuple[Step, Step, dict[str, Any]]] = {
     "connect": (_nothing, _query, {}),
     "ping": (_lent_before, _query, {"ping_after": 0}),
     "unit": (_lent_before, _query, {}),
+    "unit without read_timeout": (_lent_before, _query, {}),
     "transaction": (_inside_atomic, _query, {}),
     "give back a variable": (_variable, _give_back, {}),
     "give back a transaction": (_inside_atomic, _give_back, {}),
@@ -96,7 +97,7 @@ def configure(database: dict[str, Any]) -> None:
     for mode in ("session", "transaction"):
         for stage, (_, step, pool) in STAGES.items():
             options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT}
-            if step is _query:  # only a unit's own statement needs it
+            if step is _query and not stage.endswith("without read_timeout"):
                 options["read_timeout"] = READ_TIMEOUT
             # With the same settings they would have one pool.
             own = {"pool_size": 1, "timeout": 30 + len(databases), "mode": mode, **pool}

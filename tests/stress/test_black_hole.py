@@ -1,20 +1,18 @@
 """Packets are dropped, in a network namespace: every thread is back within its documented bound."""
 
 import json
-import os
-import secrets
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from pooldaemon.pool.drivers.mysql.dialect import PING_TIMEOUT, RESET_TIMEOUT, UNHEARD_LIMIT
+from pooldaemon.pool.drivers.mysql.keepalive import SILENCE_LIMIT
 from tests.stress.black_hole import CONNECT_TIMEOUT, READ_TIMEOUT
 from tests.stress.conftest import MakeScratch
+from tests.support.namespace import Namespace, NoNamespaceError, new_namespace
 from tests.support.server import Server
 
 pytestmark = pytest.mark.mysql
@@ -28,6 +26,7 @@ BOUNDS = {
     "connect": CONNECT_TIMEOUT,
     "ping": PING_TIMEOUT + UNHEARD_LIMIT + CONNECT_TIMEOUT,
     "unit": READ_TIMEOUT,
+    "unit without read_timeout": SILENCE_LIMIT,
     "transaction": READ_TIMEOUT,
     "give back a variable": RESET_TIMEOUT,
     "give back a transaction": RESET_TIMEOUT,
@@ -36,46 +35,13 @@ BOUNDS = {
 }
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=10)
-
-
-class Namespace:
-    """A network of its own, with a cable to this one."""
-
-    def __init__(self) -> None:
-        self.name = f"pd{secrets.token_hex(4)}"
-        self.inside = f"{self.name}i"
-        net = f"198.18.{secrets.randbelow(256)}"  # kept for tests like this one (RFC 2544)
-        first = secrets.randbelow(60) * 4
-        self.host, self._guest = f"{net}.{first + 1}", f"{net}.{first + 2}"
-
-    def open(self) -> None:
-        _ip("netns", "add", self.name)
-        outside = f"{self.name}o"
-        _ip("link", "add", outside, "type", "veth", "peer", "name", self.inside, "netns", self.name)
-        _ip("addr", "add", f"{self.host}/30", "dev", outside)
-        _ip("link", "set", outside, "up")
-        _ip("-n", self.name, "addr", "add", f"{self._guest}/30", "dev", self.inside)
-        _ip("-n", self.name, "link", "set", self.inside, "up")
-
-    def close(self) -> None:
-        with suppress(subprocess.CalledProcessError):
-            _ip("netns", "del", self.name)
-
-
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
-    if os.geteuid() or shutil.which("ip") is None:
-        pytest.skip("needs root and iproute2, to make a network namespace")
-    namespace = Namespace()
     try:
-        namespace.open()
-    except subprocess.CalledProcessError as error:
-        namespace.close()
-        pytest.skip(f"no network namespace can be made here: {error.stderr.decode().strip()}")
-    yield namespace
-    namespace.close()
+        with new_namespace() as namespace:
+            yield namespace
+    except NoNamespaceError as reason:
+        pytest.skip(str(reason))
 
 
 def test_in_a_black_hole_every_thread_is_back_within_its_bound(
@@ -105,7 +71,7 @@ def test_in_a_black_hole_every_thread_is_back_within_its_bound(
     assert failed == {
         f"{mode} {stage}"
         for mode in ("session", "transaction")
-        for stage in ("connect", "ping", "unit", "transaction")
+        for stage in ("connect", "ping", "unit", "unit without read_timeout", "transaction")
     }
     assert set(answer["answers"].values()) == {7}
     assert answer["most"] == 1, "more sessions than the pool's cap"

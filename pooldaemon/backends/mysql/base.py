@@ -34,12 +34,9 @@ from pooldaemon.backends.mysql.creation import DatabaseCreation
 from pooldaemon.backends.mysql.historic import historic_settings
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.drivers.base import DriverDialect
-from pooldaemon.pool.drivers.mysql.dialect import MySQLDialect
+from pooldaemon.pool.drivers.mysql.dialect import CONNECT_TIMEOUT, MySQLDialect
 from pooldaemon.pool.drivers.mysql.setup_timeout import bound_opening
 from pooldaemon.pool.queue import lease
-
-CONNECT_TIMEOUT = 10
-"""Seconds (``OPTIONS["connect_timeout"]``). The driver's own default is to wait for ever."""
 
 
 class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
@@ -55,6 +52,7 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
             reset=config.reset,
             hidden_code=config.hidden_code,
             autocommit=self.settings_dict["AUTOCOMMIT"],
+            connect_timeout=self.settings_dict["OPTIONS"].get("connect_timeout", CONNECT_TIMEOUT),
             init_command=self.settings_dict["OPTIONS"].get("init_command", ""),
             password_provider=config.password_provider,
         )

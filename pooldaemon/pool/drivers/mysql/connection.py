@@ -20,6 +20,7 @@ from pooldaemon.pool import fork_safety
 from pooldaemon.pool.drivers.mysql.baseline import NOTHING, Baseline
 from pooldaemon.pool.drivers.mysql.cursors import watched
 from pooldaemon.pool.drivers.mysql.failures import NotingConnection
+from pooldaemon.pool.drivers.mysql.keepalive import notice_silence
 from pooldaemon.pool.drivers.mysql.proxies import (
     MakeCursor,
     cursor_through,
@@ -135,6 +136,7 @@ class PooledConnection(NotingConnection):
         self.vouched = self.ran = DIRTY
         self.session = self.thread_id()
         self.watch = os.dup(self.fileno())
+        notice_silence(self.watch)
         self.poll = select.poll()
         self.poll.register(self.watch, select.POLLIN)
         self.wait_timeout = float("inf")

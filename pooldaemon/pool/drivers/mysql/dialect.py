@@ -22,6 +22,7 @@ from pooldaemon.pool.drivers.credentials import Credentials
 from pooldaemon.pool.drivers.mysql import reset, setup_timeout
 from pooldaemon.pool.drivers.mysql.baseline import Baselines
 from pooldaemon.pool.drivers.mysql.connection import MySQLLease, PooledConnection
+from pooldaemon.pool.drivers.mysql.connector import Connector
 from pooldaemon.pool.drivers.mysql.setup_replay import settled, without_repetition
 from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY, shape
 from pooldaemon.pool.drivers.mysql.sql.side_effects import SideEffects
@@ -31,6 +32,9 @@ from pooldaemon.pool.queue.lease import Lease
 from pooldaemon.pool.watchdog import shut_down, watchdog
 
 logger = logging.getLogger("pooldaemon.pool")
+
+CONNECT_TIMEOUT = 10
+"""Seconds (``OPTIONS["connect_timeout"]``). The driver's own default is to wait for ever."""
 
 SERVER_FULL = frozenset(
     {
@@ -89,6 +93,7 @@ class MySQLDialect(DriverDialect):
     :param reset: ``"dirty"``, ``"always"`` or ``"never"``.
     :param hidden_code: ``"prove"`` or ``"harmless"``.
     :param autocommit: the sessions' autocommit.
+    :param connect_timeout: seconds, the driver's option of this name.
     :param init_command: the driver's option of this name, which it runs out of our sight.
     :param password_provider: with one, *open_session* is called with ``password=…``.
     """
@@ -96,7 +101,7 @@ class MySQLDialect(DriverDialect):
     lease_class = MySQLLease
     side_effects: SideEffects
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - they are settings
         self,
         open_session: Callable[..., Any],
         *,
@@ -105,6 +110,7 @@ class MySQLDialect(DriverDialect):
         reset: str,
         autocommit: bool,
         hidden_code: str = "prove",
+        connect_timeout: float = CONNECT_TIMEOUT,
         init_command: str = "",
         password_provider: PasswordProvider | None = None,
     ) -> None:
@@ -114,6 +120,7 @@ class MySQLDialect(DriverDialect):
         self._reset = reset
         self._autocommit = autocommit
         self._credentials = Credentials(password_provider) if password_provider else None
+        self._connector = Connector(self._open_session, connect_timeout)
         self._lingering: deque[tuple[socket.socket, float]] = deque()
         """Closed, but not ended on the server; and since when."""
         self._separates = reset != "never"
@@ -168,7 +175,7 @@ class MySQLDialect(DriverDialect):
     def _connect(self, deadline: float | None, **login: Any) -> PooledConnection:
         while True:
             try:
-                connection = PooledConnection.adopt(self._open_session(**login))
+                connection = PooledConnection.adopt(self._connector.connect(**login))
             except MySQLdb.OperationalError as error:
                 pause = FULL_RETRY_DELAY * random.uniform(0.5, 1.5)
                 full = error.args[0] in SERVER_FULL
@@ -184,6 +191,7 @@ class MySQLDialect(DriverDialect):
             return False
         # An idle session's socket is silent. It becomes readable when the server ends the session.
         if connection.poll.poll(0):
+            self._connector.doubtful = True
             return False
         if idle >= connection.wait_timeout * IDLE_SHARE:
             return False
@@ -264,6 +272,8 @@ class MySQLDialect(DriverDialect):
         if connection.watch < 0:  # second call: an exception interrupted the first
             return None
         watchdog.forget(connection)
+        if connection.lost:
+            self._connector.doubtful = True
         if not _takes_goodbye(connection):
             shut_down(connection.watch)
         with suppress(MySQLdb.Error), fork_safety.not_now():
