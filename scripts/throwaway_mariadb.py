@@ -84,6 +84,11 @@ class ThrowawayMariaDB:
         return f"mysql://{USER}:{self.password}@{HOST}:{self.port}/{DATABASE}"
 
     @property
+    def home(self) -> Path:
+        """Where it keeps everything."""
+        return self._home
+
+    @property
     def pid(self) -> int:
         return self._running().pid
 
@@ -148,14 +153,8 @@ class ThrowawayMariaDB:
         return self._process
 
     def _install(self) -> None:
-        """Create the system tables, and the statements each start runs to create the account."""
-        accounts = self._home / "accounts.sql"
-        accounts.write_text(
-            f"CREATE DATABASE IF NOT EXISTS {DATABASE};\n"
-            f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{self.password}';\n"
-            f"GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION;\n",
-            encoding="ascii",
-        )
+        """Create the system tables."""
+        self._write_accounts()
         command = [
             find_program("mariadb-install-db"),
             "--no-defaults",
@@ -168,6 +167,16 @@ class ThrowawayMariaDB:
         ]
         if run_to_end(command, self._log) != 0:
             raise ServerError(f"mariadb-install-db failed:\n{self._log_tail()}")
+
+    def _write_accounts(self) -> None:
+        """The statements that each start runs, to create the account."""
+        accounts = self._home / "accounts.sql"
+        accounts.write_text(
+            f"CREATE DATABASE IF NOT EXISTS {DATABASE};\n"
+            f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{self.password}';\n"
+            f"GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION;\n",
+            encoding="ascii",
+        )
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         command = [
