@@ -53,7 +53,7 @@ def _rows_unread(alias: str) -> None:
     connections[alias].cursor_kept = cursor  # type: ignore[attr-defined]
 
 
-def _query(alias: str) -> None:
+def ask_once(alias: str) -> None:
     ask(alias, "SELECT 1")
 
 
@@ -70,11 +70,12 @@ Step = Callable[[str], None]
 
 # What has been done when the packets stop, what is done then, and the pool's options.
 STAGES: dict[str, tuple[Step, Step, dict[str, Any]]] = {
-    "connect": (_nothing, _query, {}),
-    "ping": (_lent_before, _query, {"ping_after": 0}),
-    "unit": (_lent_before, _query, {}),
-    "unit without read_timeout": (_lent_before, _query, {}),
-    "transaction": (_inside_atomic, _query, {}),
+    "connect": (_nothing, ask_once, {}),
+    "ping": (_lent_before, ask_once, {"ping_after": 0}),
+    "unit": (_lent_before, ask_once, {}),
+    "unit without read_timeout": (_lent_before, ask_once, {}),
+    "transaction": (_inside_atomic, ask_once, {}),
+    "transaction without read_timeout": (_inside_atomic, ask_once, {}),
     "give back a variable": (_variable, _give_back, {}),
     "give back a transaction": (_inside_atomic, _give_back, {}),
     "give back unread rows": (_rows_unread, _give_back, {}),
@@ -97,7 +98,7 @@ def configure(database: dict[str, Any]) -> None:
     for mode in ("session", "transaction"):
         for stage, (_, step, pool) in STAGES.items():
             options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT}
-            if step is _query and not stage.endswith("without read_timeout"):
+            if step is ask_once and not stage.endswith("without read_timeout"):
                 options["read_timeout"] = READ_TIMEOUT
             # With the same settings they would have one pool.
             own = {"pool_size": 1, "timeout": 30 + len(databases), "mode": mode, **pool}

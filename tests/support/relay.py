@@ -95,6 +95,7 @@ class Relay:
             except OSError:
                 client.close()
             else:
+                _notice_silence(client)
                 link = threading.Thread(target=self._link, args=[client, server], daemon=True)
                 with self._lock:
                     self._ends += [client, server]
@@ -140,6 +141,14 @@ class Relay:
                 return data, False
             self._left, self._cuts = None, False
             return data, True
+
+
+def _notice_silence(client: socket.socket) -> None:
+    """As a proxy should that is between others: a client that has gone is noticed within 10 s."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 5)):
+        if (option := getattr(socket, name, None)) is not None:
+            client.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 @contextmanager

@@ -87,6 +87,8 @@ class PooledConnection(NotingConnection):
     watch: int
     """A second descriptor of the socket. It shows when the server ends the session, also after the
     driver has given up and closed its own."""
+    local_port: int
+    """Of our end, by which the server knows it; 0: it has none."""
     poll: select.poll
     """Ready when there is something to read on the socket."""
     wait_timeout: float
@@ -136,7 +138,7 @@ class PooledConnection(NotingConnection):
         self.vouched = self.ran = DIRTY
         self.session = self.thread_id()
         self.watch = os.dup(self.fileno())
-        notice_silence(self.watch)
+        self.local_port = notice_silence(self.watch)
         self.poll = select.poll()
         self.poll.register(self.watch, select.POLLIN)
         self.wait_timeout = float("inf")

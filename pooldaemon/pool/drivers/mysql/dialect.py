@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import MySQLdb
 
@@ -20,9 +20,11 @@ from pooldaemon.pool import fork_safety
 from pooldaemon.pool.drivers.base import DriverDialect
 from pooldaemon.pool.drivers.credentials import Credentials
 from pooldaemon.pool.drivers.mysql import reset, setup_timeout
+from pooldaemon.pool.drivers.mysql.abandoned import Abandoned, AbandonedSessions
 from pooldaemon.pool.drivers.mysql.baseline import Baselines
 from pooldaemon.pool.drivers.mysql.connection import MySQLLease, PooledConnection
 from pooldaemon.pool.drivers.mysql.connector import Connector
+from pooldaemon.pool.drivers.mysql.keepalive import is_given_up, keep_saying_goodbye, tcp_state
 from pooldaemon.pool.drivers.mysql.setup_replay import settled, without_repetition
 from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY, shape
 from pooldaemon.pool.drivers.mysql.sql.side_effects import SideEffects
@@ -85,6 +87,16 @@ IDLE_SHARE = 0.9
 server might end the session during the first statement."""
 
 
+class Remains(NamedTuple):
+    """What stands for a session that is closed and has not ended on the server.
+
+    :ivar watch: a descriptor of its socket, which tells the end.
+    """
+
+    watch: socket.socket
+    session: Abandoned
+
+
 class MySQLDialect(DriverDialect):
     """
     :param ping_after: seconds of idleness after which a poll of the socket is not trusted
@@ -121,7 +133,8 @@ class MySQLDialect(DriverDialect):
         self._autocommit = autocommit
         self._credentials = Credentials(password_provider) if password_provider else None
         self._connector = Connector(self._open_session, connect_timeout)
-        self._lingering: deque[tuple[socket.socket, float]] = deque()
+        self._abandoned = AbandonedSessions()
+        self._lingering: deque[tuple[Remains, float]] = deque()
         """Closed, but not ended on the server; and since when."""
         self._separates = reset != "never"
         self._baselines = Baselines(init_command, compared=self._separates)
@@ -144,6 +157,8 @@ class MySQLDialect(DriverDialect):
         self._connections.add(connection)
         with suppress(MySQLdb.Error):  # it will be asked again
             self.side_effects.begin(alike, self.account, connection.rows_of)
+        with suppress(MySQLdb.Error):
+            self._abandoned.end(connection)
 
     def upkeep(self, connection: PooledConnection, now: float) -> Callable[[Any], bool] | None:
         if self.side_effects.has_expired(now):
@@ -274,6 +289,10 @@ class MySQLDialect(DriverDialect):
         watchdog.forget(connection)
         if connection.lost:
             self._connector.doubtful = True
+        session = Abandoned(connection.session, connection.local_port)
+        if is_given_up(connection.watch):
+            self._abandoned.add(session)
+        keep_saying_goodbye(connection.watch)
         if not _takes_goodbye(connection):
             shut_down(connection.watch)
         with suppress(MySQLdb.Error), fork_safety.not_now():
@@ -285,9 +304,9 @@ class MySQLDialect(DriverDialect):
             watch.shutdown(socket.SHUT_WR)
         if _has_ended(watch, CLOSE_WAIT):
             return None
-        return watch
+        return Remains(watch, session)
 
-    def _linger(self, remains: socket.socket) -> None:
+    def _linger(self, remains: Remains) -> None:
         self.forget_ended()
         self._lingering.append((remains, time.monotonic()))
 
@@ -297,22 +316,25 @@ class MySQLDialect(DriverDialect):
 
     def stop_watching(self) -> None:
         while self._lingering:
-            watch, _ = self._lingering.popleft()
-            watch.close()
-            self._end(watch)
+            remains, _ = self._lingering.popleft()
+            remains.watch.close()
+            self._end(remains)
 
     def forget_ended(self) -> None:
         now = time.monotonic()
         # A session stays in the list until it is no longer counted. Other threads may look, too.
         for one in self._lingering.copy():
-            watch, since = one
-            limit = UNHEARD_LIMIT if _is_unheard(watch) else LINGER_LIMIT
+            remains, since = one
+            is_unheard = tcp_state(remains.watch) == TCP_FIN_WAIT1
+            limit = UNHEARD_LIMIT if is_unheard else LINGER_LIMIT
             if now - since > limit:
                 logger.warning("A closed session did not end within %g s", limit)
-            elif not _has_ended(watch, 0):
+                if is_unheard:
+                    self._abandoned.add(remains.session)
+            elif not _has_ended(remains.watch, 0):
                 continue
-            self._end(watch)
-            watch.close()
+            self._end(remains)
+            remains.watch.close()
             with suppress(ValueError):
                 self._lingering.remove(one)
 
@@ -331,14 +353,6 @@ def _takes_goodbye(connection: PooledConnection) -> bool:
     poll = select.poll()
     poll.register(connection.watch, select.POLLOUT)
     return bool(poll.poll(0))
-
-
-def _is_unheard(watch: socket.socket) -> bool:
-    """Whether the server's machine has not acknowledged our close."""
-    try:
-        return watch.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_FIN_WAIT1
-    except (AttributeError, OSError):  # another system, or no TCP
-        return False
 
 
 def _has_ended(watch: socket.socket, seconds: float) -> bool:
