@@ -113,6 +113,13 @@ def nearest(given: str, valid: Iterable[str]) -> str:
     return f" Did you mean {words[near[0]]!r}?" if near else ""
 
 
+def count(number: int, noun: str) -> str:
+    """``"1 worker"``, ``"2 workers"``, ``"2 processes"``."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def check_value(where: str, rule: Rule, value: Any) -> None:
     """Check a value.
 

@@ -26,9 +26,10 @@ class PoolCommand:
     size: int | None = None
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Self:
-        """As ``asdict()`` has told it; what a later version tells on top is left out."""
-        return cls(told["verb"], told.get("pool"), told.get("size"))
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From the result of ``asdict()``. Unknown keys are ignored: they are of a later
+        version."""
+        return cls(values["verb"], values.get("pool"), values.get("size"))
 
     def is_for(self, name: str, aliases: Collection[str]) -> bool:
         """Whether the command concerns the pool *name*, which serves the databases *aliases*."""
@@ -56,6 +57,6 @@ class StandingCommands:
             for earlier in self._commands
             if LASTING_STATE[earlier.verb] != state or command.pool not in (None, earlier.pool)
         ]
-        # Pools begin unpaused: there is nothing to tell them where no pause stands.
+        # Pools start unpaused: without a standing pause, a resume has no effect.
         if command.verb != "resume" or any(one.verb == "pause" for one in self._commands):
             self._commands.append(command)

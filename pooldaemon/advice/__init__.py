@@ -1,7 +1,7 @@
-"""What is wrong or wasteful, and which setting to change to what.
+"""Rules that find what is wrong or wasteful, and say which setting to change.
 
-``manage.py check`` tells what the settings and the servers show, ``manage.py pooldaemon doctor``
-also what shows under load. Every rule has a section in docs/checks.rst.
+``manage.py check`` runs the rules on settings and, with ``--database``, on servers;
+``manage.py pooldaemon doctor`` also those on load. Every rule has a section in docs/checks.rst.
 """
 
 from __future__ import annotations

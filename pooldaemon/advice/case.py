@@ -1,4 +1,4 @@
-"""What the rules look at: databases as they are set, and what was seen of servers and daemons."""
+"""What the rules examine: the settings of databases, and what servers and daemons have answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pooldaemon.pool.queue.pool import DEFAULT_POOL_SIZE, FairQueuePool
 from pooldaemon.stats import Histogram
 
 MAX_SHOWN = 5
-"""So many names are told in a message."""
+"""Names in a message, at most."""
 
 SAME_POOL = ("ENGINE", "HOST", "PORT", "USER", "PASSWORD", "NAME", "OPTIONS", "AUTOCOMMIT")
 """Databases that agree in these settings share a pool."""
@@ -25,12 +25,12 @@ SAME_POOL = ("ENGINE", "HOST", "PORT", "USER", "PASSWORD", "NAME", "OPTIONS", "A
 
 @dataclass(frozen=True)
 class Code:
-    """What may act unseen when a plain statement runs.
+    """Triggers, views and functions that may change a session when a plain statement runs.
 
-    :ivar suspects: names of what could not be proven harmless.
-    :ivar unseen: privileges that the account lacks to be shown it.
-    :ivar all_writes: every write may run triggers that the account is not shown.
-    :ivar everything: nothing can be proven, as in a schema of the server's own.
+    :ivar suspects: the tables, views and functions that can't be proven harmless.
+    :ivar unseen: privileges that the account would need to read their definitions.
+    :ivar all_writes: whether each write may run triggers that the account can't see.
+    :ivar everything: whether nothing can be proven, as in a system schema.
     """
 
     suspects: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Code:
 
     @property
     def hidden(self) -> bool:
-        """Whether most units of work have to be reset for it."""
+        """Whether the session has to be reset after most units of work."""
         return self.all_writes or self.everything
 
     def __str__(self) -> str:
@@ -51,12 +51,14 @@ class Code:
 
 @dataclass(frozen=True)
 class Server:
-    """What a server answers on a connection of this database.
+    """What a server has answered on a connection of a database.
 
-    :ivar name: its own, whatever host the settings say.
-    :ivar variables: of the session.
-    :ivar status: counters of the whole server.
-    :ivar cipher: empty if the connection is not encrypted.
+    :ivar name: the server's own host name and port: the same for all databases on it.
+    :ivar account: the account on the server.
+    :ivar variables: variables of the session.
+    :ivar status: status counters of the whole server.
+    :ivar cipher: the TLS cipher of the connection; empty: not encrypted.
+    :ivar code: see :class:`Code`.
     """
 
     name: str
@@ -70,7 +72,7 @@ class Server:
         return int(self.variables[variable])
 
     def count(self, counter: str) -> int:
-        """0 where the server has no such counter."""
+        """A status counter; 0 if the server does not have it."""
         return self.status.get(counter, 0)
 
 
@@ -78,9 +80,9 @@ class Server:
 class Database:
     """An entry of ``DATABASES``.
 
-    :ivar is_ours: its ``ENGINE`` is one of pooldaemon's.
-    :ivar config: of its pool; ``None``: it has none, or the settings are wrong.
-    :ivar server: ``None``: not looked at.
+    :ivar is_ours: whether its ``ENGINE`` is one of pooldaemon's.
+    :ivar config: the configuration of its pool; ``None``: not pooled, or the settings are wrong.
+    :ivar server: what its server has answered; ``None``: it was not queried.
     """
 
     alias: str
@@ -105,7 +107,7 @@ class Database:
 
     @property
     def cap(self) -> int | None:
-        """The most sessions in one process; ``None``: there is no pool of ours that says."""
+        """The pool's cap in one process; ``None``: not pooled, or by a class without a cap."""
         if self.config is None or not issubclass(self.config.poolclass, FairQueuePool):
             return None
         size: int = self.pool_setting("pool_size", DEFAULT_POOL_SIZE)
@@ -132,9 +134,10 @@ class Database:
 class Processes:
     """Processes of one kind.
 
-    :ivar name: what they are called in a message.
-    :ivar caps: of pools in each of them, where they differ from what the settings say.
-    :ivar reserve: further connections to each database.
+    :ivar name: their name in a message.
+    :ivar count: how many there are.
+    :ivar caps: caps of pools in each of them that override the settings, by database.
+    :ivar reserve: connections of helper processes to each database.
     """
 
     name: str
@@ -143,7 +146,7 @@ class Processes:
     reserve: int = 0
 
     def cap(self, database: Database) -> int:
-        """The most connections of one of them to a database; 0: not known."""
+        """The most connections of each of them to a database; 0: not known."""
         if database.config is None:
             return 0
         limit = of_database(self.caps, database.alias)
@@ -152,12 +155,14 @@ class Processes:
 
 @dataclass(frozen=True)
 class PoolUse:
-    """What the pools of one name in all workers of a daemon have done.
+    """The statistics of the pools of the same name in all workers of a daemon.
 
-    :ivar cap: of one of them; :ivar peak: the most sessions that one of them has had.
-    :ivar cap_place: the setting, or the option, that the cap comes from.
-    :ivar threads: of one worker; :ivar age: of the oldest worker, in seconds.
-    :ivar oldest: the longest that a connection is being held, in seconds, and by whom.
+    :ivar cap: the highest cap of one of them.
+    :ivar cap_place: the setting or option that sets the cap.
+    :ivar peak: the most sessions that one of them has had.
+    :ivar threads: the threads of each worker.
+    :ivar age: the age of the oldest worker, in seconds.
+    :ivar oldest: the connection that has been held longest: for how many seconds, and by whom.
     """
 
     daemon: str
@@ -183,9 +188,11 @@ class PoolUse:
 
 @dataclass(frozen=True)
 class Case:
-    """
-    :ivar processes: all that may open connections, as far as they are known.
-    :ivar max_process: of settings.POOLDAEMON["MAX_PROCESS_CONNECTIONS"].
+    """Everything that the rules examine.
+
+    :ivar processes: the processes that may open connections, as far as they are known.
+    :ivar uses: the pools of running daemons.
+    :ivar max_process: ``settings.POOLDAEMON["MAX_PROCESS_CONNECTIONS"]``.
     """
 
     databases: tuple[Database, ...] = ()
@@ -201,7 +208,7 @@ class Case:
 
     @property
     def served(self) -> Iterator[tuple[Database, Server]]:
-        """The databases whose servers were looked at."""
+        """The databases whose servers have been queried."""
         for database in self.databases:
             if database.server is not None:
                 yield database, database.server
@@ -211,7 +218,7 @@ class Case:
 
 
 def read_databases() -> tuple[Database, ...]:
-    """All that are set, without connecting. What is wrong with one is for other checks to tell."""
+    """All databases in the settings. Opens no connections; errors are left to other checks."""
     return tuple(_read_databases())
 
 
@@ -232,7 +239,7 @@ def _read_databases() -> Iterator[Database]:
 
 
 def read_max_process() -> int | None:
-    """``MAX_PROCESS_CONNECTIONS``, if it is right."""
+    """``MAX_PROCESS_CONNECTIONS``; ``None`` if it is missing or wrong."""
     try:
         return read_process_config().max_process_connections
     except ImproperlyConfigured:
@@ -240,9 +247,9 @@ def read_max_process() -> int | None:
 
 
 def web_processes(count: int | None = None) -> Processes:
-    """Those that serve requests.
+    """The processes that serve requests.
 
-    :param count: default: ``WEB_CONCURRENCY``, which gunicorn and uvicorn read, or 1.
+    :param count: default: the variable ``WEB_CONCURRENCY``, which gunicorn and uvicorn read, or 1.
     """
     if count is None:
         variable = os.environ.get("WEB_CONCURRENCY", "")

@@ -1,4 +1,4 @@
-"""Rules on what shows under load: on the server since its start, in daemons' pools since theirs."""
+"""Rules on load: counters of servers since their start, and of daemons' pools since theirs."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ from collections.abc import Iterator
 
 from pooldaemon.advice.case import Case, PoolUse, Server
 from pooldaemon.advice.rules import Book, Found
+from pooldaemon.conf import count
 from pooldaemon.stats import BOUNDS, Histogram
 
 RULES = Book()
 
 NEARLY_FULL = 0.85
-"""Of ``max_connections``."""
+"""Fraction of ``max_connections``."""
 
 MANY, SHARE = 20, 0.05
-"""Mishaps that are worth a word, and their share of all connections: some there always are."""
+"""Failures from which there is a message, and their fraction of all connections."""
 
 ENOUGH = 100
-"""Borrows, or uses, that tell something."""
+"""Borrows from which statistics are significant."""
 
 LONG_WAIT = 0.1
-"""Seconds. A bound of the histograms, as the next two are."""
+"""Seconds. This and the next two are bounds of the histograms."""
 
 LONG_USE = 0.05
 
 SLOW_CONNECT = 0.05
 
 FORGOTTEN = 300.0
-"""Seconds for which hardly a unit of work needs its connection."""
+"""Seconds. A unit of work hardly ever needs its connection for so long."""
 
 WIDE, FEW_USED = 20, 4
-"""A cap that is worth a word, and how many times as large as needed."""
+"""The cap from which there is a message, and how many times larger than the peak it has to be."""
 
 SETTLED = 3600.0
-"""Seconds after which a peak tells something."""
+"""Seconds after which a peak is significant."""
 
 
 @RULES.rule("D001")
@@ -58,8 +59,8 @@ def a_server_that_was_nearly_full(case: Case) -> Iterator[Found]:
                 aliases,
                 f"The server {server.name} has had {most} of its {limit} connections in use at "
                 f"once, and has refused {refused} (max_connections).",
-                "Lower pool_size, or the number of processes, of those who connect; or raise the "
-                f"server's max_connections above {limit}.",
+                "Lower pool_size or the number of processes of its clients, or raise the server's "
+                f"max_connections above {limit}.",
             )
 
 
@@ -72,9 +73,9 @@ def logins_that_failed(case: Case) -> Iterator[Found]:
                 aliases,
                 f"{number} of {all_of_them} connections to the server {server.name} failed before "
                 "they were logged in (Aborted_connects).",
-                "Look in the server's log, with log_warnings (MariaDB) or log_error_verbosity "
-                "(MySQL) higher, for who: a wrong password, a probe that only opens the port, or "
-                "a connect_timeout that is too short.",
+                "Raise log_warnings (MariaDB) or log_error_verbosity (MySQL) to see the clients in "
+                "the server's log. Causes are a wrong password, a health check that only opens the "
+                "port, or a connect_timeout that is too short.",
             )
 
 
@@ -85,11 +86,11 @@ def clients_that_went_without_a_word(case: Case) -> Iterator[Found]:
         if _are_many(number, all_of_them):
             yield Found(
                 aliases,
-                f"{number} of {all_of_them} connections to the server {server.name} ended without "
-                "a goodbye (Aborted_clients).",
-                "Make sure that processes end by TERM rather than KILL, that threads of your own "
-                "run in auto_close_db or close their connections, and that max_idle is below "
-                f"wait_timeout, which is {server.number('wait_timeout')} s.",
+                f"{number} of {all_of_them} connections to the server {server.name} were not "
+                "closed properly (Aborted_clients).",
+                "Stop processes with TERM rather than KILL, run your own threads in auto_close_db "
+                "or close their connections, and set max_idle below wait_timeout, which is "
+                f"{server.number('wait_timeout')} s.",
             )
 
 
@@ -107,11 +108,11 @@ def slow_connects(case: Case) -> Iterator[Found]:
             f"Half of {use.connect.count} connects took longer than "
             f"{_below(use.connect, 0.5):g} s.",
             (
-                "Set the server's skip_name_resolve to ON: it looks up each client's name. "
+                "Set the server's skip_name_resolve to ON: it looks up the name of each client. "
                 * resolves
             )
-            + "Raise recycle and max_idle, so that fewer are needed; look at the network, and at "
-            "who resolves the server's name.",
+            + "Raise recycle and max_idle, so that fewer connects are needed; check the network, "
+            "and how the server's name is resolved.",
         )
 
 
@@ -126,7 +127,8 @@ def a_pool_that_is_too_small(case: Case) -> Iterator[Found]:
             )
             if larger <= use.cap:  # threads alone do not fill it
                 advice = (
-                    "Look for units that borrow a second connection, or a server that has no room."
+                    "Look for units that borrow a second connection, or for a server that has "
+                    "reached its limit of connections."
                 )
             yield Found(use.where, _waits(use), advice)
 
@@ -137,8 +139,8 @@ def connections_held_through_slow_work(case: Case) -> Iterator[Found]:
         if _is_too_small(use) and _would_gain_by_transaction_mode(case, use):
             yield Found(
                 use.where,
-                f"{_waits(use)} Half of the uses were longer than {_below(use.use, 0.5):g} s, and "
-                f"{use.threads} threads share {use.cap} connections.",
+                f"{_waits(use)} Half of the borrowers held a connection for longer than "
+                f"{_below(use.use, 0.5):g} s, and {use.threads} threads share {use.cap}.",
                 f"Set DATABASES[{use.alias!r}]['OPTIONS']['pool']['mode'] to 'transaction', or "
                 "call connection.close() before slow work.",
             )
@@ -151,10 +153,10 @@ def a_pool_that_is_too_large(case: Case) -> Iterator[Found]:
         if settled and use.cap >= WIDE and use.peak * FEW_USED <= use.cap:
             yield Found(
                 use.where,
-                f"No worker has had more than {use.peak} connections at once, of {use.cap}, in "
-                f"{use.use.count} uses.",
-                f"Set {use.cap_place} so that a worker has {max(2, 2 * use.peak)}: the server has "
-                "room for others then.",
+                f"The cap is {use.cap}, but no worker has had more than "
+                f"{count(use.peak, 'connection')} at a time, in {use.use.count} borrows.",
+                f"Set {use.cap_place} so that a worker has {max(2, 2 * use.peak)} connections, "
+                "which leaves more for other clients of the server.",
             )
 
 
@@ -162,16 +164,17 @@ def a_pool_that_is_too_large(case: Case) -> Iterator[Found]:
 def forgotten_connections(case: Case) -> Iterator[Found]:
     for use in case.uses:
         ended, (seconds, holder) = use.discards.get("thread ended", 0), use.oldest
-        found = [f"{ended} threads ended with a connection."] * bool(ended)
+        threads = count(ended, "thread")
+        found = [f"{threads} ended without giving back a connection."] * bool(ended)
         if seconds > FORGOTTEN:
             found.append(f"A connection has been held for {seconds:.0f} s by {holder}.")
         if found:
             yield Found(
                 use.where,
                 " ".join(found),
-                "Run what your own threads do in auto_close_db. Set "
-                f"DATABASES[{use.alias!r}]['OPTIONS']['pool']['leak_threshold'] to 60, and the log "
-                "tells who holds one for longer.",
+                "Run the work of your own threads in auto_close_db. Set "
+                f"DATABASES[{use.alias!r}]['OPTIONS']['pool']['leak_threshold'] to 60 to log which "
+                "threads hold a connection for more than 60 s.",
             )
 
 
@@ -182,9 +185,10 @@ def connects_that_fail(case: Case) -> Iterator[Found]:
         if _are_many(failed, failed + connects):
             yield Found(
                 use.where,
-                f"{failed} attempts to connect failed, and {connects} did not.",
-                "The log and PoolTimeout tell the last error. 1040 and 1226: lower pool_size or "
-                "raise the server's limit; 1045: the password; 2002 and 2003: HOST, PORT, network.",
+                f"{failed} of {failed + connects} attempts to connect failed.",
+                "The log and PoolTimeout have the last error. 1040 and 1226: lower pool_size or "
+                "raise the server's limit; 1045: check the password; 2002 and 2003: check HOST, "
+                "PORT and the network.",
             )
 
 
@@ -195,10 +199,10 @@ def idle_connections_that_die(case: Case) -> Iterator[Found]:
         if dead >= MANY and dead * 2 > connects:
             yield Found(
                 use.where,
-                f"{dead} of {connects} connections were dead when they were wanted: the server, "
-                "or a firewall or proxy on the way, ends idle ones.",
-                f"Set DATABASES[{use.alias!r}]['OPTIONS']['pool']['max_idle'] below its limit, "
-                "or raise that, such as the server's wait_timeout.",
+                f"{dead} of {connects} connections were dead when they were borrowed: the server, "
+                "a firewall or a proxy ends idle connections.",
+                f"Set DATABASES[{use.alias!r}]['OPTIONS']['pool']['max_idle'] below that limit, "
+                "or raise the limit, such as the server's wait_timeout.",
             )
 
 
@@ -209,15 +213,15 @@ def resets_of_nearly_every_session(case: Case) -> Iterator[Found]:
         if database is None or database.config is None or database.config.reset != "dirty":
             continue
         code = None if database.server is None else database.server.code
-        if code is None or code.hidden or code.suspects:  # which W013 is about
+        if code is None or code.hidden or code.suspects:  # W013 reports this
             continue
         if use.use.count >= ENOUGH and resets > 0.9 * use.use.count:
             yield Found(
                 use.where,
-                f"{resets} of {use.use.count} give-backs had to reset the session, a round trip "
-                "or two each.",
-                "Look for what units do to the session: SET, GET_LOCK, user variables, temporary "
-                "tables, stored functions, comments in statements, SHOW, raw driver connections.",
+                f"{resets} of {use.use.count} give-backs had to reset the session, which costs one "
+                "or two round trips.",
+                "Look for what units change in the session: SET, GET_LOCK, user variables, "
+                "temporary tables, stored functions, SHOW, or a raw driver connection.",
             )
 
 
@@ -230,7 +234,7 @@ def a_pause_that_was_not_ended(case: Case) -> Iterator[Found]:
 
 
 def _servers(case: Case) -> Iterator[tuple[str, Server]]:
-    """Each once, with the databases that are there."""
+    """Each server once, with the aliases of its databases."""
     found: dict[str, tuple[list[str], Server]] = {}
     for database, server in case.served:
         found.setdefault(server.name, ([], server))[0].append(database.alias)
@@ -262,12 +266,12 @@ def _waits(use: PoolUse) -> str:
     waited = _below(use.wait, 0.99)
     late = f", 1 in 100 waited longer than {waited:g} s" if waited else ""
     return (
-        f"With {use.cap} connections in a worker, {timeouts} borrowers gave up and {rejected} met "
-        f"a full queue{late}."
+        f"With {count(use.cap, 'connection')} in a worker, {count(timeouts, 'borrow')} timed out, "
+        f"and {rejected} failed at once because the queue was full{late}."
     )
 
 
 def _below(times: Histogram, share: float) -> float:
-    """The lower bound, in seconds, of the bucket in which the quantile is."""
+    """The lower bound, in seconds, of the bucket that has the quantile."""
     upper = times.quantile(share) or 0.0
     return max((bound for bound in (0.0, *BOUNDS) if bound < upper), default=0.0)

@@ -1,4 +1,4 @@
-"""Rules that compare the settings with what servers are set to."""
+"""Rules that compare the settings with the configuration of servers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from itertools import groupby
 
 from pooldaemon.advice.case import Case, Database, Server
 from pooldaemon.advice.rules import Book, Found
+from pooldaemon.conf import count
 
 RULES = Book()
 
 IDLE_SHARE = 0.9
-"""Of ``wait_timeout``: the pool does not use a connection that has been idle for longer."""
+"""Fraction of ``wait_timeout`` that is recommended as a connection's lifetime or idle time."""
 
 STRICT_ISOLATION = ("REPEATABLE-READ", "SERIALIZABLE")
 
 OLDEST = {"MySQL": (8, 4), "MariaDB": (10, 11)}
-"""Versions that still get fixes."""
+"""The oldest versions that are still maintained."""
 
 
 @RULES.rule("W009")
@@ -47,17 +48,17 @@ def _judge(case: Case, variable: str, there: list[tuple[Database, Server]]) -> I
         if some.count and each:
             reserve += some.reserve * len(pools)
             needed += some.count * each
-            parts.append(f"{some.name}: {some.count} of {each}")
+            parts.append(f"{some.name}: {count(some.count, 'process')} with {each} each")
     if (needed := needed + reserve) <= limit:
         return
-    helpers = f", helpers: {reserve}" if reserve else ""
+    parts += [f"{reserve} for helper processes"] if reserve else []
     processes = sum(some.count for some in case.processes)
     fits = (limit - reserve) // (processes * len(pools))
     smaller = f"pool_size (for daemons max_connections) to at most {fits}, or " if fits > 0 else ""
     yield Found(
         ", ".join(database.alias for database in databases),
-        f"The server {server.name} allows {limit} connections ({variable}), but these processes "
-        f"may open {needed}: {'; '.join(parts)}{helpers}. Then it refuses some.",
+        f"The server {server.name} allows {limit} connections ({variable}), but {needed} may be "
+        f"opened: {'; '.join(parts)}.",
         f"Set {smaller}the server's {variable} to at least {needed}, or use fewer processes.",
     )
 
@@ -78,8 +79,8 @@ def connections_that_the_server_ends_first(case: Case) -> Iterator[Found]:
         said = "unlimited" if value == math.inf else f"{value:g} s"
         yield Found(
             database.alias,
-            f"The server ends what has been idle for {limit} s (wait_timeout), and {key} is "
-            f"{said}: it ends connections that the pool means to keep, and counts them as aborted.",
+            f"The server ends connections that have been idle for {limit} s (wait_timeout), but "
+            f"{key} is {said}: the pool would keep them for longer.",
             f"Set {database.pool_place}[{key!r}] to {max(1, int(limit * IDLE_SHARE))}, or the "
             "server's wait_timeout higher.",
         )
@@ -97,10 +98,10 @@ def strict_isolation(case: Case) -> Iterator[Found]:
         if level in STRICT_ISOLATION:
             yield Found(
                 database.alias,
-                f"Transactions are {level}: they lock the gaps between rows, which makes "
-                "deadlocks, and work on with rows as they were at the first query.",
-                f"Delete {database.place}['OPTIONS']['isolation_level'], for Django's 'read "
-                "committed', and what sets it in init_command; or silence this if you need it.",
+                f"The isolation level is {level}: transactions lock the gaps between rows, which "
+                "causes deadlocks, and keep seeing rows as they were at the first query.",
+                f"Delete {database.place}['OPTIONS']['isolation_level'], and what sets it in "
+                "init_command, for Django's 'read committed'; or silence this if you need it.",
             )
 
 
@@ -133,31 +134,31 @@ def hidden_code(case: Case) -> Iterator[Found]:
         if config is None or config.reset != "dirty" or config.hidden_code != "prove":
             continue
         in_transaction_mode = config.mode == "transaction"
-        effect = "keeps its connection, and resets it" if in_transaction_mode else "is reset"
+        effect = "keeps and resets its connection" if in_transaction_mode else "resets its session"
         place = f"{database.pool_place}['hidden_code']"
-        trust = f"if that leaves nothing on a session, set {place} to 'harmless'."
+        trust = f"if they leave nothing on a session, set {place} to 'harmless'."
         schema, account = f"`{database.settings['NAME']}`.*", _quoted(server.account)
         grant = f"GRANT {', '.join(code.unseen) or 'TRIGGER'} ON {schema} TO {account}"
         if code.all_writes or code.everything:
             yield Found(
                 database.alias,
-                f"The account {server.account} is not shown triggers of tables that it may write: "
+                f"The account {server.account} can't see the triggers of tables that it may write: "
                 f"every unit of work that writes {effect}.",
                 f"{grant}; or, {trust}",
             )
         elif code.suspects and code.unseen:
             yield Found(
                 database.alias,
-                f"The account {server.account} is not shown what is behind {code}: every unit of "
-                f"work that names one {effect}.",
+                f"The account {server.account} can't see the definitions of {code}: every unit of "
+                f"work that names one of them {effect}.",
                 f"{grant}; or, {trust}",
             )
-        elif code.suspects and in_transaction_mode:  # in session mode it is as it has to be
+        elif code.suspects and in_transaction_mode:  # in session mode, the resets are needed
             yield Found(
                 database.alias,
                 f"It can't be proven that {code} leave nothing on a session: every unit of work "
-                f"that names one {effect}.",
-                f"Look at their triggers, views and functions; {trust}",
+                f"that names one of them {effect}.",
+                f"Check their triggers, views and functions; {trust}",
             )
 
 
@@ -177,7 +178,7 @@ def an_old_server(case: Case) -> Iterator[Found]:
             oldest = ".".join(map(str, OLDEST[product]))
             yield Found(
                 database.alias,
-                f"The server is {product} {version}, which gets no more fixes, and which Django "
-                "6.1 does not support.",
+                f"The server is {product} {version}, which is not maintained any more and not "
+                "supported by Django 6.1.",
                 f"Upgrade it to {product} {oldest} or newer.",
             )

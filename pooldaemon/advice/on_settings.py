@@ -1,4 +1,4 @@
-"""Rules that need the settings alone."""
+"""Rules that need only the settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEPLOY = Book()
 OURS = "pooldaemon.backends.mysql"
 
 LONGEST_CONNECT = 60
-"""Seconds after which nobody waits for a connection any more."""
+"""Seconds. Longer than anybody waits for a connection."""
 
 
 @RULES.rule("E003")
@@ -25,7 +25,7 @@ def pool_settings_beside_an_engine_that_has_no_pool(case: Case) -> Iterator[Foun
             yield Found(
                 database.alias,
                 f"{database.pool_place} is set, but ENGINE is {engine!r}, which has no pool: the "
-                "driver will refuse it.",
+                "driver will refuse the option.",
                 f"Set ENGINE to {OURS!r}.",
             )
 
@@ -41,8 +41,7 @@ def an_engine_without_a_pool_beside_ours(case: Case) -> Iterator[Found]:
                 yield Found(
                     database.alias,
                     f"{database.place}['ENGINE'] is {database.settings['ENGINE']!r}, without a "
-                    f"pool, on the server of {other.alias!r}: no cap counts its "
-                    "connections.",
+                    f"pool, on the server of {other.alias!r}: no cap limits its connections.",
                     f"Set ENGINE to {OURS!r} for both.",
                 )
                 break
@@ -55,8 +54,8 @@ def a_cap_that_the_limit_of_the_process_never_allows(case: Case) -> Iterator[Fou
         if limit is not None and database.cap is not None and database.cap > limit:
             yield Found(
                 database.alias,
-                f"settings.POOLDAEMON['MAX_PROCESS_CONNECTIONS'] is {limit}, so that the pool "
-                f"never has the {database.cap} connections of its settings.",
+                f"settings.POOLDAEMON['MAX_PROCESS_CONNECTIONS'] is {limit}, so the pool can never "
+                f"reach its cap of {database.cap} connections.",
                 f"Set {database.pool_place}['pool_size'] with max_overflow to at most {limit}, or "
                 f"MAX_PROCESS_CONNECTIONS to at least {database.cap}.",
             )
@@ -71,10 +70,10 @@ def a_connect_that_may_take_for_ever(case: Case) -> Iterator[Found]:
             yield Found(
                 database.alias,
                 f"{database.place}['OPTIONS']['connect_timeout'] is {timeout!r}: a server that "
-                "does not answer may keep a thread, and a place under the cap, for longer than "
-                "anybody waits.",
-                "Delete it, for 10 seconds, or set it to a number of seconds from 1 to "
-                f"{LONGEST_CONNECT}.",
+                "does not answer may block a thread and one of the pool's connections for too "
+                "long.",
+                "Delete it for the default of 10 seconds, or set it to a number of seconds from 1 "
+                f"to {LONGEST_CONNECT}.",
             )
 
 
@@ -85,9 +84,9 @@ def autocommit_off(case: Case) -> Iterator[Found]:
         if not database.settings["AUTOCOMMIT"] and config.mode == "session":
             yield Found(
                 database.alias,
-                f"{database.place}['AUTOCOMMIT'] is False: a query alone begins a transaction, "
-                "which keeps its locks until the connection goes back, and is then rolled back, "
-                "for a round trip.",
+                f"{database.place}['AUTOCOMMIT'] is False: each query begins a transaction, which "
+                "keeps its locks until the connection is given back, and is then rolled back, "
+                "which costs a round trip.",
                 "Delete it, and use atomic() for transactions.",
             )
 
@@ -98,8 +97,8 @@ def transaction_mode_where_each_request_is_one(case: Case) -> Iterator[Found]:
         if config.mode == "transaction" and database.settings["ATOMIC_REQUESTS"]:
             yield Found(
                 database.alias,
-                f"{database.place}['ATOMIC_REQUESTS'] is True: a request keeps its connection to "
-                "its end, and 'mode': 'transaction' saves nothing in views.",
+                f"{database.place}['ATOMIC_REQUESTS'] is True: a request keeps its connection "
+                "until it ends, so 'mode': 'transaction' has no effect in views.",
                 "Set ATOMIC_REQUESTS to False and use atomic() where it is needed, or mode to "
                 "'session'.",
             )
@@ -118,8 +117,8 @@ def encryption_that_is_not_demanded(case: Case) -> Iterator[Found]:
         }:
             yield Found(
                 database.alias,
-                f"{database.place} is at {database.settings['HOST']}, and nothing demands TLS: the "
-                "password's proof and all data may cross the network as plain text.",
+                f"{database.place} is on {database.settings['HOST']} and does not require TLS: "
+                "logins and all data may cross the network without encryption.",
                 f"Set {database.place}['OPTIONS']['ssl'] to {{'ca': …}}, or 'ssl_mode' to "
                 "'VERIFY_IDENTITY' or 'REQUIRED'.",
             )

@@ -1,4 +1,4 @@
-"""What a rule is, and how what it finds becomes a message of Django's checks."""
+"""Rules, and how their findings become messages of Django's checks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pooldaemon.advice.case import Case
 
 
 class Found(NamedTuple):
-    """What a rule has found.
+    """A finding.
 
-    :ivar where: databases or a daemon.
-    :ivar what: is the matter, with figures.
+    :ivar where: the databases, or the daemon and its pool.
+    :ivar what: what is wrong, with figures.
     :ivar advice: which setting to change to what.
     """
 
@@ -29,8 +29,10 @@ Examination = Callable[[Case], Iterator[Found]]
 
 @dataclass(frozen=True)
 class Rule:
-    """
-    :ivar id: begins with E for an error, W for a warning of the checks, D for one of the doctor's.
+    """A rule with its id.
+
+    :ivar id: E and a number: an error; W: a warning of the checks; D: a warning of the doctor only.
+    :ivar examine: yields what it finds in a case.
     """
 
     id: str
@@ -42,7 +44,7 @@ class Rule:
 
 
 class Book(list[Rule]):
-    """Rules, in the order in which they are told."""
+    """Rules, in the order of their messages."""
 
     def rule(self, number: str) -> Callable[[Examination], Examination]:
         def enter(examination: Examination) -> Examination:
@@ -53,7 +55,7 @@ class Book(list[Rule]):
 
 
 def examine(case: Case, rules: Iterable[Rule]) -> list[CheckMessage]:
-    """What the rules find, without what ``SILENCED_SYSTEM_CHECKS`` names."""
+    """The findings of *rules* as messages, without those of ``SILENCED_SYSTEM_CHECKS``."""
     return [
         message
         for rule in rules

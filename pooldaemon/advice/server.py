@@ -1,4 +1,4 @@
-"""Asks a server what the rules want to know, on one connection that is not a pool's."""
+"""Queries a server for the rules, on a connection that is not from a pool."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pooldaemon.advice.case import Code, Database, Server
 from pooldaemon.pool.drivers.mysql.sql.catalogue import Rows, ask_all, find_suspects
 
 PATIENCE = 10
-"""Seconds in which a server that has let us in is to answer each question."""
+"""Seconds that the server has to answer each query."""
 
 VARIABLES = (
     "version",
@@ -34,15 +34,16 @@ STATUS = (
 
 
 def look(database: Database) -> Database:
-    """The same, with what its server answers; as it is, if pooldaemon has no MySQL there.
+    """*database* with what its server answers. Other databases than pooldaemon's for MySQL are
+    returned unchanged.
 
-    :raises django.db.DatabaseError: it does not answer.
+    :raises django.db.DatabaseError: the server does not answer.
     :raises ImproperlyConfigured: the settings are wrong.
     """
     if not database.is_ours or database.vendor != "mysql":
         return database
     options = {"read_timeout": PATIENCE, **database.options}
-    # Under this alias nothing is pooled: a full pool is no reason not to look.
+    # Connections of this alias are not pooled, so that this works while the pool is full.
     wrapper: Any = type(connections[database.alias])(
         {**database.settings, "OPTIONS": options}, NO_DB_ALIAS
     )

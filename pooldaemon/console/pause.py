@@ -7,9 +7,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser, OutputWrapper
 
-from pooldaemon.conf import MAX_SECONDS, Number
+from pooldaemon.conf import MAX_SECONDS, Number, count
 from pooldaemon.console import steering
-from pooldaemon.console.words import count
 
 WAIT = Number(0, MAX_SECONDS)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pooldaemon.conf import count
+
 
 def duration(seconds: float) -> str:
     """``"2.5 s"``, ``"3 min"``, ``"2 h 5 min"``, ``"3 d 4 h"``."""
@@ -14,13 +16,6 @@ def duration(seconds: float) -> str:
     if hours == 0:
         return f"{minutes} min"
     return f"{hours} h {minutes % 60} min" if days == 0 else f"{days} d {hours % 24} h"
-
-
-def count(number: int, noun: str) -> str:
-    """``"1 worker"``, ``"2 workers"``, ``"2 processes"``."""
-    return (
-        f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun[-1] == 's' else 's'}"
-    )
 
 
 def ready_workers(ready: int, wanted: int) -> str:

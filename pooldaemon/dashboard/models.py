@@ -15,9 +15,9 @@ COMMANDS = ("reload", "scale", "pause", "resume", "reconnect")
 
 
 class ForeignJSON(models.JSONField):
-    """JSON that somebody else may have written: what Python's reader does not take is ``None``.
+    """JSON that other programs may have written: ``None`` if Python can't read it.
 
-    A number of thousands of digits, say, which SQLite and MariaDB keep as it is.
+    An example is a number of thousands of digits, which SQLite and MariaDB store unchanged.
     """
 
     def from_db_value(self, *args: Any) -> Any:
@@ -28,7 +28,7 @@ class ForeignJSON(models.JSONField):
 
     def deconstruct(self) -> Any:
         name, _, args, kwargs = super().deconstruct()
-        return name, "django.db.models.JSONField", args, kwargs  # to the database it is the same
+        return name, "django.db.models.JSONField", args, kwargs  # the same for migrations
 
 
 class Snapshot(models.Model):

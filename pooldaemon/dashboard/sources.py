@@ -29,7 +29,7 @@ PUBLISHED = {
     "state": str,
     "workers": [{"name": str, "pools": IfGiven([_POOL]), "running": IfGiven([dict])}],
 }
-"""What the page can't do without. Others may have written to the table."""
+"""The shape of a status that the page can show: other programs may write to the table."""
 
 COMMANDS_SHOWN = 3
 """Commands shown for each daemon, the latest."""

@@ -10,8 +10,7 @@ from itertools import groupby
 
 from django.db import connections
 
-from pooldaemon.conf import DaemonConfig, PerDatabase, read_process_config
-from pooldaemon.console.words import count
+from pooldaemon.conf import DaemonConfig, PerDatabase, count, read_process_config
 from pooldaemon.sessions import ServerLimits, query_server_limits
 from pooldaemon.workers.supervisor.budget import RESERVE, Budget
 from pooldaemon.workers.supervisor.forking import fork

@@ -17,9 +17,9 @@ from pooldaemon.conf import (
     TEXTS,
     DaemonConfig,
     check_value,
+    count,
     pooldaemon_settings,
 )
-from pooldaemon.console.words import count
 from pooldaemon.workers.supervisor.budget import RESERVE
 
 PLACEHOLDER = "{command}"

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pooldaemon.console.words import count, duration, ready_workers, reload_in_words
+from pooldaemon.conf import count
+from pooldaemon.console.words import duration, ready_workers, reload_in_words
 from pooldaemon.management.options import shown
 
 Worker = Mapping[str, Any]

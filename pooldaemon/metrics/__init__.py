@@ -1,5 +1,5 @@
-"""What pools and daemons tell to OpenTelemetry and Prometheus, read from their own statistics.
+"""Metrics of pools and daemons for OpenTelemetry and Prometheus.
 
-Nothing here is imported unless it is asked for, and nothing is counted twice: each export reads
-:func:`pooldaemon.pool_stats`, so that a borrow costs the same with metrics and without.
+Modules are imported only if they are used. Each export reads :func:`pooldaemon.pool_stats`, so that
+a borrow costs the same with and without metrics.
 """

@@ -1,4 +1,4 @@
-"""Prometheus, a daemon: all its processes, as its control socket tells of them."""
+"""Prometheus metrics of a daemon with all its processes, read from its control socket."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ from pooldaemon.metrics.prometheus import Row, pool_metrics
 from pooldaemon.stats import Histogram, PoolStats
 from pooldaemon.workers.ipc.control import ask
 
-Told = Mapping[str, Any]
+Status = Mapping[str, Any]
 
-Family = tuple[type[GaugeMetricFamily | CounterMetricFamily], str, str, Callable[[Told], Any]]
-"""The kind, the name, the help, and where the value is."""
+Family = tuple[type[GaugeMetricFamily | CounterMetricFamily], str, str, Callable[[Status], Any]]
+"""The type, the name, the help, and the function that reads the value."""
 
 OF_DAEMON: tuple[Family, ...] = (
     (
         GaugeMetricFamily,
         "pooldaemon_uptime_seconds",
-        "Since the daemon was started.",
-        lambda told: told["uptime"],
+        "Seconds since the daemon was started.",
+        lambda status: status["uptime"],
     ),
     (
         GaugeMetricFamily,
         "pooldaemon_ready",
-        "1 while all workers that there should be are ready.",
-        lambda told: told["ready"],
+        "1 while all workers are ready.",
+        lambda status: status["ready"],
     ),
     (
         GaugeMetricFamily,
         "pooldaemon_processes",
-        "Worker processes that there should be.",
-        lambda told: told["processes"],
+        "The configured number of worker processes.",
+        lambda status: status["processes"],
     ),
     (
         CounterMetricFamily,
         "pooldaemon_units",
-        "Units of work done, by dead workers too.",
-        lambda told: told["units"],
+        "Units of work that have ended, including those of replaced workers.",
+        lambda status: status["units"],
     ),
     (
         CounterMetricFamily,
         "pooldaemon_unit_failures",
-        "Units of work that failed, of dead workers too.",
-        lambda told: told["failures"],
+        "Units of work that have failed, including those of replaced workers.",
+        lambda status: status["failures"],
     ),
     (
         CounterMetricFamily,
         "pooldaemon_restarts",
         "Workers replaced, planned or not.",
-        lambda told: told["restarts"],
+        lambda status: status["restarts"],
     ),
     (
         CounterMetricFamily,
         "pooldaemon_reloads",
-        "Reloads begun.",
-        lambda told: told["reload"]["number"],
+        "Reloads that have been started.",
+        lambda status: status["reload"]["number"],
     ),
     (
         GaugeMetricFamily,
         "pooldaemon_last_reload_successful",
         "0 if the last reload failed.",
-        lambda told: told["reload"]["state"] != "failed",
+        lambda status: status["reload"]["state"] != "failed",
     ),
 )
 
@@ -77,40 +77,41 @@ OF_WORKER: tuple[Family, ...] = (
     (
         GaugeMetricFamily,
         "pooldaemon_worker_busy_threads",
-        "Threads inside a unit of work.",
+        "Threads that are in a unit of work.",
         lambda worker: worker["busy"],
     ),
     (
         GaugeMetricFamily,
         "pooldaemon_worker_longest_unit_seconds",
-        "How long the oldest unit under way has been running.",
+        "For how long the longest running unit of work has been running.",
         lambda worker: worker["longest"][1] if worker["longest"] else 0,
     ),
     (
         GaugeMetricFamily,
         "pooldaemon_worker_resident_memory_bytes",
-        "Memory in use.",
+        "Resident memory.",
         lambda worker: worker["rss"],
     ),
     (
         GaugeMetricFamily,
         "pooldaemon_worker_silent_seconds",
-        "Since the worker's last sign of life.",
+        "Seconds since the worker's last message.",
         lambda worker: worker["silent"],
     ),
     (
         CounterMetricFamily,
         "pooldaemon_worker_restarts",
-        "How often the worker of this name was replaced.",
+        "How often the worker of this name has been replaced.",
         lambda worker: worker["restarts"],
     ),
 )
 
 
 class DaemonCollector(Collector):
-    """A daemon, asked when it is scraped. Thread-safe.
+    """Asks a daemon for its status on each scrape. Thread-safe.
 
-    :param path: its control socket. :param name: the value of the label ``daemon``.
+    :param path: the daemon's control socket.
+    :param name: the value of the label ``daemon``.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -122,27 +123,28 @@ class DaemonCollector(Collector):
             "pooldaemon_up", "1 if the daemon's supervisor answers.", labels=["daemon"]
         )
         try:
-            told = ask(self._path, "status")
+            status = ask(self._path, "status")
         except OSError:
             up.add_metric([self._name], 0)
             return [up]
         up.add_metric([self._name], 1)
-        return [up, *daemon_metrics(self._name, told)]
+        return [up, *daemon_metrics(self._name, status)]
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, so that registering it does not ask the daemon."""
+        """Empty, so that registering it does not ask the daemon."""
         return []
 
 
-def daemon_metrics(name: str, told: Told) -> list[Metric]:
-    """
-    :param told: the daemon's answer to ``status``.
+def daemon_metrics(name: str, status: Status) -> list[Metric]:
+    """The metrics of a daemon.
 
-    Each worker has time series of its own, by its name, which its replacement takes over: if they
-    were summed up here, a sum would fall when a worker ends, and Prometheus would take that for a
-    counter that began anew.
+    Each worker has its own time series, by its name, which its replacement takes over. A sum over
+    workers would fall when one is replaced, and Prometheus would take that for a counter reset.
+
+    :param name: the value of the label ``daemon``.
+    :param status: the daemon's status.
     """
-    workers = {worker["name"]: worker for worker in told["workers"]}
+    workers = {worker["name"]: worker for worker in status["workers"]}
     states = GaugeMetricFamily(
         "pooldaemon_workers", "Worker processes, by state.", labels=["daemon", "state"]
     )
@@ -150,12 +152,12 @@ def daemon_metrics(name: str, told: Told) -> list[Metric]:
         states.add_metric([name, state], count)
     rows: list[Row] = [
         ((name, worker), pool)
-        for worker, told_by in workers.items()
-        for pool in by_name(map(_pool, told_by["pools"]))
+        for worker, reported in workers.items()
+        for pool in by_name(map(_pool, reported["pools"]))
     ]
     return [
         states,
-        *(_family(one, ["daemon"], {(name,): told}) for one in OF_DAEMON),
+        *(_family(one, ["daemon"], {(name,): status}) for one in OF_DAEMON),
         *(
             _family(one, ["daemon", "worker"], {(name, key): w for key, w in workers.items()})
             for one in OF_WORKER
@@ -164,19 +166,20 @@ def daemon_metrics(name: str, told: Told) -> list[Metric]:
     ]
 
 
-def _family(family: Family, labels: list[str], told: Mapping[tuple[str, ...], Told]) -> Metric:
+def _family(family: Family, labels: list[str], status: Mapping[tuple[str, ...], Status]) -> Metric:
     kind, name, text, read = family
     metric = kind(name, text, labels=labels)
-    for values, answers in told.items():
+    for values, answers in status.items():
         metric.add_metric(values, read(answers))
     return metric
 
 
-def _pool(told: Told) -> PoolStats:
-    """What is not known here is left out: the worker may run other code than we do."""
+def _pool(status: Status) -> PoolStats:
+    """From a status. Unknown keys are ignored: the daemon may run another version of this
+    package."""
     known = {field.name for field in fields(PoolStats)} - {"holders"}
-    values = {name: value for name, value in told.items() if name in known}
+    values = {name: value for name, value in status.items() if name in known}
     for name in ("wait", "use", "connect"):
-        times = told[name]
+        times = status[name]
         values[name] = Histogram(tuple(times["counts"]), times["total"])
     return PoolStats(**values)

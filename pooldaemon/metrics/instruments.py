@@ -1,4 +1,4 @@
-"""What Prometheus is told about a pool: names, texts, and where the numbers come from."""
+"""The Prometheus metrics of a pool: names, help texts, and the functions that read them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pooldaemon.stats import Histogram, PoolStats
 class Number:
     """A gauge or a counter.
 
-    :ivar label: by which it is divided beside the pool's name; empty: it is not.
-    :ivar read: the values, by that label's.
+    :ivar label: the name of a label in addition to the pool's name; empty: none.
+    :ivar read: returns the values by the value of that label.
     """
 
     name: str
@@ -39,12 +39,12 @@ def _ours(read: Callable[[PoolStats], float]) -> Callable[[PoolStats], Mapping[s
 GAUGES = (
     Number(
         "pooldaemon_pool_sessions",
-        "Sessions that the server may hold for the pool, those being opened or closed included.",
+        "Sessions that the server may have for the pool, including those being opened or closed.",
         lambda pool: {"": pool.total},
     ),
     Number(
         "pooldaemon_pool_connections",
-        "Connections that are borrowed (used), and that are open and free (idle).",
+        "Open connections: borrowed (used) and not borrowed (idle).",
         lambda pool: {"used": pool.in_use, "idle": pool.idle} if knows_its_queue(pool) else {},
         label="state",
     ),
@@ -60,7 +60,7 @@ GAUGES = (
     ),
     Number(
         "pooldaemon_pool_paused",
-        "1 while the pool lends nothing until it is resumed.",
+        "1 while the pool is paused.",
         _ours(lambda pool: pool.paused),
     ),
 )
@@ -68,27 +68,27 @@ GAUGES = (
 COUNTERS = (
     Number(
         "pooldaemon_pool_connects",
-        "Sessions opened.",
+        "Connections opened.",
         lambda pool: {"": pool.connects},
     ),
     Number(
         "pooldaemon_pool_connect_errors",
-        "Attempts to open a session that failed.",
+        "Failed attempts to open a connection.",
         _ours(lambda pool: pool.connect_errors),
     ),
     Number(
         "pooldaemon_pool_timeouts",
-        "Borrowers that gave up waiting.",
+        "Borrows that have failed with PoolTimeout.",
         _ours(lambda pool: pool.timeouts),
     ),
     Number(
         "pooldaemon_pool_rejections",
-        "Borrowers that met a full queue.",
+        "Borrows that have failed with TooManyWaiters.",
         _ours(lambda pool: pool.rejected),
     ),
     Number(
         "pooldaemon_pool_resets",
-        "Sessions that had to be reset for the next borrower.",
+        "Session resets.",
         _ours(lambda pool: pool.resets),
     ),
     Number(
@@ -98,23 +98,23 @@ COUNTERS = (
         label="reason",
     ),
 )
-"""Their names get the ending ``_total``."""
+"""``_total`` is appended to their names."""
 
 HISTOGRAMS = (
     Times(
         "pooldaemon_pool_wait_seconds",
-        "How long borrowers waited for a connection.",
+        "How long borrowers have waited for a connection.",
         lambda pool: pool.wait,
     ),
     Times(
         "pooldaemon_pool_use_seconds",
-        "How long a connection was borrowed.",
+        "How long connections have been held.",
         lambda pool: pool.use,
     ),
     Times(
         "pooldaemon_pool_connect_seconds",
-        "How long it took to open a session.",
+        "How long opening a connection has taken.",
         lambda pool: pool.connect,
     ),
 )
-"""Of pools that know their queue."""
+"""Only for pools of this package's own class."""

@@ -1,9 +1,9 @@
-"""Prometheus, several processes behind one address: gunicorn, uWSGI, pools of processes.
+"""Prometheus metrics of several processes behind one address: gunicorn, uWSGI, process pools.
 
-``prometheus_client`` has them write into files of a directory that they share
-(``PROMETHEUS_MULTIPROC_DIR``), and whichever is asked sums them up. A collector that reads the
-pools when it is asked would tell of one process only. So each process writes down every few
-seconds what its pools have done since.
+In multiprocess mode of ``prometheus_client`` each process writes its metrics to files in a shared
+directory (``PROMETHEUS_MULTIPROC_DIR``), and the process that is scraped adds them up. A collector
+that reads the pools on a scrape would see one process only. So each process adds to its files every
+few seconds what its pools have counted since the last time.
 
 Needs ``prometheus_client``: ``pip install 'pooldaemon[prometheus]'``.
 """
@@ -37,34 +37,35 @@ from pooldaemon.stats import BOUNDS, PoolStats
 logger = logging.getLogger("pooldaemon.metrics")
 
 INTERVAL = 5.0
-"""Seconds between two looks. Prometheus itself usually looks every 15 to 60."""
+"""Seconds between two writes. Prometheus usually scrapes every 15 to 60."""
 
 
 def publish(interval: float = INTERVAL) -> None:
-    """Let the directory know of the pools of this process, and of each one forked from it.
+    """Write the metrics of this process's pools to the shared directory from now on.
 
-    By a thread that writes every *interval* seconds, and once more when the process ends. A second
-    call changes nothing. Fork-safe; a daemon's supervisor, which must have no thread, is the wrong
-    place.
+    A thread writes them every *interval* seconds, and once more when the process ends. A second
+    call does nothing. Fork-safe: each forked child writes its own. Do not call it in the supervisor
+    of a daemon, which must not have threads.
 
+    :param interval: seconds. Default: 5.
     :raises django.core.exceptions.ImproperlyConfigured: ``PROMETHEUS_MULTIPROC_DIR`` was not set
         when ``prometheus_client`` was imported.
     """
     if not ValueClass._multiprocess:
         raise ImproperlyConfigured(
-            "PROMETHEUS_MULTIPROC_DIR is not set: name, in the environment of the server, a "
-            "directory that its processes share and that is empty when it starts. One process "
-            "needs pooldaemon.metrics.prometheus.register() instead."
+            "PROMETHEUS_MULTIPROC_DIR is not set: set it in the environment of the server to a "
+            "directory that is empty when the server starts. For a single process, call "
+            "pooldaemon.metrics.prometheus.register() instead."
         )
     if not _writers:
         _writers.append(Writer(Journal(), interval))
 
 
 class Journal:
-    """What the directory has been told of the pools of this process.
+    """What has been written about the pools of this process.
 
-    The numbers are told as what has been added, so that they go on where another process with the
-    same pid, or a pool that was opened anew, had left off.
+    Counters are increased by the difference since the last write, so that they continue those of an
+    earlier process with the same pid, or of a pool that has been closed.
     """
 
     def __init__(self) -> None:
@@ -82,39 +83,39 @@ class Journal:
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """In a forked child: its pools have done nothing yet."""
-        self._told: dict[str, PoolStats] = {}
+        """In a forked child, whose pools start at 0."""
+        self._written: dict[str, PoolStats] = {}
 
     def write(self) -> None:
         pools = {pool.name: pool for pool in by_name(pool_stats())}
         for name, pool in pools.items():
-            told = self._told.get(name)
-            if told is None or told.connects > pool.connects:  # opened anew
-                told = _nothing(pool)
+            written = self._written.get(name)
+            if written is None or written.connects > pool.connects:  # it has been opened again
+                written = _nothing(pool)
             self._write_gauges(pool)
-            self._write_counters(pool, told)
+            self._write_counters(pool, written)
             if knows_its_queue(pool):
-                self._write_histograms(pool, told)
-            self._told[name] = pool
-        for name in self._told.keys() - pools.keys():
-            self._write_gauges(_nothing(self._told.pop(name)))
+                self._write_histograms(pool, written)
+            self._written[name] = pool
+        for name in self._written.keys() - pools.keys():
+            self._write_gauges(_nothing(self._written.pop(name)))
 
     def _write_gauges(self, pool: PoolStats) -> None:
         for one, gauge in self._gauges:
             for key, value in one.read(pool).items():
                 gauge.labels(pool.name, *_own(one, key)).set(value)
 
-    def _write_counters(self, pool: PoolStats, told: PoolStats) -> None:
+    def _write_counters(self, pool: PoolStats, written: PoolStats) -> None:
         for one, counter in self._counters:
-            before = one.read(told)
+            before = one.read(written)
             for key, value in one.read(pool).items():
                 more = max(0, value - before.get(key, 0))
                 counter.labels(pool.name, *_own(one, key)).inc(more)
 
-    def _write_histograms(self, pool: PoolStats, told: PoolStats) -> None:
+    def _write_histograms(self, pool: PoolStats, written: PoolStats) -> None:
         for one, histogram in self._histograms:
-            times, before = one.read(pool), one.read(told)
-            # observe() takes one value; the files hold what each bucket and the sum are made of.
+            times, before = one.read(pool), one.read(written)
+            # observe() takes a single value, so the buckets and the sum are increased directly.
             kept = histogram.labels(pool.name)
             for bucket, count, known in zip(
                 kept._buckets, times.counts, before.counts, strict=True
@@ -124,7 +125,7 @@ class Journal:
 
 
 _SUM: Final = "livesum"
-"""Of the processes that live."""
+"""The sum over running processes."""
 
 
 def _labels(number: Number) -> tuple[str, ...]:
@@ -136,13 +137,13 @@ def _own(number: Number, key: str) -> tuple[str, ...]:
 
 
 def _nothing(pool: PoolStats) -> PoolStats:
-    """The same, before it has done anything."""
+    """The statistics of *pool* before it did anything."""
     cap = None if pool.cap is None else 0
     return PoolStats(pool.name, pool.poolclass, cap, total=0, peak=0, connects=0)
 
 
 class Writer:
-    """The thread, and its part in forks."""
+    """The thread that writes, started again in each forked child."""
 
     def __init__(self, journal: Journal, interval: float) -> None:
         self._journal = journal
@@ -150,7 +151,8 @@ class Writer:
         self._lock = threading.Lock()
         self._start()
         atexit.register(self._write)
-        # No fork in the middle of a write: it would also find the client's own lock held.
+        # No fork during a write, or the child would inherit prometheus_client's lock in locked
+        # state.
         os.register_at_fork(
             before=self._lock.acquire,
             after_in_parent=self._lock.release,
@@ -175,8 +177,8 @@ class Writer:
             with self._lock:
                 self._journal.write()
         except Exception:
-            logger.exception("The pools' metrics could not be written down")
+            logger.exception("Can't write the metrics of the pools")
 
 
 _writers: list[Writer] = []
-"""One, once there is one."""
+"""Empty, or the one writer of this process."""

@@ -1,11 +1,11 @@
-"""OpenTelemetry: the pools of this process, by the semantic conventions for database clients.
+"""OpenTelemetry metrics of this process's pools, by the semantic conventions for database clients.
 
 Needs ``opentelemetry-sdk``: ``pip install 'pooldaemon[opentelemetry]'``.
 
-What can be observed when a reader asks is an observable instrument. There is no such histogram,
-and to record each wait in an ordinary one would cost every borrow microseconds. So the histograms
-that the pools keep anyway are added to what a reader has collected, as the specification's
-MetricProducer would do, which the Python SDK does not have.
+Counters are observable instruments, read when a reader collects. There are no observable
+histograms, and recording each wait in a histogram would cost each borrow microseconds. So the
+pools' own histograms are added to what a reader has collected. In the specification a
+MetricProducer does that, which the Python SDK does not have.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _instrumented: weakref.WeakSet[MeterProvider] = weakref.WeakSet()
 
 
 def instrument(meter_provider: MeterProvider | None = None) -> None:
-    """Export what the pools of this process do, from now on. A second call changes nothing.
+    """Export the metrics of this process's pools from now on. A second call does nothing.
 
-    Call it once the provider has its readers, in each process that borrows. A reader's thread does
-    not belong in a daemon's supervisor: there, call it in ``worker_init()``.
+    Call it in each process that borrows connections, after the provider has got its readers. In a
+    daemon call it in ``worker_init()``: a supervisor must not have threads, such as a reader's.
 
     :param meter_provider: default: the global one.
     """
@@ -112,7 +112,7 @@ def _count(pool: PoolStats) -> Iterable[Observation]:
 
 
 def _cap(pool: PoolStats) -> Iterable[Observation]:
-    """All connections may be idle at once."""
+    """The cap is also the maximum of idle connections."""
     if pool.cap is not None:
         yield Observation(pool.cap, {POOL_NAME: pool.name})
 
@@ -126,12 +126,13 @@ def _of_ours(read: Callable[[PoolStats], int]) -> Observe:
 
 
 def _add_histograms(provider: MeterProvider) -> None:
-    """Between the provider and each of its readers. By private names, for want of public ones."""
+    """Add the histograms between the provider and each of its readers, by private names of the SDK,
+    which has no public ones for this."""
     readers = _readers(provider)
     if readers is None:
         logger.warning(
-            "%s.%s is not the SDK's MeterProvider, or of a version that is not known: "
-            "the pools' create, wait and use times are not exported.",
+            "%s.%s is not the SDK's MeterProvider, or of an unknown version: the pools' create, "
+            "wait and use times are not exported.",
             *(type(provider).__module__, type(provider).__qualname__),
         )
         return

@@ -1,4 +1,4 @@
-"""The pools' own histograms, added to what a reader of OpenTelemetry's SDK has collected."""
+"""Adds the pools' own histograms to what a reader of OpenTelemetry's SDK has collected."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ Collect = Callable[..., MetricsData | None]
 
 
 class Histograms:
-    """For one reader, which collects in one thread at a time.
+    """Adds histograms for one reader, which collects in one thread at a time.
 
-    :param collect: what it has collected with until now.
+    :param collect: the SDK's function by which the reader collects.
     """
 
     def __init__(self, reader: MetricReader, collect: Collect) -> None:
@@ -68,15 +68,15 @@ class Histograms:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._since = time.time_ns()
-        self._told: dict[str, stats.PoolStats] = {}
+        self._exported: dict[str, stats.PoolStats] = {}
 
     def collect(self, reader: MetricReader, **options: Any) -> MetricsData | None:
-        """In place of the SDK's function of that name."""
+        """Replaces the SDK's function of this name."""
         collected = self._collect(reader, **options)
         if collected is None:
             return None
         if self._pid != os.getpid():
-            self._begin()  # a fork: the pools are new
+            self._begin()  # in a forked child, whose pools are new
         now = time.time_ns()
         metrics = self._metrics(now)
         if self._delta:
@@ -99,13 +99,13 @@ class Histograms:
             )
             for times in TIMES
         ]
-        self._told = {pool.name: pool for pool in pools}
+        self._exported = {pool.name: pool for pool in pools}
         return metrics
 
     def _point(self, times: Times, pool: stats.PoolStats, now: int) -> HistogramDataPoint:
         measured = times.read(pool)
-        before = self._told.get(pool.name) if self._delta else None
-        if before is not None and before.connects <= pool.connects:  # or it was opened anew
+        before = self._exported.get(pool.name) if self._delta else None
+        if before is not None and before.connects <= pool.connects:  # not opened again since
             measured = _less(measured, times.read(before))
         return HistogramDataPoint(
             attributes={POOL_NAME: pool.name},
@@ -115,7 +115,7 @@ class Histograms:
             sum=measured.total,
             bucket_counts=measured.counts,
             explicit_bounds=stats.BOUNDS,
-            # As the SDK has them where they are not recorded.
+            # The SDK's values for a minimum and maximum that are not recorded.
             min=math.inf,
             max=-math.inf,
         )
@@ -127,7 +127,7 @@ def _wants_deltas(reader: MetricReader) -> bool:
 
 
 def _less(now: stats.Histogram, before: stats.Histogram) -> stats.Histogram:
-    # What was counted a moment too early, while it changed, may be one less now.
+    # A count that was read while it changed may be lower by one now.
     counts = tuple(max(0, a - b) for a, b in zip(now.counts, before.counts, strict=True))
     return stats.Histogram(counts, now.total - before.total)
 

@@ -1,12 +1,12 @@
-"""Names of the semantic conventions.
+"""Names of OpenTelemetry's semantic conventions.
 
-Those of connection pools are in development still, so the package with the conventions' names has
-them in a part that may change with any release: they are written down here.
+Those for connection pools are still in development, and the package with the conventions' names may
+change them in any release. So they are copied here.
 """
 
 SCOPE = "pooldaemon"
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
-"""The version of the conventions from which the names are."""
+"""The version of the conventions that has these names."""
 
 POOL_NAME = "db.client.connection.pool.name"
 STATE = "db.client.connection.state"

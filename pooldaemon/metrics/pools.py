@@ -1,4 +1,4 @@
-"""Pools as metrics know them: one for each name."""
+"""The pools for metrics: one for each name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pooldaemon.stats import Histogram, PoolStats
 
 
 def by_name(pools: Iterable[PoolStats]) -> list[PoolStats]:
-    """Those of one name, which differ in their settings, as one: a name is a time series."""
+    """Add up pools of the same name, which differ in their settings: a name is a time series."""
     named: dict[str, list[PoolStats]] = {}
     for pool in pools:
         named.setdefault(pool.name, []).append(pool)
@@ -19,8 +19,8 @@ def by_name(pools: Iterable[PoolStats]) -> list[PoolStats]:
 
 
 def knows_its_queue(pool: PoolStats) -> bool:
-    """Whether it is one of ours. SQLAlchemy's own classes do not tell who waits and for how long,
-    and a zero would be taken for an answer."""
+    """Whether the pool is of this package's own class. SQLAlchemy's classes do not count waits, and
+    a 0 would be misleading."""
     return pool.cap is not None
 
 

@@ -1,4 +1,4 @@
-"""Prometheus, one process: the pools of this process, read when it is scraped.
+"""Prometheus metrics of this process's pools, read on each scrape.
 
 Needs ``prometheus_client``: ``pip install 'pooldaemon[prometheus]'``.
 """
@@ -30,33 +30,37 @@ from pooldaemon.stats import BOUNDS, Histogram, PoolStats
 BUCKETS = (*map(str, BOUNDS), "+Inf")
 
 Row = tuple[tuple[str, ...], PoolStats]
-"""The values of the labels that go before the pool's name, and a pool."""
+"""The values of the labels before the pool's name, and a pool."""
 
 
 class PoolCollector(Collector):
-    """The pools of this process. A forked child tells of its own. Thread-safe."""
+    """Collects the pools of this process. Thread-safe and fork-safe: a forked child has its own."""
 
     def collect(self) -> Iterable[Metric]:
         return pool_metrics([((), pool) for pool in by_name(pool_stats())])
 
     def describe(self) -> Iterable[Metric]:
-        """Its names, so that registering it asks no pool."""
+        """The metrics without values, so that registering it reads no pool."""
         return pool_metrics([])
 
 
 def register(registry: CollectorRegistry = REGISTRY) -> None:
-    """Have *registry* tell of this process's pools. For one process that is scraped by itself;
-    several behind one address use ``publish()`` of ``pooldaemon.metrics.multiprocess``.
+    """Add this process's pools to a registry.
 
-    :raises ValueError: it does so already.
+    For a process with an address of its own. For several processes behind one address, call
+    ``pooldaemon.metrics.multiprocess.publish()`` instead.
+
+    :param registry: default: the global one.
+    :raises ValueError: the pools have been added to it already.
     """
     registry.register(PoolCollector())
 
 
 def pool_metrics(rows: Sequence[Row], labels: Sequence[str] = ()) -> list[Metric]:
-    """
-    :param rows: in which no name of a pool occurs twice with the same values of *labels*.
-    :param labels: the names of those that go before ``pool``.
+    """The metrics of pools.
+
+    :param rows: no two rows have the same labels and the same pool name.
+    :param labels: the names of the labels before ``pool``.
     """
     names = (*labels, "pool")
     numbers = [

@@ -144,14 +144,14 @@ def test_an_exporter_without_a_free_descriptor_waits_for_one(start: Start) -> No
     with ExitStack() as silent:
         for _ in range(10):
             silent.enter_context(socket.create_connection((host, int(port))))
-        daemon.wait_for_log("can't let a client in; it tries again: [Errno 24]")
+        daemon.wait_for_log("can't accept a client, and will try again: [Errno 24]")
         assert proc.descriptors(exporter).keys() >= {*free[:3]}
         before = busy_seconds(exporter)
         time.sleep(1.0)  # what it does in this time is what is looked at
         assert busy_seconds(exporter) - before < 0.6
     assert scrape(url)("pooldaemon_up") == 1
     assert exporter_of(daemon) == exporter
-    assert len(daemon.log_lines("can't let a client in")) == 1
+    assert len(daemon.log_lines("can't accept a client")) == 1
     daemon.stop()
 
 

@@ -53,12 +53,16 @@ def test_nothing_is_said_about_what_is_sound() -> None:
 
 
 MISTAKES: list[tuple[str, Database, str]] = [
-    ("W003", database("other", OPTIONS=TLS), "of 'default': no cap counts"),
-    ("W004", database(pool={"pool_size": 30}, OPTIONS=TLS), "never has the 30 connections"),
+    ("W003", database("other", OPTIONS=TLS), "of 'default': no cap limits"),
+    (
+        "W004",
+        database(pool={"pool_size": 30}, OPTIONS=TLS),
+        "never reach its cap of 30 connections",
+    ),
     (
         "W004",
         database(pool={"pool_size": 15, "max_overflow": 10}, OPTIONS=TLS),
-        "never has the 25 connections",
+        "never reach its cap of 25 connections",
     ),
     ("W005", database(OPTIONS={**TLS, "connect_timeout": 0}), "['connect_timeout'] is 0: a server"),
     ("W005", database(OPTIONS={**TLS, "connect_timeout": 300}), "is 300: a server"),
@@ -67,25 +71,25 @@ MISTAKES: list[tuple[str, Database, str]] = [
     (
         "W007",
         database(pool={"mode": "transaction"}, ATOMIC_REQUESTS=True, OPTIONS=TLS),
-        "saves nothing in views",
+        "has no effect in views",
     ),
-    ("W008", database(), "is at db.internal, and nothing demands TLS"),
-    ("W008", database(OPTIONS={"ssl_mode": "PREFERRED"}), "nothing demands TLS"),
+    ("W008", database(), "is on db.internal and does not require TLS"),
+    ("W008", database(OPTIONS={"ssl_mode": "PREFERRED"}), "does not require TLS"),
     ("W010", sound({"recycle": 300}, wait_timeout=120), "recycle is 300 s"),
     ("W010", sound({"recycle": -1}, wait_timeout=120), "max_idle is 600 s"),
     ("W010", sound({"recycle": -1, "max_idle": -1}), "max_idle is unlimited"),
-    ("W011", sound(isolation="REPEATABLE-READ"), "are REPEATABLE-READ"),
+    ("W011", sound(isolation="REPEATABLE-READ"), "is REPEATABLE-READ"),
     ("W012", sound(character_set_connection="utf8mb3"), "connection's character set is utf8mb3"),
     ("W012", sound(character_set_database="latin1"), "character set latin1"),
     (
         "W013",
         sound(code=Code(unseen=("TRIGGER",), all_writes=True)),
-        "shop@% is not shown triggers of tables that it may write",
+        "shop@% can't see the triggers of tables that it may write",
     ),
     (
         "W013",
         sound(code=Code(suspects=("a_view",), unseen=("SHOW VIEW",))),
-        "shop@% is not shown what is behind a_view",
+        "shop@% can't see the definitions of a_view",
     ),
     (
         "W013",
@@ -163,8 +167,8 @@ def test_processes_of_all_kinds_are_added_up_and_compared_with_the_servers_limit
     (message,) = find(case_of(sound(), processes=(WEB, workers)))
     assert message.id == "pooldaemon.W009"
     assert message.msg == (
-        "The server db1:3306 allows 100 connections (max_connections), but these processes may "
-        "open 105: web: 8 of 10; deliver: 2 of 12, helpers: 1. Then it refuses some."
+        "The server db1:3306 allows 100 connections (max_connections), but 105 may be opened: "
+        "web: 8 processes with 10 each; deliver: 2 processes with 12 each; 1 for helper processes."
     )
     assert str(message.hint).startswith(
         "Set pool_size (for daemons max_connections) to at most 9, or the server's "
@@ -196,7 +200,7 @@ def test_databases_of_one_server_are_added_up() -> None:
     databases = [sound(), database("b", at=server(), OPTIONS=TLS)]
     (message,) = find(case_of(*databases, processes=(WEB,)))
     assert message.obj == "default, b"
-    assert "web: 8 of 20" in message.msg
+    assert "web: 8 processes with 20 each" in message.msg
     assert "to at most 6," in str(message.hint)
 
 
@@ -224,24 +228,29 @@ def test_a_daemon_that_is_only_configured_is_counted_if_the_settings_say_how_man
 
 LOAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("D005", {"connect": times(30, 0.2)}, {}, "Half of 30 connects took longer than 0.1 s"),
-    ("D006", {"timeouts": 2}, {}, "With 4 connections in a worker, 2 borrowers gave up"),
-    ("D006", {"rejected": 7}, {}, "7 met a full queue"),
+    ("D006", {"timeouts": 2}, {}, "With 4 connections in a worker, 2 borrows timed out"),
+    ("D006", {"rejected": 7}, {}, "7 failed at once because the queue was full"),
     ("D006", {"wait": times(200, 0.7)}, {}, "1 in 100 waited longer than 0.5 s"),
     ("D007", {"timeouts": 2, "use": times(99, 0.3)}, {}, "8 threads share"),
     (
         "D008",
         {"cap": 40, "peak": 3},
         {"max_connections": 40},
-        "No worker has had more than 3 connections at once, of 40",
+        "The cap is 40, but no worker has had more than 3 connections at a time",
     ),
-    ("D009", {"discards": {"thread ended": 2}}, {}, "2 threads ended with a connection."),
+    (
+        "D009",
+        {"discards": {"thread ended": 2}},
+        {},
+        "2 threads ended without giving back a connection.",
+    ),
     (
         "D009",
         {"holders": [{"thread": "t", "seconds": 301.0, "place": "a.py:3 in b"}]},
         {},
         "held for 301 s by t, borrowed at a.py:3 in b.",
     ),
-    ("D010", {"connect_errors": 20}, {}, "20 attempts to connect failed, and 4 did not."),
+    ("D010", {"connect_errors": 20}, {}, "20 of 24 attempts to connect failed."),
     ("D011", {"connects": 30, "discards": {"dead": 21}}, {}, "21 of 30 connections were dead"),
     ("D012", {"resets": 4900}, {}, "4900 of 5000 give-backs"),
     ("D013", {"paused": True}, {}, "is paused"),

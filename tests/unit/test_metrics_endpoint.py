@@ -61,7 +61,7 @@ def read(client: socket.socket) -> bytes:
 
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exporter]:
-    monkeypatch.setattr(endpoint, "MOST_CLIENTS", 3)
+    monkeypatch.setattr(endpoint, "MAX_CLIENTS", 3)
     exporter = Exporter()
     yield exporter
     exporter.end()
@@ -105,7 +105,7 @@ def test_there_is_one_deadline_however_busy_a_client_is(
                 except OSError:
                     gone += 1
             if not sends:
-                gone = not exporter.server._visits and time.monotonic() - began > 0.3
+                gone = not exporter.server._clients and time.monotonic() - began > 0.3
             time.sleep(0.02)
         monkeypatch.setattr(endpoint, "CLIENT_TIMEOUT", DEADLINE)
         assert exporter.ask().endswith(b"xx")
@@ -127,8 +127,8 @@ def test_where_no_thread_can_be_started_it_tries_again(
             assert read(client) == b""
     assert refused.is_set()
     assert exporter.ask().endswith(b"xx")
-    assert "tries again: can't start new thread" in caplog.text
-    wait_until(lambda: not exporter.server._visits, DEADLINE, "somebody is left")
+    assert "try again: can't start new thread" in caplog.text
+    wait_until(lambda: not exporter.server._clients, DEADLINE, "somebody is left")
 
 
 def test_what_is_no_request_is_answered_or_dropped_and_the_next_one_served(

@@ -10,9 +10,10 @@ from functools import partial
 
 from django.core.management.base import CommandError
 
+from pooldaemon.conf import count
 from pooldaemon.console.daemons import Daemon
 from pooldaemon.console.steering import ask
-from pooldaemon.console.words import count, scaled
+from pooldaemon.console.words import scaled
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from rich.console import Console, Group, RenderableType
 from rich.segment import Segment, SegmentLines
 from rich.text import Text
 
+from pooldaemon.conf import count
 from pooldaemon.console.terminal.controls import KEYS, Controls
 from pooldaemon.console.terminal.draw import details, overview
 from pooldaemon.console.terminal.grid import Column, Glyphs, Grid
 from pooldaemon.console.view import DaemonView
-from pooldaemon.console.words import clean, count
+from pooldaemon.console.words import clean
 
 FOOTER = "? help  q quit  + - workers  r reload  s stacks  p pause  P resume"
 """The most important keys first: a narrow terminal cuts the end."""

@@ -38,7 +38,7 @@ MAX_KEPT = 10_000
 """Messages that are kept while the pipe is full. Beyond that the oldest are dropped."""
 
 MAX_READS = 16
-"""Reads at a time, of what one pipe takes each: whoever writes without a pause holds up nobody."""
+"""Reads in one call, of 64 KiB each, so that a sender that never pauses does not block others."""
 
 FLUSH_INTERVAL = 0.5
 """Seconds between checks whether another thread has written the messages that were kept."""
@@ -124,30 +124,30 @@ def _cut(value: Any) -> Any:
 class Receiver:
     """The reading end of a pipe. Not thread-safe.
 
-    :param kinds: what messages have to be, by their kinds; others are passed over. A kind that is
-        not there may be anything.
-    :param teller: who is at the other end, for the log.
+    :param kinds: the shapes of messages, by kind; other messages of these kinds are dropped.
+        Messages of kinds that are not in it are not checked. Default: none.
+    :param sender: the name of the process at the other end, for the log.
     """
 
     def __init__(
         self,
         descriptor: int,
         kinds: Mapping[str, Shape] = {},
-        teller: str = "a pipe",
+        sender: str = "a pipe",
     ) -> None:
         os.set_blocking(descriptor, False)
         self.descriptor = descriptor
         self.ended = False
         """Whether the other end has been closed by all processes."""
         self._kinds = kinds
-        self._teller = teller
+        self._sender = sender
         self._rest = b""
-        self._has_complained = False
+        self._has_warned = False
 
     def receive(self) -> list[dict[str, Any]]:
         """The messages that have arrived since the last call. Never blocks.
 
-        What is no message is passed over: code of a unit's may write to any descriptor.
+        Anything else in the pipe is dropped: the code of a unit may write to any descriptor.
 
         :raises OSError: the pipe can't be read, as when there is no memory.
         """
@@ -159,7 +159,7 @@ class Receiver:
                     break
                 *whole, self._rest = (self._rest + chunk).split(b"\n")
                 lines += whole
-                self._rest = self._rest[: MAX_MESSAGE + 1]  # more than a message has is not kept
+                self._rest = self._rest[: MAX_MESSAGE + 1]  # no message is longer
         except BlockingIOError:
             pass
         except OSError:
@@ -171,29 +171,27 @@ class Receiver:
         try:
             message = json.loads(line[: MAX_MESSAGE + 1], parse_constant=refuse_constant)
         except (ValueError, RecursionError):
-            wrong: str | None = f"{shown(line)} is no JSON"
+            wrong: str | None = f"{shown(line)} is not JSON"
         else:
             kind = message.get("kind") if isinstance(message, dict) else None
             if not isinstance(kind, str):
-                wrong = f"{shown(message)} is no message"
+                wrong = f"{shown(message)} is not a message"
             elif (wrong := misfit(self._kinds.get(kind, {}), message, kind)) is None:
                 return cast("dict[str, Any]", message)
-        self._complain(wrong)
+        self._warn(wrong)
         return None
 
-    def _complain(self, wrong: str | None) -> None:
-        if not self._has_complained:  # once: there may be thousands
-            self._has_complained = True
-            logger.warning(
-                "What %s tells is passed over where it is no message: %s", self._teller, wrong
-            )
+    def _warn(self, wrong: str | None) -> None:
+        if not self._has_warned:  # once, since there may be thousands
+            self._has_warned = True
+            logger.warning("Invalid messages from %s are dropped: %s", self._sender, wrong)
 
     def close(self) -> None:
         os.close(self.descriptor)
 
 
 def refuse_constant(constant: str) -> NoReturn:
-    """NaN and the infinities, which Python's reader takes and JSON does not have."""
+    """For NaN and Infinity, which Python reads although JSON does not have them."""
     raise ValueError(constant)
 
 

@@ -29,7 +29,7 @@ MAX_REQUEST = 4096
 """Bytes."""
 
 MAX_ANSWER = 2**28
-"""Bytes. That of a thousand workers has a hundredth of it."""
+"""Bytes. The status of a thousand workers has about a hundredth of it."""
 
 CLIENT_TIMEOUT = 5.0
 """Seconds that a client has, from its accept, to send its request and read the answer."""
@@ -158,7 +158,7 @@ class ControlSocket:
             self._go_on(client, answer, now)
         self._take_reserve()
         try:
-            # Who asks again and again is accepted in the next rounds: there is other work.
+            # Further clients are accepted in the next rounds: the main loop has other work.
             for _ in range(MAX_CLIENTS):
                 if not self._takes_clients() or (connection := self._accept()) is None:
                     break

@@ -1,6 +1,6 @@
-"""What a supervisor and its workers may tell each other: the kinds of messages, and their values.
+"""The messages between a supervisor and its workers: their kinds, and the shapes of their values.
 
-A message of a kind that is not here is passed over: another version may tell more.
+Messages of other kinds are ignored: another version of this package may send more.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SUSPECTS: Mapping[str, Shape] = {
     "written_schemas": [str],
     "functions": _NAMES,
 }
-"""What :meth:`pooldaemon.pool.suspects.Suspects.to_json` tells."""
+"""See :class:`pooldaemon.pool.drivers.mysql.sql.suspects.Suspects`."""
 
 REPORT: Mapping[str, Shape] = {
     "idle": IfGiven(bool),
@@ -43,14 +43,14 @@ REPORT: Mapping[str, Shape] = {
     "connections": IfGiven(COUNT),
     "rss": IfGiven(COUNT),
 }
-"""See :class:`pooldaemon.workers.report.Report`."""
+"""See :class:`pooldaemon.workers.ipc.report.Report`."""
 
 COMMAND: Mapping[str, Shape] = {
     "verb": str,
     "pool": Either(None, str),
     "size": Either(None, CAP),
 }
-"""See :class:`pooldaemon.orders.PoolCommand`."""
+"""See :class:`pooldaemon.pool_commands.PoolCommand`."""
 
 _TIMES = {"counts": (COUNT,) * (len(BOUNDS) + 1), "total": FINITE}
 
@@ -67,7 +67,7 @@ POOL: Mapping[str, Shape] = {
     **dict.fromkeys(("wait", "use", "connect"), _TIMES),
     "holders": [{"thread": str, "seconds": TIME, "place": str}],
 }
-"""See :func:`pooldaemon.workers.telling.describe`."""
+"""See :func:`pooldaemon.workers.worker.reporter.describe`."""
 
 FROM_WORKERS: Mapping[str, Shape] = {
     "boot_failed": {"error": str},

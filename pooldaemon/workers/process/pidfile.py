@@ -172,7 +172,7 @@ def _other_user_with_lock(descriptor: int) -> str | None:
 
 def _read(descriptor: int) -> int | None:
     with suppress(ValueError):
-        # Signals to 0 and less reach groups of processes.
+        # Not 0 or less: a signal to these would reach a group of processes.
         if PID.accepts(pid := int(os.pread(descriptor, 32, 0))):
             return pid
     return None

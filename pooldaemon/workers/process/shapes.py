@@ -1,12 +1,12 @@
-"""Whether what another process has told is what it should be, before anybody relies on it.
+"""Validates JSON from other processes before it is used.
 
-It may be of another version, be damaged, or come from code that is not ours. A wrong value that is
-kept fails later, again and again, in a place that does not know where it came from.
+The sender may run another version of this package or other code, or the data may be damaged. A
+wrong value that is kept would fail later, in code that does not know where it came from.
 
-A *shape* says what a value that was read from JSON has to be: ``None``, a type, a
-:class:`~pooldaemon.conf.Number`, a function that says whether it accepts the value, ``[shape]`` for
-a list of any length, a tuple of shapes for a list of just these, a dict of shapes for an object
-that has at least these names, or one of the classes here.
+A *shape* describes a valid value: ``None``, a type, a :class:`~pooldaemon.conf.Number`, a function
+that returns whether it accepts the value, ``[shape]`` for a list of any length, a tuple of shapes
+for a list of this length, a dict of shapes for an object with at least these names, or one of the
+classes here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Each:
 
 @dataclass(frozen=True)
 class IfGiven:
-    """In an object: the name may be missing. Other versions do not tell the same."""
+    """In an object: the name may be missing, as in the data of other versions."""
 
     shape: Shape
 
@@ -60,7 +60,7 @@ COUNT = Number(0, 2**63 - 1, whole=True)
 WHOLE = Number(-(2**63), 2**63 - 1, whole=True)
 FINITE = Number(-sys.float_info.max, sys.float_info.max)
 TIME = Number(-1e12, 1e12)
-"""Seconds, of whatever clock."""
+"""Seconds, of any clock."""
 PID = Number(1, 2**31 - 1, whole=True)
 DESCRIPTOR = Number(0, 2**31 - 1, whole=True)
 CAP = Number(1, MAX_CONNECTIONS, whole=True)
@@ -73,21 +73,21 @@ SESSION = (str, COUNT, Number(0, 65535, whole=True))
 
 
 def is_worker(value: Any) -> bool:
-    """Whether it is the name of a worker's place."""
+    """Whether it is the name of a worker."""
     return isinstance(value, str) and re.fullmatch(r"worker-[1-9][0-9]{0,8}", value) is not None
 
 
 def is_flat(value: Any) -> bool:
-    """Whether it is a JSON object whose values are texts, numbers and the like."""
+    """Whether it is a JSON object without objects and lists in it."""
     return isinstance(value, dict) and not any(
         isinstance(one, (dict, list)) for one in value.values()
     )
 
 
 def misfit(shape: Shape, value: Any, where: str) -> str | None:
-    """What of *value* has another shape, in words; ``None``: nothing.
+    """Which part of *value* does not have the shape, as text; ``None`` if all of it does.
 
-    :param where: what the value is called.
+    :param where: the name of the value in the text.
     """
     match shape:
         case Either():
@@ -131,7 +131,7 @@ def _misfit_in_object(shape: Each | Mapping[str, Any], value: Any, where: str) -
 
 
 def shown(value: Any) -> str:
-    """A short text for *value*, however long, deep or strange it is."""
+    """A short text for any *value*, however large."""
     try:
         return _brief.repr(value)
     except ValueError:  # a number of thousands of digits

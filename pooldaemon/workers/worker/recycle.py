@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from pooldaemon.conf import DaemonConfig
+from pooldaemon.conf import DaemonConfig, count
 
 JITTER = 0.1
 """Each limit is lowered at random by up to this fraction, so that workers that started together are
@@ -46,7 +46,7 @@ class RecycleLimits:
         """
         config, mebibytes, age = self._config, rss / 2**20, now - self._started
         if config.max_units is not None and units >= config.max_units * self._factor:
-            return f"{units} unit{'s' if units != 1 else ''} done"
+            return f"{count(units, 'unit')} done"
         if config.max_rss is not None and mebibytes >= config.max_rss * self._factor:
             return f"{mebibytes:.0f} MiB of memory in use"
         if config.max_age is not None and age >= config.max_age * self._factor:
