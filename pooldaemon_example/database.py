@@ -1,4 +1,4 @@
-"""DATABASE_URL to an entry of DATABASES, on pooldaemon's backends."""
+"""Turns DATABASE_URL into an entry of DATABASES with one of pooldaemon's backends."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ dj_database_url.register("mariadb", "django.db.backends.mysql")
 
 
 def database_from_url(url: str) -> dict[str, Any]:
-    # The messages leave the URL out: it may hold a password.
+    # The messages do not contain the URL, which may have a password in it.
     try:
         database: dict[str, Any] = dict(dj_database_url.parse(url))
     except ValueError as error:
@@ -28,10 +28,10 @@ def database_from_url(url: str) -> dict[str, Any]:
             " use mysql://user:password@host/name, mariadb://… or sqlite:///file"
         ) from None
     if database["ENGINE"].endswith("mysql"):
-        # Between two statements a connection serves other threads: a delivery holds none while its
-        # receiver takes its time.
+        # Between statements, connections are free for other threads: a delivery holds none while it
+        # waits for its receiver.
         database.setdefault("OPTIONS", {})["pool"] = {"mode": "transaction"}
     if database["ENGINE"].endswith("sqlite3") and database["NAME"] != ":memory:":
-        # A detached daemon changes its working directory: the file must not move with it.
+        # Absolute, since a detached daemon may change its working directory.
         database["NAME"] = str(Path(database["NAME"]).absolute())
     return database

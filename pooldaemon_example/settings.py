@@ -1,4 +1,4 @@
-"""Settings of the example project. What a trial changes comes from the environment."""
+"""Settings of the example project. The environment overrides what may differ between runs."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from pooldaemon_example.database import database_from_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# The defaults of the two secrets are public: they are for trying the project on one machine.
+# The defaults of the two secrets are public: use them only to try the project on one machine.
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", "for-local-trial-only-" + "x" * 40)
 WEBHOOK_SIGNING_SECRET = os.environ.get("WEBHOOK_SIGNING_SECRET", "for-local-trial-only")
 
@@ -57,7 +57,7 @@ DATABASES = {
     )
 }
 
-# `manage.py rundaemon` without an argument performs this.
+# The target of `manage.py rundaemon` without an argument.
 POOLDAEMON = {"TARGET": "pooldaemon_example.webhooks.delivery.deliver_next"}
 
 # Seconds, except for the attempts; read and validated by pooldaemon_example.webhooks.conf.

@@ -1,1 +1,1 @@
-"""Webhook delivery: a table of deliveries, and a unit of work that makes the next one."""
+"""Webhook delivery: a table of deliveries, and a unit of work that sends the next one."""

@@ -1,4 +1,4 @@
-"""Deliveries in the admin: to look at, and to give the dead ones another chance."""
+"""Deliveries in the admin: read-only, with an action that retries dead ones."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -20,7 +20,8 @@ class DeliveryAdmin(admin.ModelAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
-        # One delivery is read-only; the list asks without one, and its action is a change.
+        # A single delivery is read-only. The list asks without one; its action needs the
+        # permission.
         return obj is None and super().has_change_permission(request)
 
     @admin.action(description="Retry dead deliveries", permissions=["change"])
@@ -31,4 +32,4 @@ class DeliveryAdmin(admin.ModelAdmin):
             due_at=timezone.now(),
             finished_at=None,
         )
-        self.message_user(request, f"Dead deliveries due again: {retried}", messages.SUCCESS)
+        self.message_user(request, f"Dead deliveries to be retried: {retried}", messages.SUCCESS)

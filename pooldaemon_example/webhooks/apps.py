@@ -1,4 +1,4 @@
-"""The app's registration."""
+"""The app's configuration."""
 
 from django.apps import AppConfig
 from django.core.checks import register

@@ -1,10 +1,10 @@
-"""Which delivery is next, who may make it, and what came of it: all the daemon's SQL.
+"""Selects the next delivery, claims it, and records its outcome: all SQL of the daemon.
 
-A claim is a lease. It moves `due_at` to the lease's end and leaves the status alone, so that a
-delivery whose worker died is due again by itself once the lease has run out: nothing has to
-notice the death. Deliveries are therefore made at least once, and receivers get an id to tell
-a repetition by. Due times are compared with the worker's own clock: machines that share the
-table need clocks that agree to much less than a lease.
+A claim is a lease. It sets `due_at` to the end of the lease and does not change the status, so that
+a delivery whose worker has died becomes due again when the lease expires. Deliveries are therefore
+sent at least once; receivers recognise repetitions by the delivery's id. Due times are compared
+with the worker's clock: the clocks of machines that share the table must differ by much less than a
+lease.
 """
 
 import logging
@@ -25,8 +25,8 @@ from pooldaemon_example.webhooks.outcomes import Answer, Outcome
 logger = logging.getLogger(__name__)
 _random = random.SystemRandom()
 
-# Without SKIP LOCKED every claimer sees the same head of the queue. Each picks one of this many
-# at random, so that few of them meet on the same row.
+# Without SKIP LOCKED all workers see the same first rows. Each picks one of this many at random, so
+# that few of them try to claim the same row.
 CONTENDED_HEAD = 32
 
 
@@ -45,23 +45,24 @@ def next_due() -> datetime | None:
 
 
 def claim(config: WebhookConfig) -> Claim | None:
-    """Lease a due delivery. None when another worker was faster, or the one found had no
-    attempt left and was parked: either way there may be more."""
+    """Claim a due delivery. None when another worker was faster, or when the delivery had no
+    attempts left and was marked as dead; in both cases others may be due."""
     due = _pending().filter(due_at__lte=timezone.now())
     if connection.features.has_select_for_update_skip_locked:
         with transaction.atomic():
             delivery = due.select_for_update(skip_locked=True).first()
             return _take(delivery, config) if delivery else None
-    # Of the rows only looked at, the payload need not travel; the one taken fetches its own.
+    # Without the payloads; that of the chosen row is fetched when it is read.
     head = list(due.defer("payload")[:CONTENDED_HEAD])
     return _take(_random.choice(head), config) if head else None
 
 
 def record(claim: Claim, answer: Answer, outcome: Outcome) -> bool:
-    """Write the outcome down; False when the lease ran out and somebody else holds it now."""
+    """Record the outcome. False when the lease has expired and another worker has claimed the
+    delivery since."""
     now = timezone.now()
     finished = outcome.status != Delivery.Status.PENDING
-    # The token keeps a late worker from overwriting what its successor does or has recorded.
+    # The token keeps a late worker from overwriting the claim or the outcome of another one.
     recorded = Delivery.objects.filter(pk=claim.id, claim_token=claim.token).update(
         status=outcome.status,
         due_at=now + outcome.delay,
@@ -72,7 +73,9 @@ def record(claim: Claim, answer: Answer, outcome: Outcome) -> bool:
         finished_at=now if finished else None,
     )
     if not recorded:
-        logger.warning("delivery %s: attempt %s outlived its lease", claim.id, claim.attempt)
+        logger.warning(
+            "delivery %s: attempt %s took longer than its lease", claim.id, claim.attempt
+        )
     elif outcome.status == Delivery.Status.DEAD:
         logger.warning("delivery %s is dead: %s", claim.id, outcome.error)
     return bool(recorded)
@@ -83,7 +86,8 @@ def _pending() -> QuerySet[Delivery]:
 
 
 def _take(delivery: Delivery, config: WebhookConfig) -> Claim | None:
-    """Compare and set. Under SKIP LOCKED the row is ours already and the comparison holds."""
+    """Claim the row if it has not changed (compare-and-set). With SKIP LOCKED it is locked already,
+    and can't have changed."""
     seen = Delivery.objects.filter(
         pk=delivery.pk,
         status=Delivery.Status.PENDING,
@@ -94,7 +98,7 @@ def _take(delivery: Delivery, config: WebhookConfig) -> Claim | None:
     if delivery.attempts >= config.max_attempts:
         reason = f"gave up after attempt {delivery.attempts}"
         if delivery.claim_token:
-            reason += ", which never reported: its lease ran out"
+            reason += ", whose lease expired without an outcome"
         if seen.update(
             status=Delivery.Status.DEAD, error=reason, claim_token=None, finished_at=now
         ):

@@ -31,13 +31,13 @@ class WebhookConfig:
             retry_cap=_seconds("WEBHOOK_RETRY_CAP"),
         )
         if not config.signing_secret:
-            raise ImproperlyConfigured("WEBHOOK_SIGNING_SECRET is empty: give any secret text")
+            raise ImproperlyConfigured("WEBHOOK_SIGNING_SECRET is empty; it must be a secret text")
         if config.retry_cap < config.retry_base:
             raise ImproperlyConfigured(
                 f"WEBHOOK_RETRY_CAP={config.retry_cap:g} is below"
                 f" WEBHOOK_RETRY_BASE={config.retry_base:g}"
             )
-        # A shorter lease would run out under a worker that is alive, and deliver twice.
+        # A shorter lease could expire while its worker is still sending, and deliver twice.
         if config.lease <= config.connect_timeout + config.read_timeout:
             raise ImproperlyConfigured(
                 f"WEBHOOK_LEASE={config.lease:g} must be longer than WEBHOOK_CONNECT_TIMEOUT +"
@@ -47,7 +47,7 @@ class WebhookConfig:
 
 
 def check_settings(**kwargs: Any) -> list[Error]:
-    """`manage.py check` finds a bad value before a daemon starts on it."""
+    """For `manage.py check`: find a wrong value before the daemon starts."""
     try:
         WebhookConfig.from_settings()
     except ImproperlyConfigured as error:
@@ -72,7 +72,7 @@ def _count(name: str) -> int:
         count = int(value)
     except (TypeError, ValueError):
         count = 0
-    # The column that counts them is a PositiveSmallIntegerField.
+    # The column is a PositiveSmallIntegerField.
     if not 1 <= count <= 32767:
         raise ImproperlyConfigured(f"{name}={value!r}: must be a whole number from 1 to 32767")
     return count

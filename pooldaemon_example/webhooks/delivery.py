@@ -1,4 +1,4 @@
-"""The daemon's unit of work: make the next due delivery."""
+"""The daemon's unit of work: send the next due delivery."""
 
 from datetime import timedelta
 
@@ -10,8 +10,8 @@ from pooldaemon_example.webhooks.outcomes import judge
 
 
 def deliver_next(ctx: object) -> bool | timedelta:
-    """Make one delivery: True, come again. With nothing due: how long until something is, or
-    False when nothing is pending. An idle daemon costs the server this one question."""
+    """Send one delivery and return True. When none is due, return the time until the next one is,
+    or False when none is pending. While idle, the daemon runs one query each time."""
     due_at = claims.next_due()
     if due_at is None:
         return False

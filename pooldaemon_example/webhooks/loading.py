@@ -1,4 +1,4 @@
-"""JSON lines to deliveries. A bad line is reported and costs no other."""
+"""Loads deliveries from JSON lines. A bad line is reported; the others are loaded."""
 
 import json
 import math
@@ -16,12 +16,12 @@ MAX_LINE_BYTES = 256 * 1024
 # One INSERT must fit the server's max_allowed_packet, 16 MB by default on MariaDB.
 BATCH_LINES = 500
 BATCH_BYTES = 1024 * 1024
-# MariaDB refuses JSON nested deeper than 32; the payload's own braces count.
+# MariaDB refuses JSON that is nested deeper than 32, including the payload's own braces.
 MAX_DEPTH = 30
 
 
 class BadLineError(ValueError):
-    """Why a line can't be loaded."""
+    """A line can't be loaded; the text says why."""
 
 
 @dataclass
@@ -33,8 +33,8 @@ class Loaded:
 def load(
     stream: BinaryIO, base_url: str | None, report: Callable[[int, str], None], done: Loaded
 ) -> None:
-    """Load the good lines of the stream, report the bad ones, and keep count in `done`, which
-    stays true when reading or the database fails half way."""
+    """Load the good lines of the stream, and report the bad ones. `done` counts both, also when
+    reading or the database fails midway."""
     batch: list[Delivery] = []
     batch_bytes = 0
     for number, line in read_lines(stream):
@@ -53,8 +53,8 @@ def load(
 
 
 def read_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each line that is not blank. Of an overlong line (a binary file may be
-    one) only the beginning is ever in memory; it is one byte longer than a line may be."""
+    """The number and the bytes of each line that is not blank. Of a line that is too long, such as
+    a binary file, only the beginning is read into memory, one byte more than the limit."""
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -84,7 +84,7 @@ def parse_line(line: bytes, base_url: str | None) -> Delivery:
 
 
 def delivery_url(url: object, base_url: str | None) -> str:
-    """The absolute URL, checked by the parser that will be asked to deliver to it."""
+    """The absolute URL, checked by the parser that is used for sending."""
     if not isinstance(url, str) or not url:
         raise BadLineError(f"url is not a text but {_shown(url)}")
     try:
@@ -111,7 +111,7 @@ def _check_parts(url: str, parts: Url) -> None:
 def _decode(line: bytes) -> Any:
     cut = "" if line.endswith(b"\n") else " (the file ends in this line)"
     try:
-        # Without its end: a value missing there would be reported in column 1 of the next line.
+        # Without the line break: a missing value would be reported in column 1 of the next line.
         return json.loads(line.rstrip(b"\r\n").decode())
     except UnicodeDecodeError as error:
         raise BadLineError(f"not UTF-8 at byte {error.start + 1}{cut}") from None
@@ -120,13 +120,13 @@ def _decode(line: bytes) -> Any:
     except RecursionError:
         raise BadLineError("nested too deep") from None
     except ValueError:
-        # What Python refuses to convert: an integer of thousands of digits.
+        # Python refuses integers of thousands of digits.
         raise BadLineError("a number is too large") from None
 
 
 def _check_storable(value: object, depth: int = 1) -> None:
-    """Refuse what is JSON to Python but not to every database. One such row would fail the
-    INSERT of its whole batch, or come back as something else."""
+    """Refuse values that Python accepts but not every database does. One of them would make the
+    INSERT of its batch fail, or be changed by the database."""
     if depth > MAX_DEPTH:
         raise BadLineError(f"payload is nested deeper than {MAX_DEPTH}")
     if isinstance(value, dict):
@@ -145,6 +145,6 @@ def _check_storable(value: object, depth: int = 1) -> None:
 
 
 def _shown(value: object) -> str:
-    """Short, and with nothing in it that a terminal would obey."""
+    """A short text without control characters, for messages."""
     text = ascii(value)
     return text if len(text) <= 80 else text[:77] + "..."

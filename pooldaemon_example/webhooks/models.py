@@ -1,4 +1,4 @@
-"""The one table: what is to be delivered, to whom, and what came of it."""
+"""The table of deliveries, with their state and outcome."""
 
 from django.db import models
 from django.utils import timezone
@@ -30,8 +30,8 @@ class Delivery(models.Model):
 
     class Meta:
         verbose_name_plural = "deliveries"
-        # In the order of the claim's WHERE and ORDER BY: with any other index the server sorts,
-        # and locks every due row instead of the one it takes.
+        # In the order of the claim's WHERE and ORDER BY: with another index the server would sort,
+        # and lock all due rows instead of one.
         indexes = (models.Index(fields=["status", "due_at", "id"], name="webhooks_due"),)
 
     def __str__(self) -> str:

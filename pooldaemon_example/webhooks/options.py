@@ -1,4 +1,4 @@
-"""Types of command-line options: what argparse says when a value is not one."""
+"""Types of command-line options for argparse, with messages for wrong values."""
 
 import math
 from argparse import ArgumentTypeError

@@ -1,4 +1,4 @@
-"""What an answer means for its delivery: done, dead, or another attempt and when."""
+"""Decides by an answer whether a delivery is done, dead, or retried, and when."""
 
 import random
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import timedelta
 from pooldaemon_example.webhooks.conf import WebhookConfig
 from pooldaemon_example.webhooks.models import Delivery
 
-# The 4xx that speak of this moment, not of the request: timeout, too early, too many requests.
+# 4xx statuses that may change with time: timeout, too early, too many requests.
 TRANSIENT_4XX = frozenset({408, 425, 429})
 
 _random = random.SystemRandom()
@@ -15,7 +15,7 @@ _random = random.SystemRandom()
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; without a status nothing did, and `error` says why."""
+    """The receiver's answer. Without a status there was none, and `error` says why."""
 
     status: int | None = None
     body: str = ""
@@ -36,7 +36,7 @@ def judge(answer: Answer, attempt: int, config: WebhookConfig) -> Outcome:
         return Outcome(Delivery.Status.DELIVERED)
     reason = f"HTTP {status}" if status is not None else answer.error
     if status is not None and 400 <= status < 500 and status not in TRANSIENT_4XX:
-        return Outcome(Delivery.Status.DEAD, f"{reason}: refused for good")
+        return Outcome(Delivery.Status.DEAD, f"{reason}: not retried")
     if attempt >= config.max_attempts:
         return Outcome(Delivery.Status.DEAD, f"{reason}: gave up after attempt {attempt}")
     delay = retry_delay(attempt, config, answer.retry_after)
@@ -44,10 +44,10 @@ def judge(answer: Answer, attempt: int, config: WebhookConfig) -> Outcome:
 
 
 def retry_delay(attempt: int, config: WebhookConfig, retry_after: float | None = None) -> float:
-    """Seconds until the next attempt: exponential with full jitter, so that deliveries which
-    failed together do not come back together. A receiver's Retry-After is waited out, up to
-    the cap."""
-    # Beyond 2**32 the cap has long taken over, and a float would overflow.
+    """Seconds until the next attempt: exponential backoff with full jitter, so that deliveries that
+    have failed together are not retried together; at least the receiver's Retry-After, up to the
+    cap."""
+    # The exponent is bounded, or the float would overflow; the cap applies long before.
     ceiling = min(config.retry_cap, config.retry_base * 2 ** min(attempt - 1, 32))
     asked = min(config.retry_cap, retry_after or 0)
     return max(asked, _random.uniform(0, ceiling))

@@ -1,5 +1,5 @@
-"""A local HTTP server that receives webhooks, for trying the daemon: it checks signatures, counts
-what arrives, and misbehaves on request."""
+"""A local HTTP server that receives webhooks, to try the daemon with: it checks signatures, counts
+deliveries, and can fail or be slow."""
 
 import hashlib
 import json
@@ -32,15 +32,15 @@ class Behaviour:
     seed: str = ""
 
     def fails(self, delivery_id: str, attempt: str) -> bool:
-        """Drawn from the attempt itself, so that one seed gives one result however the threads
-        interleave."""
+        """Derived from the attempt, so that a seed always gives the same result, whatever the order
+        of threads."""
         digest = hashlib.sha256(f"{self.seed}/{delivery_id}/{attempt}".encode()).digest()
         return int.from_bytes(digest[:8]) < self.fail_rate * 2**64
 
 
 @dataclass
 class Stats:
-    """What `GET /stats` answers; `accepted` counts distinct deliveries."""
+    """The answer to `GET /stats`; `accepted` counts different deliveries."""
 
     requests: int = 0
     accepted: int = 0
@@ -71,7 +71,7 @@ class Ledger:
 
 
 class Receiver(ThreadingHTTPServer):
-    # The default of 5 pending connections drops the rest of a burst, and a dropped SYN costs its
+    # With the default of 5 pending connections, a burst loses SYN packets, and each costs its
     # sender a second.
     request_queue_size = 128
     daemon_threads = True
@@ -89,7 +89,7 @@ class Receiver(ThreadingHTTPServer):
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that hangs up is everyday: killed workers do.
+        # Clients may disconnect: workers are killed.
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -97,7 +97,8 @@ class Receiver(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Receiver
     protocol_version = "HTTP/1.1"
-    # Head and body in one packet: sent apart, the second waits 40 ms for a delayed ACK.
+    # Buffered, so that headers and body are sent in one packet: separately, the second would wait
+    # 40 ms for a delayed ACK.
     wbufsize = -1
 
     def do_GET(self) -> None:
@@ -119,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
         signature = self.headers.get(SIGNATURE_HEADER, "")
         genuine = is_genuine(behaviour.secret, signature, body, time.time())
         status = self.status_for(delivery_id) if genuine else 401
-        # Before the answer: who has it must find it counted.
+        # Before the answer, so that the sender finds it counted.
         self.server.ledger.enter(delivery_id, genuine, status)
         self.answer(status, {"delivery": delivery_id, "status": status})
 
@@ -155,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: Any, **kwargs: Any) -> None:
-        """One line per request would be most of what a trial prints."""
+        """Requests are not logged."""
 
 
 def _status_of(path: str) -> int:

@@ -1,4 +1,4 @@
-"""One HTTP request per attempt, signed. Knows nothing of the database."""
+"""Sends one signed HTTP request per attempt. Does not use the database."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ from pooldaemon_example.webhooks.signing import (
     signature,
 )
 
-# How much of an answer is kept; more is not even read.
+# The part of an answer that is read and kept.
 EXCERPT_BYTES = 1000
 HOSTS_KEPT = 50
 CONNECTIONS_KEPT_PER_HOST = 64
@@ -35,8 +35,8 @@ def post(claim: Claim, config: WebhookConfig) -> Answer:
         SIGNATURE_HEADER: signature(config.signing_secret, int(time.time()), body),
     }
     try:
-        # Retries are rows of the table, where they survive this process. A redirect is not
-        # followed: it would carry the signed body to a place nobody configured.
+        # Retries are scheduled in the table, where they survive this process. Redirects are not
+        # followed: they would send the signed body to a URL that nobody has configured.
         response = _http(os.getpid()).request(
             "POST",
             claim.url,
@@ -50,7 +50,7 @@ def post(claim: Claim, config: WebhookConfig) -> Answer:
         try:
             excerpt = _excerpt(response, config.read_timeout)
         finally:
-            # After a body read to its end this closes nothing: the connection is kept already.
+            # If the body was read to its end, the connection is in the pool again and stays open.
             response.close()
     except urllib3.exceptions.HTTPError as error:
         return Answer(error=f"{type(error).__name__}: {error}")
@@ -63,14 +63,14 @@ def post(claim: Claim, config: WebhookConfig) -> Answer:
 
 @functools.cache
 def _http(pid: int) -> urllib3.PoolManager:
-    """The process's HTTP connections. Keyed by pid: a forked child that used its parent's would
-    share sockets with it, and read its answers."""
+    """The HTTP connections of a process. By pid, since a forked child must not use its parent's
+    sockets: it would read the parent's answers."""
     return urllib3.PoolManager(num_pools=HOSTS_KEPT, maxsize=CONNECTIONS_KEPT_PER_HOST)
 
 
 def _excerpt(response: urllib3.BaseHTTPResponse, seconds: float) -> str:
-    """The beginning of the body. The read timeout bounds one read, so a body that trickles in
-    needs a bound of its own."""
+    """The beginning of the body. Limited in time, since the read timeout applies only to each
+    read."""
     deadline = time.monotonic() + seconds
     excerpt = b""
     while len(excerpt) < EXCERPT_BYTES and time.monotonic() < deadline:
@@ -82,7 +82,7 @@ def _excerpt(response: urllib3.BaseHTTPResponse, seconds: float) -> str:
 
 
 def _retry_after(value: str | None, now: float) -> float | None:
-    """Seconds, from either form the header has; None when absent or malformed."""
+    """The header in seconds, from either of its forms; None if it is missing or malformed."""
     if value is None:
         return None
     try:

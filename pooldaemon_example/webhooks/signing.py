@@ -1,4 +1,4 @@
-"""The signature a receiver checks: HMAC-SHA256 over the time of sending and the body."""
+"""The signature of a delivery: HMAC-SHA256 over the time of sending and the body."""
 
 import hashlib
 import hmac
@@ -8,7 +8,7 @@ SIGNATURE_HEADER = "Webhook-Signature"
 ID_HEADER = "Webhook-Id"
 ATTEMPT_HEADER = "Webhook-Attempt"
 
-# A captured request can be played again only for so long; clocks may differ by as much.
+# How old a signature may be, which limits replays, and how much clocks may differ.
 TOLERANCE_SECONDS = 300
 
 _HEADER = re.compile(r"t=(\d{1,12}),v1=([0-9a-f]{64})", re.ASCII)

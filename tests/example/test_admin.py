@@ -14,10 +14,10 @@ Status = Delivery.Status
 def test_the_list_shows_deliveries_with_their_reasons(
     admin_client: Client, make_delivery: MakeDelivery
 ) -> None:
-    make_delivery(url="http://h/one", status=Status.DEAD, error="HTTP 410: refused for good")
+    make_delivery(url="http://h/one", status=Status.DEAD, error="HTTP 410: not retried")
     page = admin_client.get(reverse(LIST)).content.decode()
     assert "http://h/one" in page
-    assert "HTTP 410: refused for good" in page
+    assert "HTTP 410: not retried" in page
 
 
 def test_the_list_filters_by_status_and_searches(
@@ -48,7 +48,7 @@ def test_dead_deliveries_can_be_retried_and_others_are_left_alone(
     done = make_delivery(status=Status.DELIVERED, attempts=1, finished_at=timezone.now())
     chosen = {"action": "retry_dead", "_selected_action": [dead.id, done.id]}
     answer = admin_client.post(reverse(LIST), chosen, follow=True)
-    assert "Dead deliveries due again: 1" in answer.content.decode()
+    assert "Dead deliveries to be retried: 1" in answer.content.decode()
     dead.refresh_from_db()
     done.refresh_from_db()
     assert (dead.status, dead.attempts, dead.finished_at) == (Status.PENDING, 0, None)

@@ -150,7 +150,7 @@ def test_a_lease_that_runs_out_in_the_last_attempt_is_parked_dead(
     assert claims.claim(config) is None
     delivery.refresh_from_db()
     assert (delivery.status, delivery.claim_token) == (Status.DEAD, None)
-    assert delivery.error == "gave up after attempt 3, which never reported: its lease ran out"
+    assert delivery.error == "gave up after attempt 3, whose lease expired without an outcome"
     assert delivery.finished_at is not None
     assert claims.next_due() is None
 

@@ -129,7 +129,7 @@ def test_a_wrong_secret_is_refused_for_good(
     delivery = make_delivery(url=receiver.url)
     assert deliver_next(None) is True
     delivery.refresh_from_db()
-    assert (delivery.status, delivery.error) == (Status.DEAD, "HTTP 401: refused for good")
+    assert (delivery.status, delivery.error) == (Status.DEAD, "HTTP 401: not retried")
     assert receiver.ledger.stats.rejected == 1
 
 

@@ -158,7 +158,7 @@ def test_the_daemon_delivers_the_sample_once_and_says_what_its_workers_used(
     assert accepted_once(receiver) == ids(status=Status.DELIVERED)
     assert len(ids(status=Status.DELIVERED)) + len(ids(status=Status.DEAD)) == LINES
     assert not Delivery.objects.filter(status=Status.DEAD, error="").exists()
-    most = [int(number) for number in re.findall(r"at most (\d+) connections? open", out)]
+    most = [int(number) for number in re.findall(r"peak of (\d+) connections?", out)]
     assert len(most) == 2
     assert all(1 <= number <= 2 for number in most)
 
@@ -237,7 +237,7 @@ def test_the_demo_accounts_for_every_line_twice_running(manage: Start) -> None:
         assert re.search(
             rf"^receiver counted +{delivered} accepted, 0 repeated$", out, re.MULTILINE
         )
-        most = [int(number) for number in re.findall(r"at most (\d+) connections? open", out)]
+        most = [int(number) for number in re.findall(r"peak of (\d+) connections?", out)]
         assert len(most) == 2
         assert max(most) <= (2 if connection.vendor == "mysql" else 8)
         assert Delivery.objects.count() == LINES

@@ -20,7 +20,7 @@ def test_a_4xx_is_dead_at_the_first_attempt_with_the_reason(
 ) -> None:
     outcome = judge(Answer(status), 1, config)
     assert outcome.status == Status.DEAD
-    assert outcome.error == f"HTTP {status}: refused for good"
+    assert outcome.error == f"HTTP {status}: not retried"
 
 
 @pytest.mark.parametrize("status", [301, 408, 425, 429, 500, 502, 503])

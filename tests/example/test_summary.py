@@ -16,7 +16,7 @@ Status = Delivery.Status
 def rows(make_delivery: MakeDelivery) -> QuerySet[Delivery]:
     make_delivery(status=Status.DELIVERED, attempts=1)
     make_delivery(status=Status.DELIVERED, attempts=3)
-    make_delivery(status=Status.DEAD, attempts=1, error="HTTP 410: refused for good")
+    make_delivery(status=Status.DEAD, attempts=1, error="HTTP 410: not retried")
     return Delivery.objects.all()
 
 
@@ -33,7 +33,7 @@ def test_a_run_that_adds_up_has_no_faults_and_says_everything(rows: QuerySet[Del
         "lines in sample   3\n",
         "delivered         2, 1 of them after a retry\n",
         "dead              1\n",
-        "   1  HTTP 410: refused for good\n",
+        "   1  HTTP 410: not retried\n",
         "receiver counted  2 accepted, 0 repeated\n",
         "time              2.0 s, 2 deliveries/s\n",
         "worker-1: 3 units",

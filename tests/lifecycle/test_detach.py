@@ -67,7 +67,7 @@ def test_a_detached_daemon_drains_on_term_and_accounts_for_its_workers_in_the_lo
     daemon.journal.open_gate()
     await_end(daemon, pid)
     assert len(daemon.journal.events("finished")) == 1
-    assert "at most 1 connections open" in log_of(daemon)
+    assert "peak of 1 connection" in log_of(daemon)
 
 
 def test_a_detached_daemon_has_cut_its_ties_to_the_shell(

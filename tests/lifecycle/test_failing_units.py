@@ -32,7 +32,7 @@ def test_a_unit_that_raises_gives_its_connection_back(
     daemon = start_daemon(database, "fail_once", "--threads", "4", "--max-connections", "1")
     daemon.wait_for_threads("asked", 4)
     daemon.stop()
-    assert "at most 1 connections open" in daemon.out
+    assert "peak of 1 connection" in daemon.out
     assert database.query("SELECT * FROM entry") == []
 
 

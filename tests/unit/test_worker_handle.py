@@ -83,7 +83,7 @@ def test_messages_change_what_is_known_of_the_worker(sleeper: Child) -> None:
     assert (handle.state, handle.was_ready) == (WorkerState.READY, True)
     assert handle.report == Report(idle=True, units=5, failures=2, connections=3)
     assert str(handle) == (
-        f"worker-1 (pid {sleeper.pid}): 5 units, 2 failed, at most 3 connections open"
+        f"worker-1 (pid {sleeper.pid}): 5 units, 2 failed, peak of 3 connections"
     )
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pooldaemon.conf import PerDatabase
+from pooldaemon.conf import PerDatabase, count
 from pooldaemon.connections import believe_suspects
 from pooldaemon.sessions import Session
 from pooldaemon.workers.ipc.channel import Receiver, Sender
@@ -368,8 +368,8 @@ class WorkerHandle:
     def __str__(self) -> str:
         told = self.report
         return (
-            f"{self.name} (pid {self.pid}): {told.units} units, {told.failures} failed, "
-            f"at most {told.connections} connections open"
+            f"{self.name} (pid {self.pid}): {count(told.units, 'unit')}, {told.failures} failed, "
+            f"peak of {count(told.connections, 'connection')}"
         )
 
 

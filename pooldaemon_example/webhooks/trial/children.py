@@ -1,4 +1,4 @@
-"""Child processes of the demo: started so that they can be stopped, and always stopped."""
+"""Child processes of the demo, which are always stopped at the end."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StoppedError(Exception):
-    """A signal asked the demo to stop."""
+    """A signal has requested the end of the demo."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -23,8 +23,8 @@ class StoppedError(Exception):
 
 
 class StopRequest:
-    """Notes the signals instead of raising from them: an exception between a fork and the
-    assignment of its pid would leave a child nobody knows of."""
+    """Stores the signals instead of raising exceptions: one between a fork and the assignment of
+    its pid would leave an unknown child."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -52,18 +52,18 @@ class StopRequest:
 def managed(
     arguments: list[str], environment: dict[str, str], grace: float, **popen: Any
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run `manage.py ARGUMENTS` for the length of the block. Whatever is left of it at the end
-    gets TERM and `grace` seconds, then its whole process group is killed."""
+    """Run `manage.py ARGUMENTS` during the block. At the end it gets TERM and `grace` seconds, then
+    its whole process group is killed."""
     child = subprocess.Popen(  # noqa: S603  # a list of our own, and no shell
         [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments],
         env={
             **os.environ,
-            # A pipe must show what a terminal would, at once.
+            # So that output appears in a pipe at once, as on a terminal.
             "PYTHONUNBUFFERED": "1",
             **environment,
         },
         text=True,
-        # Out of the terminal's reach: Ctrl-C is for the demo, which stops its children in order.
+        # So that Ctrl-C reaches only the demo, which then stops its children.
         start_new_session=True,
         **popen,
     )
@@ -78,7 +78,7 @@ def _stop(child: subprocess.Popen[str], grace: float) -> None:
         child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(grace)
-    # The group outlives its leader: orphans of a killed supervisor are still in it.
+    # Orphans of a killed supervisor are still in its process group.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

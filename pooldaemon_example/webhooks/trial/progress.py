@@ -1,4 +1,4 @@
-"""How far the demo is: a bar on a terminal, lines elsewhere."""
+"""The demo's progress: a bar on a terminal, lines elsewhere."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ Show = Callable[[int], None]
 
 @contextlib.contextmanager
 def progress(total: int, stream: TextIO) -> Iterator[Show]:
-    """A function to tell the number done so far."""
+    """A function that shows the number done so far."""
     if not stream.isatty():
         yield _lines(total, stream)
         return
@@ -23,7 +23,7 @@ def progress(total: int, stream: TextIO) -> Iterator[Show]:
 
 
 def _lines(total: int, stream: TextIO) -> Show:
-    """A line per tenth: a log with one per look would be all progress."""
+    """Print a line for each tenth only, so that the output stays short."""
     shown = -1
 
     def show(done: int) -> None:

@@ -1,4 +1,4 @@
-"""What the demo found, and whether it adds up."""
+"""The result of the demo, and whether its numbers match."""
 
 from dataclasses import dataclass
 
@@ -46,8 +46,8 @@ class Summary:
         )
 
     def faults(self) -> list[str]:
-        """Where the table, the sample and the receiver disagree; empty when every line of the
-        sample is accounted for and was delivered no more than once."""
+        """The differences between the table, the sample and the receiver. Empty if each line of the
+        sample was delivered exactly once or is dead."""
         found = []
         if self.delivered + self.dead != self.lines:
             found.append(
@@ -73,9 +73,9 @@ class Summary:
             ("dead", f"{self.dead}"),
             *(("", f"{number:>4}  {reason}") for reason, number in self.reasons.items()),
             ("receiver counted", f"{receiver.accepted} accepted, {receiver.duplicates} repeated"),
-            ("", f"{receiver.failed} requests failed on purpose"),
+            ("", f"{receiver.failed} simulated failures"),
             ("time", f"{self.seconds:.1f} s, {rate:.0f} deliveries/s"),
-            ("connections", "most each worker had open"),
+            ("connections", "peak of each worker"),
             *(("", f"  {worker}") for worker in self.workers),
         ]
         return "\n".join(f"{name:<17} {value}" for name, value in rows)

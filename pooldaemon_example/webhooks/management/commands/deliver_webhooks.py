@@ -1,4 +1,4 @@
-"""The daemon, as a command of its own. `manage.py rundaemon` does the same work."""
+"""The daemon as a command of its own. `manage.py rundaemon` does the same."""
 
 from datetime import timedelta
 

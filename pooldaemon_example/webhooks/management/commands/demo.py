@@ -29,7 +29,7 @@ THREADS = 8
 MAX_CONNECTIONS = 2
 DAEMON_GRACE = 10
 RECEIVER_GRACE = 5
-# Failures are part of the show; nobody wants to watch their backoff.
+# Short delays, since the demo includes failures.
 SHORT_DELAYS = {
     "WEBHOOK_RETRY_BASE": "0.05",
     "WEBHOOK_RETRY_CAP": "0.5",
@@ -40,10 +40,10 @@ SHORT_DELAYS = {
 class Command(BaseCommand):
     help = (
         "Migrate, start a receiver, load the sample, deliver it with `rundaemon --until-idle`, and"
-        " account for every line. Rows that earlier runs left (to 127.0.0.1) are removed first;"
-        " other rows are left alone, and if some are pending the demo does not start, since the"
-        " daemon would deliver them. Beside the daemon's connections it uses one of its own, to"
-        " load and to look at the progress."
+        " check that every line was delivered once or is dead. Deliveries of earlier runs (to"
+        " 127.0.0.1) are deleted first. If other deliveries are pending, the demo does not start,"
+        " since the daemon would deliver them. In addition to the daemon's connections it uses one"
+        " of its own."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -55,13 +55,13 @@ class Command(BaseCommand):
             "--fail-rate",
             type=options.rate,
             default=0.05,
-            help="share of requests the receiver fails, default %(default)s",
+            help="fraction of requests that the receiver fails, default %(default)s",
         )
         parser.add_argument(
             "--latency",
             type=options.seconds,
             default=0.02,
-            help="seconds the receiver takes for each, default %(default)s",
+            help="seconds that the receiver takes for each request, default %(default)s",
         )
 
     def handle(self, *args: Any, **opts: Any) -> None:
@@ -94,7 +94,7 @@ class Command(BaseCommand):
         summary = Summary.of(deliveries, lines, Stats(**stats), seconds, workers)
         self.stdout.write(summary.text())
         if faults := summary.faults():
-            raise CommandError("it does not add up: " + "; ".join(faults))
+            raise CommandError("the numbers do not match: " + "; ".join(faults))
 
     def prepare_table(self) -> None:
         call_command("migrate", verbosity=0, interactive=False)
@@ -102,8 +102,8 @@ class Command(BaseCommand):
         pending = Delivery.objects.filter(status=Delivery.Status.PENDING).count()
         if pending:
             raise CommandError(
-                f"database {connection.settings_dict['NAME']} has pending deliveries that are not"
-                f" the demo's ({pending}): give the demo a DATABASE_URL of its own"
+                f"the database {connection.settings_dict['NAME']} has pending deliveries of others"
+                f" ({pending}): use another DATABASE_URL for the demo"
             )
 
     def load_sample(self, url: str) -> int:
@@ -120,8 +120,8 @@ class Command(BaseCommand):
     def run_daemon(
         self, opts: dict[str, Any], stop: StopRequest, deliveries: QuerySet[Delivery], lines: int
     ) -> list[str]:
-        """Deliver everything; the daemon's closing lines. Its log is shown only if it fails,
-        since on a terminal the bar is drawn where the log would go."""
+        """Deliver everything; returns the daemon's last lines. Its log is shown only if it fails,
+        since the progress bar is drawn on the terminal."""
         command = ["rundaemon", "--until-idle", f"--graceful-timeout={DAEMON_GRACE - 2}"]
         command += [f"{_flag(name)}={opts[name]}" for name in _daemon_numbers()]
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as log:
@@ -156,7 +156,7 @@ class Command(BaseCommand):
 
 
 def _daemon_numbers() -> dict[str, int]:
-    # On SQLite a thread keeps its connection through the request, and no server counts it.
+    # On SQLite a thread keeps its connection during the HTTP request, but no server limits them.
     connections = MAX_CONNECTIONS if connection.vendor == "mysql" else THREADS
     return {"processes": 2, "threads": THREADS, "max_connections": connections}
 
@@ -168,7 +168,7 @@ def _flag(name: str) -> str:
 def _listening_url(receiver: subprocess.Popen[str]) -> str:
     for line in receiver.stdout or ():
         return line.split()[-1]
-    raise CommandError("the receiver did not start")
+    raise CommandError("the receiver has not started")
 
 
 def _content(file: IO[str]) -> str:

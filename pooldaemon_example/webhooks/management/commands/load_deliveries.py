@@ -20,9 +20,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", metavar="FILE.jsonl", help="- reads standard input")
+        parser.add_argument("file", metavar="FILE.jsonl", help="the file; -: standard input")
         parser.add_argument(
-            "--base-url", type=options.base_url, help="what relative URLs are relative to"
+            "--base-url", type=options.base_url, help="the base of relative URLs in the file"
         )
 
     def handle(self, *args: Any, **opts: Any) -> None:
