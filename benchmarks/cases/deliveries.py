@@ -38,9 +38,9 @@ def run(bench: Bench) -> Result:
     result = Result(
         "Deliveries of the example's daemon",
         f"rundaemon --until-idle with {PROCESSES} processes of {THREADS} threads makes {number} "
-        f"deliveries to a receiver that takes {LATENCY * 1000:g} ms for each, with {FEW} and with "
-        f"{THREADS} connections per process in turn. The rate is that from the first recorded "
-        "delivery to the last.",
+        f"deliveries to a receiver that takes {LATENCY * 1000:g} ms for each. It runs with {FEW} "
+        f"and with {THREADS} connections per process in turn. The rate is measured from the first "
+        "to the last recorded delivery.",
         rounds,
         plots=[Bars(RATE)],
     )

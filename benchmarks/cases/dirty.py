@@ -19,8 +19,8 @@ def run(bench: Bench) -> Result:
     rounds = bench.rounds(20)
     result = Result(
         "Dirty sessions",
-        "One thread; a unit of work sets a user variable and ends. Then it is looked at whether "
-        "the next borrower of the connection sees the variable (1) or a clean session (0).",
+        "In one thread, each unit of work sets a user variable. The last column shows whether the "
+        "next borrower of the connection sees the variable (1) or a clean session (0).",
         rounds,
         plots=[Bars(TIME)],
     )

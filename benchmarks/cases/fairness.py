@@ -26,8 +26,8 @@ def run(bench: Bench) -> Result:
     result = Result(
         "Fairness",
         f"{THREADS} threads share {CONNECTIONS} connections for {seconds:g} s a round, in units "
-        f"of SELECT 1 and of 5 ms (SELECT SLEEP(0.005)). For comparison, {CONNECTIONS} threads of "
-        "Django's persistent connections, which share nothing. A wait is the time of one borrow. "
+        f"of SELECT 1 and of 5 ms (SELECT SLEEP(0.005)). For comparison, {CONNECTIONS} threads use "
+        "Django's persistent connections and share nothing. A wait is the time of one borrow. "
         "For max/min a thread that finished no unit counts as if it had finished one.",
         rounds,
         plots=[

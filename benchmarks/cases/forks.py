@@ -38,14 +38,14 @@ def run(bench: Bench) -> Result:
     others = bench.of(40, 10)  # enough to see, and each hang takes its time
     result = Result(
         "Forks",
-        "A process forks, by turns in its main thread and in another one, while 8 threads are in "
+        "A process forks, in turn in its main thread and in another thread, while 8 threads are in "
         "the middle of transactions, of queries, of reading a result row by row, of connecting "
         "and of waiting for a connection (our default pool has 4). Children end by sys.exit(), "
-        "an exception, os._exit(), a run of the garbage collector, exec, or use the database, "
-        "inside atomic() and outside, also through multiprocessing and preexec_fn. Rows lost are "
-        "rows whose COMMIT had succeeded; stray rows are left of units that were rolled back. "
-        "Sessions killed had ended, for the server, without the parent's doing. After 3 hangs a "
-        "trial ends.",
+        "an exception, os._exit(), a run of the garbage collector or exec, or use the database, "
+        "inside and outside atomic(), also through multiprocessing and preexec_fn. Rows lost are "
+        "rows whose COMMIT had succeeded. Stray rows are rows of units that were rolled back. "
+        "Sessions killed are sessions that ended on the server although the parent had not "
+        "closed them. A run stops after 3 hangs.",
         1,
     )
     with _server(bench) as target:

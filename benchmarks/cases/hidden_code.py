@@ -39,11 +39,11 @@ LEARNING = 60.0
 def run(bench: Bench) -> Result:
     result = Result(
         "Hidden code",
-        "The same units of work in an empty schema and in one with 20 views, 10 triggers that "
-        "write audit rows, and 5 functions that compute, in turns. Then the first units of a pool "
-        f"in a schema of {bench.of(5000, 300)} tables, {bench.of(500, 30)} views and as many "
-        "triggers: how long the first one takes, and the longest of the others, which go on until "
-        "the pool knows the schema.",
+        "The same units of work run in turn in an empty schema and in one with 20 views, 10 "
+        "triggers that write audit rows, and 5 functions that compute. 'First units of a pool' is "
+        f"measured in a schema of {bench.of(5000, 300)} tables, {bench.of(500, 30)} views and as "
+        "many triggers: the duration of the first unit, and the longest of the following units "
+        "until the pool has read the schema.",
         bench.rounds(10),
         plots=[Bars(hot_cycle.TIME), Bars(RATE)],
     )

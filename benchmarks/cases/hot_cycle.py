@@ -36,9 +36,9 @@ def run(bench: Bench) -> Result:
     rounds = bench.rounds(30)
     result = Result(
         "Hot cycle",
-        "One thread borrows a connection, runs SELECT 1, fetches the row and gives the connection "
-        "back. Contenders take turns within each round. The server's counts are taken apart from "
-        "the times. They are the whole server's, so others at work on it add to them.",
+        "One thread borrows a connection, runs SELECT 1, fetches the row and returns the "
+        "connection. Contenders take turns within each round. The server's counters are read in "
+        "separate runs. They include all clients of the server.",
         rounds,
         plots=[Bars(TIME)],
     )

@@ -46,10 +46,10 @@ def run(bench: Bench) -> Result:
     seconds = bench.of(2.1, 1.1)  # of which two exports are a part
     result = Result(
         "Metrics",
-        "The hot cycle in one thread, while another one of the same process exports the pool's "
-        "metrics every second: with OpenTelemetry's SDK to text, or as Prometheus reads them. "
-        "Means, since a median would leave the exports out. The processor time is that of the "
-        "whole process, whatever else the machine does.",
+        "The hot cycle runs in one thread, while another thread of the same process exports the "
+        "pool's metrics every second: with OpenTelemetry's SDK as text, or for a Prometheus "
+        "scrape. Times are means, because a median would not show the exports. The processor time "
+        "is that of the whole process.",
         rounds,
         plots=[Bars(MEAN)],
     )

@@ -24,8 +24,8 @@ def run(bench: Bench) -> Result:
     rounds = bench.rounds(20)
     result = Result(
         "Requests of ORM queries",
-        "One thread; a request is so many Model.objects.get(pk=…), each its own query, and the "
-        "end of a request as Django ends it.",
+        "In one thread, a request consists of several Model.objects.get(pk=…), each with its own "
+        "query, and Django's normal end of a request.",
         rounds,
         plots=[Bars(TIME)],
     )

@@ -24,19 +24,23 @@ def run(bench: Bench) -> Result:
     rounds = bench.rounds(10)
     result = Result(
         "A worker dies",
-        "Everybody runs the same Django project, the example's, on our backend; the unit of work "
-        "is one query. The only worker ends itself with SIGKILL in the middle of a unit, and there "
-        "is more work at once; the time runs from there to the end of its successor's first unit. "
-        f"Memory is the proportional set size of {WORKERS} workers that have worked: pages "
-        "that processes share count by halves, thirds and so on. "
-        f"Workers with threads have {THREADS} of them. "
-        "Celery's broker needs no service: it is a directory, looked at 100 times a second.",
+        "All contenders run the Django project of the example on our backend; the unit of work is "
+        "one query. The only worker kills itself with SIGKILL in the middle of a unit, while more "
+        "work is waiting. The time is measured from there to the end of the first unit of its "
+        f"replacement. Memory is the proportional set size of {WORKERS} workers that have worked: "
+        "a page shared by two processes counts half for each, and so on. "
+        f"Workers with threads have {THREADS} threads. "
+        "Celery's broker needs no service: it is a directory that is polled 100 times a second.",
         rounds,
         notes=[
-            "pooldaemon makes a worker that dies again within a minute wait, the others do not.",
             (
-                "Each new worker of the others asks the server for triggers; pooldaemon's only if "
-                "no other has within a minute, as here."
+                "pooldaemon delays the replacement of a worker that dies again within a minute; "
+                "the others do not."
+            ),
+            (
+                "Each new worker of the others queries the server for triggers. A worker of "
+                "pooldaemon does so only if no other worker has within the last minute, as in "
+                "this case."
             ),
         ],
         plots=[Bars(RESPAWN), Bars(MEMORY)],

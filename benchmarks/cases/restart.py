@@ -36,11 +36,11 @@ def run(bench: Bench) -> Result:
     rounds = bench.rounds(3)
     result = Result(
         "Restart of the server",
-        f"{THREADS} threads run SELECT 1 in units {PAUSE * 1000:g} ms apart while the server (a "
-        "MariaDB of the case's own) is shut down and started again; pools have "
-        f"{CONNECTIONS} connections. The time runs from when the server takes logins again until "
-        "every thread has finished a unit begun after that. Errors are those of units begun "
-        "before it was back, and of units begun after.",
+        f"{THREADS} threads run units of SELECT 1, {PAUSE * 1000:g} ms apart, while the server (a "
+        "separate MariaDB) is shut down and started again. Pools have "
+        f"{CONNECTIONS} connections. The time is measured from the moment when the server accepts "
+        "logins again until every thread has finished a unit that began after it. Errors are "
+        "counted separately for units that began before and after that moment.",
         rounds,
         plots=[Bars(RECOVERY)],
     )

@@ -36,14 +36,14 @@ def run(bench: Bench) -> Result:
     rounds = bench.rounds(5)
     result = Result(
         "Scaling",
-        "The cost of a borrow with its give-back, without a query and without queueing. By "
-        "connections: elapsed time in one thread. By threads: processor time that the thread "
-        f"itself spent, so that another thread's turn is not counted; {TURNS_PER_SECOND} turns a "
-        "second, of all threads together, whatever their number. With one borrow each time, most "
-        "of what many threads cost is that the processor's caches have forgotten a thread's "
-        f"objects since its last turn: '{CONTROL}' is plain code on objects of the thread's own, "
-        "paced in the same way, with nothing shared. Then what threads get that want more than "
-        "there is.",
+        "The cost of a borrow and return, without a query and without waiting. By connections: "
+        "elapsed time in one thread. By threads: processor time of the thread itself, so that "
+        f"turns of other threads are not counted. There are {TURNS_PER_SECOND} turns a second, of "
+        "all threads together, whatever their number. With one borrow per turn, most of the cost "
+        "of many threads is that a thread's objects have left the processor's caches since its "
+        f"last turn. For comparison, '{CONTROL}' runs plain code on objects of each thread, at the "
+        "same pace and without sharing. In the last part threads want more connections than "
+        "there are.",
         rounds,
     )
     for make in (c.queue_pool, c.ours):

@@ -25,9 +25,9 @@ def run(bench: Bench) -> Result:
     result = Result(
         "Slow work between queries",
         f"A unit is a query, {SLOW * 1000:g} ms of other work (sleep), a query, and the end of the "
-        "unit. 64 threads: with a connection each (Django, persistent), and on 8 connections in "
-        "both modes. 500 threads on 16, in transaction mode; a connection that does not come in "
-        f"{c.PATIENCE} s fails the run.",
+        "unit. 64 threads run with a connection each (Django, persistent), and with 8 connections "
+        "in both modes. 500 threads run with 16 connections in transaction mode. The run fails if "
+        f"a thread waits longer than {c.PATIENCE} s for a connection.",
         rounds,
         plots=[Bars(RATE)],
     )

@@ -20,8 +20,8 @@ def run(bench: Bench) -> Result:
     rounds = bench.rounds(15)
     result = Result(
         "TLS",
-        "The hot cycle over TLS: one thread borrows a connection, runs SELECT 1 and gives the "
-        "connection back. Per request, Django connects anew each time.",
+        "The hot cycle over TLS: one thread borrows a connection, runs SELECT 1 and returns the "
+        "connection. Django, per request, opens a new connection each time.",
         rounds,
         plots=[Bars(TIME)],
     )
