@@ -64,6 +64,7 @@ class ThrowawayMariaDB:
         self._process: subprocess.Popen[bytes] | None = None
         # Not below a test's own directory: a socket's path may have at most 107 bytes.
         self._home = Path(tempfile.mkdtemp(prefix="throwaway-mariadb-"))
+        self._data = self._home / "data"
         self._log = self._home / "server.log"
         self._socket = self._home / "socket"
 
@@ -96,8 +97,9 @@ class ThrowawayMariaDB:
         """Return once it takes logins. After a restart the port is the same: clients wait there."""
         if self._process is not None and self._process.poll() is None:
             raise ServerError("the server is running already")
-        if not (self._home / "data").exists():
+        if not self._data.exists():
             (self._home / "tmp").mkdir()
+            self._write_accounts()
             self._install()
         for port in [self.port] if self.port else [free_port() for _ in range(START_ATTEMPTS)]:
             self._process = self._spawn(port)
@@ -153,12 +155,11 @@ class ThrowawayMariaDB:
         return self._process
 
     def _install(self) -> None:
-        """Create the system tables."""
-        self._write_accounts()
+        """Create the system tables. They hold nothing of this server's own."""
         command = [
             find_program("mariadb-install-db"),
             "--no-defaults",
-            f"--datadir={self._home / 'data'}",
+            f"--datadir={self._data}",
             f"--tmpdir={self._home / 'tmp'}",  # see _spawn()
             "--auth-root-authentication-method=socket",
             "--skip-test-db",
@@ -183,7 +184,7 @@ class ThrowawayMariaDB:
             *end_with_parent(),
             self._mariadbd,
             "--no-defaults",
-            f"--datadir={self._home / 'data'}",
+            f"--datadir={self._data}",
             f"--socket={self._socket}",
             f"--pid-file={self._home / 'pid'}",
             f"--init-file={self._home / 'accounts.sql'}",

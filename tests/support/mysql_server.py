@@ -17,7 +17,6 @@ class MySQLServer(Server):
         self._command = [*shlex.split(command), "--user=root", *SIZE_OPTIONS]
 
     def _install(self) -> None:
-        self._write_accounts()
         data = f"--datadir={self._home / 'data'}"
         if run_to_end([*self._command, "--initialize-insecure", data], self._log) != 0:
             raise ServerError(f"mysqld --initialize failed:\n{self._log_tail()}")

@@ -1,7 +1,12 @@
 """What tests and benchmarks ask of a MySQL or MariaDB server behind the project's back."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
@@ -118,8 +123,36 @@ class Server(ThrowawayMariaDB):
         self._forget_admin()
         super().kill()
 
+    def _install(self) -> None:
+        """Only the first of a process takes the time; the others copy what it has installed."""
+        if _Template.owner != os.getpid():
+            super()._install()
+            _Template.keep(self._data)
+        else:
+            shutil.copytree(_Template.data, self._data)
+
     def _forget_admin(self) -> None:
         if self._admin is not None:
             # Closing a connection says goodbye; a frozen server's socket buffer takes that too.
             self._admin.close()
             self._admin = None
+
+
+class _Template:
+    """Installed data that no server has run on. A forked child has none."""
+
+    owner = 0
+    data: Path
+
+    @classmethod
+    def keep(cls, data: Path) -> None:
+        home = Path(tempfile.mkdtemp(prefix="throwaway-mariadb-"))
+        atexit.register(cls._remove, home, os.getpid())
+        cls.data = home / "data"
+        shutil.copytree(data, cls.data)
+        cls.owner = os.getpid()
+
+    @staticmethod
+    def _remove(home: Path, owner: int) -> None:
+        if owner == os.getpid():
+            shutil.rmtree(home, ignore_errors=True)
