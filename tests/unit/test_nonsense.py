@@ -194,6 +194,13 @@ MESSAGES: list[dict[str, Any]] = [
             "written_schemas": [""], "functions": [["", "f"]],
         },
     },
+    {
+        "kind": "suspects_part", "account": 7, "asked": 5.0, "part": 0, "parts": 1,
+        "suspects": {
+            "names": [["", "v"]], "written": [], "schemas": [], "written_schemas": [],
+            "functions": [["shop", "f"]],
+        },
+    },
     {"kind": "leaving", "reason": "it is old"},
     {"kind": "exiting", "seconds": 30.0},
     {"kind": "progress", "thread": "worker-1/thread-1", "done": 5, "total": 10.5},

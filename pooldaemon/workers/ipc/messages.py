@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pooldaemon.conf import Number
 from pooldaemon.stats import BOUNDS
+from pooldaemon.workers.ipc.parts import MAX_PARTS
 from pooldaemon.workers.process.shapes import (
     CAP,
     COUNT,
@@ -76,6 +78,13 @@ FROM_WORKERS: Mapping[str, Shape] = {
     "session": _SESSION,
     "session_over": _SESSION,
     "suspects": {"account": WHOLE, "suspects": SUSPECTS, "asked": TIME},
+    "suspects_part": {
+        "account": WHOLE,
+        "asked": TIME,
+        "part": COUNT,
+        "parts": Number(1, MAX_PARTS, whole=True),
+        "suspects": SUSPECTS,
+    },
     "leaving": {"reason": str},
     "exiting": {"seconds": TIME},
     "progress": {"thread": str, "done": Either(None, FINITE), "total": Either(None, FINITE)},

@@ -17,6 +17,7 @@ from pooldaemon.connections import believe_suspects
 from pooldaemon.sessions import Session
 from pooldaemon.workers.ipc.channel import Receiver, Sender
 from pooldaemon.workers.ipc.messages import FROM_WORKERS
+from pooldaemon.workers.ipc.parts import Assembly
 from pooldaemon.workers.ipc.report import Report
 from pooldaemon.workers.ipc.view import View
 from pooldaemon.workers.process import memory
@@ -171,6 +172,7 @@ class WorkerHandle:
         self._oom_kills = deque([memory.oom_kills()], maxlen=2)
         self._has_reported = False
         self._unsent: list[signal.Signals] = []
+        self._suspects = Assembly()
 
     def hand_over(self) -> dict[str, Any]:
         """What the next supervisor has to know, as JSON takes it. See :meth:`taken_over`."""
@@ -219,6 +221,7 @@ class WorkerHandle:
             self.last_heard = now
             self._take(message, now)
             self._take_of_units(message)
+            self._take_suspects(message)
             self.view.take(message)
 
     def _take(self, message: dict[str, Any], now: float) -> None:
@@ -237,8 +240,6 @@ class WorkerHandle:
                 self.sessions.add(Session(alias, number, port))
             case {"kind": "session_over", "alias": alias, "number": number, "port": port}:
                 self.sessions.discard(Session(alias, number, port))
-            case {"kind": "suspects", "account": account, "suspects": suspects, "asked": asked}:
-                believe_suspects(account, suspects, asked)
             case {"kind": "leaving", "reason": reason}:
                 self._take_leave(reason)
             case {"kind": "exiting", "seconds": seconds}:
@@ -254,6 +255,17 @@ class WorkerHandle:
             case {"kind": "overdue", "thread": thread, "seconds": seconds, "sessions": given}:
                 sessions = tuple(Session(*session) for session in given)
                 self.overdue.append(OverdueUnit(thread, seconds, sessions))
+
+    def _take_suspects(self, message: dict[str, Any]) -> None:
+        """What its server's hidden code is: of use for workers that are forked soon."""
+        match message:
+            case {"kind": "suspects", "account": account, "suspects": suspects, "asked": asked}:
+                believe_suspects(account, suspects, asked)
+            case {"kind": "suspects_part", "account": account, "asked": asked}:
+                part, parts, told = message["part"], message["parts"], message["suspects"]
+                whole = self._suspects.add((account, asked, parts), part, parts, told)
+                if whole is not None:
+                    believe_suspects(account, dict(whole), asked)
 
     def _take_leave(self, reason: str) -> None:
         if self.state is WorkerState.READY:

@@ -36,6 +36,7 @@ from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.faults import fault_point
 from pooldaemon.sessions import SessionLog
 from pooldaemon.workers.ipc.channel import Links
+from pooldaemon.workers.ipc.parts import split
 from pooldaemon.workers.ipc.report import Report
 from pooldaemon.workers.process import exit_codes, logfiles, memory
 from pooldaemon.workers.process.clock import RunningClock
@@ -166,9 +167,7 @@ class Worker:
             return exit_codes.BOOT_FAILED
         send_signal(signals.worker_ready, type(self._job), worker=self.info)
         self._handle_signals()
-        for account, suspects, asked in suspects_found():
-            # Not sent if too long for a message: then each worker queries the server itself.
-            self._sender.send("suspects", account=account, suspects=suspects, asked=asked)
+        self._tell_suspects()
         # Before the first unit: a worker that dies in it counts as one that had been ready.
         self._sender.send("ready")
         self._report()
@@ -297,6 +296,17 @@ class Worker:
 
     def _report_progress(self, thread: str, done: float | None, total: float | None) -> None:
         self._sender.send("progress", thread=thread, done=done, total=total)
+
+    def _tell_suspects(self) -> None:
+        """Workers that are forked soon need not ask the server for them."""
+        for account, suspects, asked in suspects_found():
+            told = {"account": account, "asked": asked}
+            if self._sender.send("suspects", suspects=suspects, **told):
+                continue
+            parts = split(suspects)
+            for number, part in enumerate(parts):
+                numbers = {"part": number, "parts": len(parts)}
+                self._sender.send("suspects_part", suspects=part, **numbers, **told)
 
     def _leave(self, reason: str) -> None:
         """Drain by itself; the supervisor starts another worker."""
