@@ -78,3 +78,16 @@ class DaemonCommand(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} for {self.snapshot_id}"
+
+    @property
+    def command(self) -> str:
+        """The verb, by the name that programs know which write such rows themselves."""
+        return self.verb
+
+    @command.setter
+    def command(self, verb: str) -> None:
+        self.verb = verb
+
+
+Order = DaemonCommand
+"""The name of the model for those programs."""

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from pooldaemon.connections import pool_stats
 from pooldaemon.dashboard import publishing
-from pooldaemon.dashboard.models import DaemonCommand, Snapshot
+from pooldaemon.dashboard.models import DaemonCommand, Order, Snapshot
 from pooldaemon.dashboard.publishing import COMMAND_LIFETIME, KEPT, publish, publish_daemon
 from pooldaemon.tenants import use_database
 from tests.dashboard import canned
@@ -78,6 +78,13 @@ def test_a_command_that_is_not_fetched_in_time_is_not_carried_out() -> None:
     DaemonCommand.objects.update(created_at=ago(COMMAND_LIFETIME))
     publish("deliver", canned.status(), recorder(asked))
     assert asked == []
+
+
+def test_a_program_may_write_a_command_by_its_other_name() -> None:
+    publish("deliver", canned.status())
+    order = Order.objects.create(snapshot=Snapshot.objects.get(), command="scale", values={})
+    order.refresh_from_db()
+    assert (order.verb, order.command) == ("scale", "scale")
 
 
 def test_a_command_for_another_daemon_is_left_to_it() -> None:
