@@ -90,6 +90,11 @@ class ThrowawayMariaDB:
         return self._home
 
     @property
+    def has_ended(self) -> bool:
+        """It has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    @property
     def pid(self) -> int:
         return self._running().pid
 

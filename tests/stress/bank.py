@@ -74,6 +74,7 @@ class Bank:
 
     def __post_init__(self) -> None:
         self._numbers = count()
+        self._under_way: dict[int, float] = {}
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=[random.Random(number)], daemon=True)
@@ -108,6 +109,10 @@ class Bank:
         ends = (one.ended for one in self.attempts if not one.error and one.ended > moment)
         return min(ends, default=None)
 
+    def is_back(self, moment: float) -> bool:
+        """Whether no thread is in a transfer any more that it began before *moment*."""
+        return all(started > moment for started in list(self._under_way.values()))
+
     def failures(self, began: float, ended: float) -> Counter[int | None]:
         """The errors, by number, of that time."""
         return Counter(
@@ -121,6 +126,7 @@ class Bank:
     def _run(self, chance: random.Random) -> None:
         while not self._stop.is_set():
             started, number = time.monotonic(), next(self._numbers)
+            self._under_way[threading.get_ident()] = started
             try:
                 self._transfer(number, chance)
             except Error as error:

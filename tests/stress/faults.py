@@ -90,7 +90,7 @@ class Faults:
         if self._server is not None:
             kinds += [(self.server_stands_still, AWAY), (self.server_is_killed, AWAY | ENDED)]
         if self._disk is not None:
-            kinds.append((self.disk_is_full, DISK_FULL))
+            kinds.append((self.disk_is_full, DISK_FULL | AWAY | ENDED))
         return kinds
 
     def partition(self, seconds: float) -> None:
@@ -153,11 +153,15 @@ class Faults:
     def disk_is_full(self, seconds: float) -> None:
         """No page can be had for a table any more."""
         assert self._disk is not None
+        assert self._server is not None
         self._disk.fill()
         self.fills_disk = True
         time.sleep(seconds)
         self.fills_disk = False
         self._disk.make_room()
+        if self._server.has_ended:  # InnoDB crashes if it can't write a page that it has to
+            self._server.kill()
+            self._server.start()
 
 
 class Disk:

@@ -53,7 +53,6 @@ BOUND = (
 """Seconds, all together: see "A server that does not answer" in the documentation."""
 RECOVERY = 2.0  # seconds after the end of a fault
 ALL_BACK = 5.0
-PEACE = 0.3  # seconds between a recovery and the next fault
 DEADLINE = 60.0
 NOTE = "x" * 15_000  # a page of its own
 
@@ -135,10 +134,9 @@ def add_database(django_db_blocker: DjangoDbBlocker, place: Place) -> Iterator[A
         yield add
 
 
-def make_faults(faults: Faults, banks: dict[str, Bank]) -> list[Fault]:
-    """Each kind after the other, and again."""
+def make_faults(faults: Faults, banks: dict[str, Bank], made: list[Fault]) -> None:
+    """Each kind after the other, and again; *made* is told."""
     kinds = [one for one in faults.kinds() if not CHOSEN or one[0].__name__ in CHOSEN.split(",")]
-    made: list[Fault] = []
     for kind, codes in kinds * ROUNDS:
         began = time.monotonic()
         kind(SECONDS)
@@ -146,12 +144,10 @@ def make_faults(faults: Faults, banks: dict[str, Bank]) -> list[Fault]:
         made.append(Fault(kind.__name__, codes, began, ended))
         for name, bank in banks.items():
             wait_until(
-                lambda bank=bank, ended=ended: bank.first_success(ended),
+                lambda bank=bank, ended=ended: bank.first_success(ended) and bank.is_back(ended),
                 DEADLINE,
-                f"no transfer after {kind.__name__} in {name}",
+                f"threads that are not back after {kind.__name__}: {name}",
             )
-        time.sleep(PEACE)
-    return made
 
 
 def unexplained(bank: Bank, faults: list[Fault]) -> list[Attempt]:
@@ -178,11 +174,11 @@ def test_no_transfer_is_lost_and_each_fault_is_overcome_in_time(
     try:
         for bank in banks.values():
             wait_until(lambda bank=bank: bank.transfers >= THREADS, DEADLINE, "a start")
-        faults = make_faults(place.faults, banks)
+        make_faults(place.faults, banks, faults)
     finally:
         for bank in banks.values():
             bank.close(DEADLINE)
-    tell(faults, banks)
+        tell(faults, banks)
     close_pool()
     wait_until(lambda: not place.has_sessions(), DEADLINE, "sessions are left")
     for title, bank in banks.items():
@@ -215,7 +211,7 @@ def tell(faults: list[Fault], banks: dict[str, Bank]) -> None:
                 fault.name,
                 fault.ended - fault.began,
                 (bank.first_success(fault.ended) or float("inf")) - fault.ended,
-                max(one.ended for one in back) - fault.ended,
-                max(one.seconds for one in back),
+                max((one.ended for one in back), default=float("inf")) - fault.ended,
+                max((one.seconds for one in back), default=float("inf")),
                 dict(bank.failures(fault.began, until)),
             )

@@ -87,11 +87,11 @@ class Relay:
     def _accept(self) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, address = self._listener.accept()
             except OSError:
                 return
             try:
-                server = socket.create_connection(self._server)
+                server = self._connect(address[1])
             except OSError:
                 client.close()
             else:
@@ -101,6 +101,19 @@ class Relay:
                     self._ends += [client, server]
                     self._threads.append(link)
                 link.start()
+
+    def _connect(self, port: int) -> socket.socket:
+        """From the client's *port*, if it is free: the server lists the sessions by it."""
+        server = socket.socket(socket.AF_INET)
+        try:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                server.bind(("", port))
+            server.connect(self._server)
+        except OSError:
+            server.close()
+            raise
+        return server
 
     def _link(self, client: socket.socket, server: socket.socket) -> None:
         back = threading.Thread(target=self._pump, args=[server, client, True], daemon=True)
