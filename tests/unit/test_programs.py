@@ -44,6 +44,8 @@ HARMLESS = [
 
 SUSPECT = [
     "",
+    "RETURN shop.12()",
+    "RETURN shop.1e5 (1)",
     "SET @a = 1",
     "SET a = 1",  # a variable of the session, as far as one can tell
     "SET sql_mode = ''",

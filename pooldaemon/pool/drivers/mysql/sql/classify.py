@@ -55,7 +55,7 @@ transaction has ended is checked apart."""
 # A tuple among the parameters brings its own parentheses: "get_lock %s" is a call as well.
 _CALL = rf"{GAP}(?:\(|{PLACEHOLDER})"
 
-_ANY_NAME = rf"(?:{WORD}|{QUOTED})"
+_ANY_NAME = rf"(?:[\w$]++|{QUOTED})"
 _RESERVED = FORBIDDEN_NAMES | TABLES_OF_THE_SERVER.keys()
 _NAME = (
     rf"(?:(?!{one_of(FORBIDDEN_WORDS | _RESERVED)}){WORD}"

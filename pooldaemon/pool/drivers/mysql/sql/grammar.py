@@ -27,7 +27,9 @@ GAP = rf"(?:{BLANK}|{COMMENT})*+"
 END = r"(?![\w$])"
 
 STRING = rf"'(?:[^'\\%]|{PERCENT})*+'"
-NUMBER = rf"(?:0[xX][0-9A-Fa-f]+{END}|(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?{END})"
+# After a name and its dot comes another name, which may be nothing but digits.
+_FRACTION = r"(?<![\w$`\"])\.\d++"
+NUMBER = rf"(?:0[xX][0-9A-Fa-f]+{END}|(?:\d++(?:\.\d*+)?|{_FRACTION})(?:[eE][+-]?\d++)?{END})"
 WORD = r"(?:[^\W\d]|\$)[\w$]*+"
 # The latter is a name with ANSI_QUOTES.
 QUOTED = rf'(?:`(?:[^`%]|{PERCENT})++`|"(?:[^"\\%]|{PERCENT})*+")'

@@ -203,6 +203,8 @@ class _Reader:
     def _check_call(self, start: int) -> None:
         """Note what the parenthesis that comes next calls, if it calls something."""
         before = self._tokens[self._at - 1] if self._at > start else None
+        if before is not None and before.kind == "number":
+            raise _NotUnderstood  # behind a dot it is a function's name
         name = None if before is None else name_of(before)
         if name is None or self._names_columns(start):
             return
