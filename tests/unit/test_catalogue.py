@@ -193,3 +193,20 @@ def test_it_is_asked_in_parts_where_there_are_many_tables() -> None:
     views = [question for question in asked if "information_schema.views" in question]
     assert len(views) == len({*views}) == 9
     assert find_suspects(catalogue).is_empty
+
+
+def test_a_default_with_a_variable_acts_when_its_table_is_read() -> None:
+    columns = [("counted", "(@n := 1)", None), ("numbered", "nextval(`shop`.`s`)", None)]
+
+    def ask(question: str) -> list[tuple[object, ...]]:
+        if question == "SHOW GRANTS":
+            return [("GRANT ALL PRIVILEGES ON `shop`.* TO `shop`@`%`",)]
+        if "information_schema.columns" in question:
+            return list(columns)
+        return [("shop",)] if "schemata" in question else [(2,)] if "COUNT(*)" in question else []
+
+    catalogue = ask_all("shop", mariadb=True, ask=ask)
+    reads = ("SELECT a FROM counted", "SELECT a FROM numbered")
+    assert dirty(catalogue, *reads) == ["SELECT a FROM counted"]
+    writes = ("INSERT INTO counted (b) VALUES (1)", "INSERT INTO numbered (b) VALUES (1)")
+    assert dirty(catalogue, *writes) == [*writes]

@@ -71,8 +71,10 @@ class Catalogue:
     :ivar unread: the others.
     :ivar triggers: by their tables' names.
     :ivar packages: of MariaDB's functions; they are no schemas, but look so in a call.
-    :ivar defaults: of columns, by their tables' names, as far as they may do something.
-    :ivar generated: the same for what columns are generated from.
+    :ivar defaults: of columns, by their tables' names, as far as they may do something when they
+        are written.
+    :ivar generated: the same for what does something when the table is read: what columns are
+        generated from, and defaults with variables.
     """
 
     own: str
@@ -188,7 +190,9 @@ def _read_part(
         " OR generation_expression LIKE '%@%') AND " + which("table", "table_name")
     )
     for name, default, expression in rows:
-        catalogue.defaults.append(Code(schema, name, default or ""))
+        # A variable that a default sets is there as soon as the table is opened.
+        computed = catalogue.generated if "@" in (default or "") else catalogue.defaults
+        computed.append(Code(schema, name, default or ""))
         catalogue.generated.append(Code(schema, name, expression or ""))
 
 
