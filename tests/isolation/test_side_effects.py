@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 from django.db import Error as DjangoError
@@ -10,7 +10,7 @@ from MySQLdb import Error as DriverError
 
 from pooldaemon.pool.drivers.mysql.sql import side_effects
 from pooldaemon.testing.poll import wait_until
-from tests.isolation.borrowing import Pooled
+from tests.isolation.borrowing import Pooled, last_value
 from tests.isolation.conftest import OpenPool
 from tests.isolation.state import State, differences, observe
 from tests.mysql.scratch import Scratch
@@ -131,6 +131,36 @@ def test_what_others_do_to_the_schema_is_seen_while_the_pool_is_used(
         run(f"DROP TRIGGER {name}.late")
     use_until(pool, "INSERT INTO numbers (a) VALUES (1)", resets=False)
     assert pool.stats.connects == connects
+
+
+def test_what_was_left_before_others_code_was_seen_is_gone_then(
+    open_pool: OpenPool, hidden: Scratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, run = hidden.account.name, hidden.admin.query
+    pool = open_pool(scratch=hidden, pool_size=2, mode="session")
+    insert, look = "INSERT INTO numbers (a) VALUES (1)", "SELECT CONNECTION_ID(), @leak"
+    with pool.borrowed() as connection, closing(connection.copy()) as other:
+        for one in (connection, other):
+            last_value(one, "SELECT a FROM t LIMIT 1")
+    run(f"CREATE TRIGGER {name}.unseen BEFORE INSERT ON {name}.numbers FOR EACH ROW SET @leak = 1")
+    try:
+        with pool.borrowed() as connection, closing(connection.copy()) as other:
+            for one in (connection, other):
+                with one.cursor() as cursor:
+                    cursor.execute(insert)
+        assert pool.stats.resets == 0  # nobody knows yet
+        monkeypatch.setattr(side_effects, "REFRESH", 0.0)
+        use_until(pool, insert, resets=True)
+        left = {}
+        with pool.borrowed() as connection, closing(connection.copy()) as other:
+            for one in (connection, other):
+                with one.cursor() as cursor:
+                    cursor.execute(look)
+                    left |= dict(cursor.fetchall())
+    finally:
+        run(f"DROP TRIGGER {name}.unseen")
+    assert len(left) == 2
+    assert set(left.values()) == {None}
 
 
 def test_an_answer_that_is_too_old_is_believed_no_more(

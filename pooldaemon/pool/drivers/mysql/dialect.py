@@ -140,7 +140,9 @@ class MySQLDialect(DriverDialect):
         self._baselines = Baselines(init_command, compared=self._separates)
         self._always_reset = reset == "always"
         """Reset even if all statements were clean."""
-        self.side_effects = SideEffects(proves=reset == "dirty" and hidden_code == "prove")
+        self.side_effects = SideEffects(
+            proves=reset == "dirty" and hidden_code == "prove", was_wrong=self._mark_all
+        )
         self._connections: weakref.WeakSet[PooledConnection] = weakref.WeakSet()
 
     def setting_up(self, connection: PooledConnection) -> AbstractContextManager[None]:
@@ -149,7 +151,6 @@ class MySQLDialect(DriverDialect):
     def session_is_set_up(self, connection: PooledConnection) -> None:
         connection.settled = settled(connection.setup or [])
         alike = self._baselines.record(connection, self.name)
-        connection.dirty = False
         self._forget_borrower(connection)  # the set-up's statements
         if reset.reads_quotes_otherwise(connection, alike.charset):
             self._always_reset = self._separates
@@ -159,12 +160,11 @@ class MySQLDialect(DriverDialect):
             self.side_effects.begin(alike, self.account, connection.rows_of)
         with suppress(MySQLdb.Error):
             self._abandoned.end(connection)
+        connection.dirty = False
 
     def upkeep(self, connection: PooledConnection, now: float) -> Callable[[Any], bool] | None:
         if self.side_effects.has_expired(now):
-            # Statements since then were classified by knowledge that has expired.
-            for each in self._all_connections():
-                each.dirty = True
+            self._mark_all()
             self.reset(connection)
         if connection.broken or not self.side_effects.is_due(now):
             return None
@@ -173,6 +173,11 @@ class MySQLDialect(DriverDialect):
     def _read_side_effects(self, connection: PooledConnection) -> bool:
         with watchdog.bound(connection, UPKEEP_TIMEOUT, needed=False):
             return self.side_effects.read_piece(connection.rows_of)
+
+    def _mark_all(self) -> None:
+        """Their statements were classified by knowledge that no longer holds."""
+        for each in self._all_connections():
+            each.dirty = True
 
     def _all_connections(self) -> list[PooledConnection]:
         while True:
@@ -210,6 +215,9 @@ class MySQLDialect(DriverDialect):
             return False
         if idle >= connection.wait_timeout * IDLE_SHARE:
             return False
+        if connection.dirty and connection.setup is None:  # it was marked while it was idle
+            self.reset(connection)
+            return self.is_alive(connection, 0.0)
         return idle < self._ping_after or _ping(connection)
 
     def reset(self, connection: PooledConnection) -> bool:
@@ -274,6 +282,7 @@ class MySQLDialect(DriverDialect):
                     connection.changed_schema = False
                     with suppress(MySQLdb.Error):
                         self.side_effects.read_little(connection.rows_of)
+                    connection.dirty = False
         except RuntimeError:  # no thread could be started to watch it
             connection.broken = True
         return was_reset and not connection.broken

@@ -111,10 +111,15 @@ class SideEffects:
     """Of one pool. Thread-safe; in a forked child there is a new one.
 
     :param proves: whether the server is asked at all. If not, a statement is judged by its text.
+    :param was_wrong: called when an answer differs from the one before: of what was believed to be
+        clean meanwhile, something may not have been.
     """
 
-    def __init__(self, *, proves: bool) -> None:
+    def __init__(self, *, proves: bool, was_wrong: Callable[[], object] = lambda: None) -> None:
         self.proves = proves
+        self._was_wrong = was_wrong
+        self._believed: Suspects | None = None
+        """The last answer, also when it has been forgotten."""
         self.answer = UNASKED
         self.version = 0
         """Changes with each DDL of our own: what was asked before it counts no more."""
@@ -228,6 +233,9 @@ class SideEffects:
         self.answer, self.judge = answer, self._judge_by(suspects)
         if version != self.version:  # DDL of another thread's came between
             self.answer, self.judge = UNASKED, self._judge_by(ANYTHING)
+        before, self._believed = self._believed, suspects
+        if before not in (None, suspects):
+            self._was_wrong()
 
     def _judge_by(self, suspects: Suspects) -> Callable[[str | bytes], int]:
         only_ascii = self._session is not None and self._session.only_ascii
