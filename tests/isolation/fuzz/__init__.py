@@ -1,0 +1,1 @@
+"""Statements made at random, fast, and a server that says what they have left on its session."""
