@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tests.isolation.fuzz.writer import Rules
 from tests.isolation.residues import STATE, TRANSACTIONS
-from tests.unit.test_statements import DIRTY
+from tests.unit.test_classify import DIRTY
 
 
 def each(*texts: str) -> list[tuple[str, ...]]:
