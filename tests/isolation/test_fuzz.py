@@ -70,7 +70,10 @@ def test_what_is_called_clean_leaves_nothing(make_fuzz: MakeFuzz, judges: Judges
     fuzz = make_fuzz(judges)
     until = time.monotonic() + SECONDS
     for number in range(FIRST, FIRST + max(1, STATEMENTS // SIZE)):
-        fuzz.run(f"{SEED}/{number}")
+        try:
+            fuzz.run(f"{SEED}/{number}")
+        except DriverError as error:
+            pytest.fail(f"batch {SEED}/{number}: {error}; sessions lost: {dict(fuzz.tally.lost)}")
         if number % TOLD_EVERY == TOLD_EVERY - 1:
             logger.info("up to batch %s/%d: %s", SEED, number, fuzz.tally)
         if len(fuzz.tally.leaks) > MOST_LEAKS or time.monotonic() > until:
