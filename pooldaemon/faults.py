@@ -91,7 +91,7 @@ def fault_point(name: str) -> None:
 
     Thread-safe, and valid in all processes of a daemon.
 
-    :param name: one of ``POINTS``; the name of your own fault point has a dot:
+    :param name: one of ``pooldaemon.faults.POINTS``; the name of your own fault point has a dot:
         ``"shop.charged"``.
     :raises FaultError: the test has armed it with ``"raise"``.
     """

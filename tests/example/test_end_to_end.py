@@ -306,6 +306,6 @@ def test_a_demo_does_not_deliver_what_is_not_its_own(
     foreign = make_delivery(url="http://receiver.invalid/x")
     status, _, err = manage("demo").ended()
     assert status == 1
-    assert "has pending deliveries that are not the demo's (1)" in err
+    assert "has pending deliveries of others (1)" in err
     foreign.refresh_from_db()
     assert (foreign.status, foreign.attempts) == (Status.PENDING, 0)

@@ -125,7 +125,7 @@ def test_pools_are_shown_with_those_who_hold_and_wait_and_can_be_paused(
     database = SQLiteDatabase(Path("shop.sqlite3"))  # in the daemon's directory
     daemon = start_daemon(database, "count", *options, "--pidfile", pidfile)
     screen = top(size=(100, 32))
-    screen.wait_for("waits of the last 3 s", " of 60", "in count")
+    screen.wait_for("waits for a connection in the last 3 s", " of 60", "in count")
 
     def all_in_use() -> str | None:
         seen = screen.screen()

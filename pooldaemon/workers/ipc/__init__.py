@@ -1,1 +1,1 @@
-"""What processes tell each other: worker pipes, their messages, and the control socket."""
+"""Communication between processes: the pipes of workers, their messages, the control socket."""

@@ -296,12 +296,12 @@ def ask(path: Path, command: str, /, **values: Any) -> dict[str, Any]:
         client.sendall(_encode({**values, "command": command}))
         answer = _read_answer(client, deadline)
     try:
-        told = json.loads(answer)
+        content = json.loads(answer)
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
+        content = None
+    if not isinstance(content, dict):
         raise ConnectionResetError(0, "the daemon disconnected without an answer")
-    return told
+    return content
 
 
 def _read_answer(client: socket.socket, deadline: float) -> bytes:
