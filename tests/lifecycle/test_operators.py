@@ -99,7 +99,7 @@ def test_a_second_target_is_told_that_it_needs_a_pidfile_of_its_own(
     needs = f"{pidfile} belongs to the daemon that runs {IDLE}"
     second = start_daemon(sqlite, "log", *where)
     assert second.process.wait(TIMEOUT) == 1
-    assert second.err == f"CommandError: already running: {needs}: give --pidfile\n"
+    assert second.err == f"CommandError: {needs}; give another --pidfile\n"
     again = start_daemon(sqlite, "idle", *where)
     assert again.process.wait(TIMEOUT) == 1
     assert "is locked by a running daemon" in again.err
