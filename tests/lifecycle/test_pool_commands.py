@@ -91,7 +91,7 @@ def test_pause_waits_for_what_is_in_use_and_says_who_has_it(
     out = StringIO()
     pidfile = str(daemon.directory / PIDFILE[1])
     call_command("rundaemon", "status", "--pidfile", pidfile, stdout=out)
-    assert "\npaused in 1 workers: " in out.getvalue()
+    assert "\npaused in 1 worker: " in out.getvalue()
     daemon.journal.open_gate()
     assert "shop: all connections are closed" in command(daemon, "pause")
     assert len(daemon.journal.events("finished")) == 1
