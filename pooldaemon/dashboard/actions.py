@@ -48,7 +48,7 @@ def carry_out(source: Source, command: str, values: Mapping[str, Any]) -> str:
     :raises ActionError: the daemon refuses it, or does not answer.
     """
     if source.daemon is None:
-        Snapshot(source.row).commands.create(verb=command, values=dict(values))
+        Snapshot(source.row).orders.create(command=command, values=dict(values))
         return QUEUED
     try:
         answer = source.daemon.ask(command, **values)

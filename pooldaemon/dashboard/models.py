@@ -57,17 +57,17 @@ class Snapshot(models.Model):
         return f"{self.name} on {self.source}"
 
 
-class DaemonCommand(models.Model):
+class Order(models.Model):
     """A command for a daemon that the page can't reach directly. Carried out once or not at all.
 
-    :ivar verb: one of :data:`COMMANDS`.
+    :ivar command: one of :data:`COMMANDS`.
     :ivar values: the command's arguments.
     :ivar taken_at: when the daemon fetched it; ``None``: not yet.
     :ivar answer: the answer of the daemon's control socket.
     """
 
-    snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="commands")
-    verb = models.CharField(max_length=20)
+    snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="orders")
+    command = models.CharField(max_length=20)
     values = ForeignJSON()
     created_at = models.DateTimeField(db_default=Now())
     taken_at = models.DateTimeField(null=True)
@@ -77,17 +77,4 @@ class DaemonCommand(models.Model):
         default_permissions = ()
 
     def __str__(self) -> str:
-        return f"{self.verb} for {self.snapshot_id}"
-
-    @property
-    def command(self) -> str:
-        """The verb, by the name that programs know which write such rows themselves."""
-        return self.verb
-
-    @command.setter
-    def command(self, verb: str) -> None:
-        self.verb = verb
-
-
-Order = DaemonCommand
-"""The name of the model for those programs."""
+        return f"{self.command} for {self.snapshot_id}"

@@ -19,7 +19,7 @@ from django.db import DatabaseError, connections, router
 from django.db.models.functions import Now
 
 from pooldaemon.connections import pool_stats, unpooled_aliases
-from pooldaemon.dashboard.models import COMMANDS, SOURCE_LENGTH, DaemonCommand, Snapshot
+from pooldaemon.dashboard.models import COMMANDS, SOURCE_LENGTH, Order, Snapshot
 from pooldaemon.tenants import use_database
 from pooldaemon.workers.ipc.control import ask
 from pooldaemon.workers.process.shapes import is_flat
@@ -98,7 +98,7 @@ def this_process() -> dict[str, Any]:
 
 def sweep() -> None:
     """Delete rows that are older than :data:`KEPT`."""
-    DaemonCommand.objects.filter(created_at__lt=Now() - KEPT).delete()
+    Order.objects.filter(created_at__lt=Now() - KEPT).delete()
     Snapshot.objects.filter(updated_at__lt=Now() - KEPT).delete()
 
 
@@ -132,10 +132,8 @@ def _save(name: str, status: Mapping[str, Any]) -> Snapshot:
 
 
 def _take_commands(snapshot: Snapshot, carry_out: CarryOut) -> None:
-    waiting = snapshot.commands.filter(taken_at=None, created_at__gte=Now() - COMMAND_LIFETIME)
-    for command in waiting.order_by("pk")[:MAX_COMMANDS]:
+    waiting = snapshot.orders.filter(taken_at=None, created_at__gte=Now() - COMMAND_LIFETIME)
+    for order in waiting.order_by("pk")[:MAX_COMMANDS]:
         # Another helper process of the same daemon may be fetching it, too.
-        if DaemonCommand.objects.filter(pk=command.pk, taken_at=None).update(taken_at=Now()):
-            DaemonCommand.objects.filter(pk=command.pk).update(
-                answer=carry_out(command.verb, command.values)
-            )
+        if Order.objects.filter(pk=order.pk, taken_at=None).update(taken_at=Now()):
+            Order.objects.filter(pk=order.pk).update(answer=carry_out(order.command, order.values))

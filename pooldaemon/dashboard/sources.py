@@ -15,7 +15,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from pooldaemon.console.daemons import Daemon, configured_directory, find
-from pooldaemon.dashboard.models import DaemonCommand, Snapshot
+from pooldaemon.dashboard.models import Order, Snapshot
 from pooldaemon.dashboard.publishing import COMMAND_LIFETIME, source_of
 from pooldaemon.workers.process.shapes import COUNT, PID, IfGiven, misfit
 
@@ -109,9 +109,7 @@ def _local() -> list[Source]:
 
 
 def _published() -> list[Source]:
-    commands = Prefetch(
-        "commands", DaemonCommand.objects.annotate(age=_age("created_at")).order_by("-pk")
-    )
+    orders = Prefetch("orders", Order.objects.annotate(age=_age("created_at")).order_by("-pk"))
     snapshots = Snapshot.objects.filter(updated_at__gte=Now() - SHOWN)
     return [
         Source(
@@ -122,11 +120,11 @@ def _published() -> list[Source]:
             snapshot.data,
             row=snapshot.pk,
             commands=[
-                {"command": command.verb, "state": _state(command)}
-                for command in [*snapshot.commands.all()][:COMMANDS_SHOWN]
+                {"command": order.command, "state": _state(order)}
+                for order in [*snapshot.orders.all()][:COMMANDS_SHOWN]
             ],
         )
-        for snapshot in snapshots.annotate(age=_age("updated_at")).prefetch_related(commands)
+        for snapshot in snapshots.annotate(age=_age("updated_at")).prefetch_related(orders)
         if misfit(PUBLISHED, snapshot.data, "it") is None
     ]
 
@@ -136,10 +134,10 @@ def _age(column: str) -> Combinable:
     return ExpressionWrapper(Now() - F(column), output_field=DurationField())
 
 
-def _state(command: Any) -> str:
-    if command.answer is not None:
-        error = command.answer.get("error") if isinstance(command.answer, dict) else None
-        return f"failed: {error}" if error else DONE.get(command.verb, STARTED)
-    if command.taken_at is not None:
+def _state(order: Any) -> str:
+    if order.answer is not None:
+        error = order.answer.get("error") if isinstance(order.answer, dict) else None
+        return f"failed: {error}" if error else DONE.get(order.command, STARTED)
+    if order.taken_at is not None:
         return "fetched, but not answered"
-    return "expired" if command.age > COMMAND_LIFETIME else QUEUED
+    return "expired" if order.age > COMMAND_LIFETIME else QUEUED

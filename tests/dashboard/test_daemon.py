@@ -2,7 +2,7 @@
 
 import pytest
 
-from pooldaemon.dashboard.models import DaemonCommand, Snapshot
+from pooldaemon.dashboard.models import Order, Snapshot
 from tests.dashboard import load
 from tests.lifecycle.daemon import TIMEOUT, Daemon
 from tests.support.poll import wait_until
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def answer_to(told: Snapshot, verb: str, values: object = None) -> object:
-    command = DaemonCommand.objects.create(snapshot=told, verb=verb, values=values or {})
+    command = Order.objects.create(snapshot=told, command=verb, values=values or {})
 
     def answer() -> object:
         command.refresh_from_db()

@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection
 from django.test import Client
 
 from pooldaemon.dashboard import publishing
-from pooldaemon.dashboard.models import COMMANDS, DaemonCommand, Snapshot
+from pooldaemon.dashboard.models import COMMANDS, Order, Snapshot
 from pooldaemon.dashboard.publishing import publish_daemon
 from pooldaemon.workers.ipc import control
 from tests.dashboard import canned
@@ -45,7 +45,7 @@ def _no_daemon_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publishing, "ask", ask)
 
 
-def write(model: type[DaemonCommand | Snapshot], column: str, text: bytes) -> None:
+def write(model: type[Order | Snapshot], column: str, text: bytes) -> None:
     """Into all rows, past Django, as far as the database takes it."""
     quote = connection.ops.quote_name
     table = quote(model._meta.db_table)
@@ -64,15 +64,15 @@ def test_whatever_is_in_the_tables_orders_are_answered_and_the_page_is_shown(
         strange = [str(nonsense.value())[:20] for _ in range(2)]
         with suppress(DatabaseError, UnicodeError, ValueError):
             for verb in [*nonsense.random.sample(COMMANDS, 2), *strange]:
-                DaemonCommand.objects.create(snapshot=snapshot, verb=verb, values={})
+                Order.objects.create(snapshot=snapshot, command=verb, values={})
         values = nonsense.random.choice(VALUES)
-        write(DaemonCommand, "values", nonsense.text(nonsense.changed(values)))
+        write(Order, "values", nonsense.text(nonsense.changed(values)))
         publish_daemon(Path("sock"), canned.status())
-        answers = DaemonCommand.objects.values_list("answer", flat=True)
+        answers = Order.objects.values_list("answer", flat=True)
         assert all(isinstance(answer, dict) for answer in answers)
         if nonsense.random.random() < 0.5:
             write(
-                DaemonCommand,
+                Order,
                 "answer",
                 nonsense.text(nonsense.changed({"error": "it is draining"})),
             )
@@ -95,11 +95,11 @@ def test_what_the_page_can_not_show_hides_nothing_else(admin_client: Client) -> 
 def test_an_order_that_can_not_be_read_is_refused_with_the_reason(text: bytes) -> None:
     publish_daemon(Path("sock"), canned.status())
     for verb in ("scale", "reload"):
-        DaemonCommand.objects.create(snapshot=Snapshot.objects.get(), verb=verb, values={})
-    write(DaemonCommand, "values", text)
+        Order.objects.create(snapshot=Snapshot.objects.get(), command=verb, values={})
+    write(Order, "values", text)
     publish_daemon(Path("sock"), canned.status())
     reason = "the values of a command must be a JSON object of texts and numbers"
     if connection.vendor == "mysql" and not connection.mysql_is_mariadb and b"9" in text:  # type: ignore[attr-defined]
         reason = ""  # MySQL does not take such a number
-    for answer in DaemonCommand.objects.values_list("answer", flat=True):
+    for answer in Order.objects.values_list("answer", flat=True):
         assert answer == ({"error": reason} if reason else {"heard": 1})

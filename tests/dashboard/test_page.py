@@ -10,7 +10,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from pooldaemon.dashboard import sources
-from pooldaemon.dashboard.models import DaemonCommand, Snapshot
+from pooldaemon.dashboard.models import Order, Snapshot
 from tests.dashboard import canned
 from tests.dashboard.conftest import StaffClient
 
@@ -79,7 +79,7 @@ def test_to_look_takes_one_permission_and_to_operate_another(
     assert b"data-command" not in page.content
     assert PAGE in client.get("/admin/").content.decode()
     assert act(client, source=snapshot.source, command="reload").status_code == 403
-    assert not DaemonCommand.objects.exists()
+    assert not Order.objects.exists()
     assert not LogEntry.objects.exists()
 
 
@@ -194,8 +194,8 @@ def test_a_command_for_another_host_waits_in_the_database_and_the_history_tells_
     assert answer.json() == {
         "message": "deliver_webhooks: scale 3: queued for the daemon's next report"
     }
-    command = DaemonCommand.objects.get()
-    assert (command.verb, command.values, command.taken_at) == ("scale", {"processes": 3}, None)
+    order = Order.objects.get()
+    assert (order.command, order.values, order.taken_at) == ("scale", {"processes": 3}, None)
     told = client.get(PAGE + "data/").json()
     (shown,) = told["sources"][0]["commands"]
     assert shown == {"command": "scale", "state": "queued for the daemon's next report"}

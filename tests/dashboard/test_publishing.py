@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from pooldaemon.connections import pool_stats
 from pooldaemon.dashboard import publishing
-from pooldaemon.dashboard.models import DaemonCommand, Order, Snapshot
+from pooldaemon.dashboard.models import Order, Snapshot
 from pooldaemon.dashboard.publishing import COMMAND_LIFETIME, KEPT, publish, publish_daemon
 from pooldaemon.tenants import use_database
 from tests.dashboard import canned
@@ -48,21 +48,19 @@ def test_options_stay_with_the_daemon() -> None:
 
 def test_who_begins_forgets_what_ended_long_ago() -> None:
     publish("old", canned.status(pid=1))
-    command = DaemonCommand.objects.create(
-        snapshot=Snapshot.objects.get(), verb="reload", values={}
-    )
+    command = Order.objects.create(snapshot=Snapshot.objects.get(), command="reload", values={})
     Snapshot.objects.update(updated_at=ago(KEPT))
-    DaemonCommand.objects.filter(pk=command.pk).update(created_at=ago(KEPT))
+    Order.objects.filter(pk=command.pk).update(created_at=ago(KEPT))
     publish("new", canned.status(pid=2))
     assert [row.name for row in Snapshot.objects.all()] == ["new"]
-    assert not DaemonCommand.objects.exists()
+    assert not Order.objects.exists()
 
 
 def test_a_command_is_carried_out_once_and_its_answer_kept() -> None:
     asked: Asked = []
     publish("deliver", canned.status(), recorder(asked))
-    command = DaemonCommand.objects.create(
-        snapshot=Snapshot.objects.get(), verb="scale", values={"processes": 3}
+    command = Order.objects.create(
+        snapshot=Snapshot.objects.get(), command="scale", values={"processes": 3}
     )
     for _ in range(2):
         publish("deliver", canned.status(), recorder(asked))
@@ -74,23 +72,16 @@ def test_a_command_is_carried_out_once_and_its_answer_kept() -> None:
 def test_a_command_that_is_not_fetched_in_time_is_not_carried_out() -> None:
     asked: Asked = []
     publish("deliver", canned.status(), recorder(asked))
-    DaemonCommand.objects.create(snapshot=Snapshot.objects.get(), verb="reload", values={})
-    DaemonCommand.objects.update(created_at=ago(COMMAND_LIFETIME))
+    Order.objects.create(snapshot=Snapshot.objects.get(), command="reload", values={})
+    Order.objects.update(created_at=ago(COMMAND_LIFETIME))
     publish("deliver", canned.status(), recorder(asked))
     assert asked == []
-
-
-def test_a_program_may_write_a_command_by_its_other_name() -> None:
-    publish("deliver", canned.status())
-    order = Order.objects.create(snapshot=Snapshot.objects.get(), command="scale", values={})
-    order.refresh_from_db()
-    assert (order.verb, order.command) == ("scale", "scale")
 
 
 def test_a_command_for_another_daemon_is_left_to_it() -> None:
     asked: Asked = []
     publish("other", canned.status(pid=1))
-    DaemonCommand.objects.create(snapshot=Snapshot.objects.get(), verb="reload", values={})
+    Order.objects.create(snapshot=Snapshot.objects.get(), command="reload", values={})
     publish("deliver", canned.status(pid=2), recorder(asked))
     assert asked == []
 

@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="DaemonCommand",
+            name="Order",
             fields=[
                 (
                     "id",
@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("verb", models.CharField(max_length=20)),
+                ("command", models.CharField(max_length=20)),
                 ("values", models.JSONField()),
                 ("created_at", models.DateTimeField(db_default=Now())),
                 ("taken_at", models.DateTimeField(null=True)),
@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
                     "snapshot",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,
-                        related_name="commands",
+                        related_name="orders",
                         to="pooldaemon_dashboard.snapshot",
                     ),
                 ),
