@@ -210,3 +210,16 @@ def test_a_default_with_a_variable_acts_when_its_table_is_read() -> None:
     assert dirty(catalogue, *reads) == ["SELECT a FROM counted"]
     writes = ("INSERT INTO counted (b) VALUES (1)", "INSERT INTO numbered (b) VALUES (1)")
     assert dirty(catalogue, *writes) == [*writes]
+
+
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [
+        ("a`b", "SELECT a FROM `a``b`"),
+        ('a"b', 'SELECT a FROM "a""b"'),
+        ('a"b', 'SELECT a FROM `a"b`'),
+    ],
+)
+def test_a_view_with_a_quote_in_its_name_is_found(name: str, statement: str) -> None:
+    catalogue = shop(views={name: "select @a AS `a`"})
+    assert dirty(catalogue, statement, "SELECT a FROM t") == [statement]

@@ -110,9 +110,12 @@ def _key(name: str) -> str:
 
 
 def pattern(name: str) -> str:
-    """A regular expression for an identifier, in quotes or not, in the text of a statement."""
+    """A regular expression for an identifier, in quotes or not, in the text of a statement.
+
+    A quote in it is doubled there, and such a name was taken for two with a blank between.
+    """
     parts = [
-        re.escape(lowered(part)).replace("`", "``?").replace("%", "%{1,2}")
+        re.sub('[`"]', r"\g<0> ?\g<0>?", re.escape(lowered(part))).replace("%", "%{1,2}")
         if part.isascii()
         else r"[^\x00-\x7f]+"
         for part in _PARTS.findall(name)
