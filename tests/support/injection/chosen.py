@@ -29,7 +29,7 @@ from tests.support.injection import MOST, Failure, Injection, failures
 
 logger = logging.getLogger(__name__)
 
-GIVEN = os.environ.get("INJECTIONS", "8")
+GIVEN = os.environ.get("INJECTIONS", "4")
 SEED = int(os.environ.get("INJECTION_SEED", "1"))
 TIMES = int(os.environ.get("INJECTION_TIMES", "0"))
 SHARD, SHARDS = map(int, os.environ.get("INJECTION_SHARD", "1/1").split("/"))
