@@ -275,7 +275,7 @@ def test_an_action_needs_a_pidfile(
     start_command: StartDaemon, sqlite: SQLiteDatabase, words: tuple[str, ...]
 ) -> None:
     line = complaint(start_command(sqlite, "work", *words, "idle"))
-    assert f"{words[0]} needs a pidfile" in line
+    assert f"{words[0]} needs the daemon's pidfile" in line
     assert "POOLDAEMON['PIDFILE']" in line
 
 
@@ -328,7 +328,7 @@ def test_a_user_in_the_foreground_is_refused(
     start_command: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     line = complaint(start_command(sqlite, "work", "idle", "--user=nobody"))
-    assert "--user is for start" in line
+    assert "--user has no effect in the foreground" in line
 
 
 def test_a_variable_of_the_environment_that_is_wrong_is_named(
