@@ -195,6 +195,8 @@ DIRTY = [
     "SELECT shop.my_function(1)",
     "SELECT shop . now (1)",
     "SELECT `shop`.`now`(1)",
+    "SELECT 1 #/*\n; SET @a = 1 */",
+    "SELECT 1 -- /*\n, GET_LOCK('a', 1) */",
     "SELECT shop.12(1)",
     "SELECT shop.1e5 (1)",
     "SELECT shop.0x1/**/(1)",

@@ -223,7 +223,9 @@ def _without_edges(text: str) -> str:
         text = text[leading.end() :]
     text = text.rstrip(_BLANKS)
     if text.endswith("*/") and _COMMENT.fullmatch(text, start := text.rfind("/*")):
-        text = text[:start].rstrip(_BLANKS)
+        line = text[text.rfind("\n", 0, start) + 1 : start]
+        if "#" not in line and "--" not in line:  # else it may be within a comment of one line
+            text = text[:start].rstrip(_BLANKS)
     return text
 
 
