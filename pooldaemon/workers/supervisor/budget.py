@@ -1,4 +1,4 @@
-"""Runs in the parent: how many connections each worker may have."""
+"""Runs in the parent: the daemon's connections, divided among its workers."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Budget:
 
     @property
     def most_workers(self) -> float:
-        """How many workers it is enough for."""
+        """The number of workers for which it is enough."""
         return float("inf") if self.total is None else self.total - RESERVE
 
     def share(self, workers: int) -> PerDatabase:
-        """The caps of one among so many."""
+        """The caps of one of *workers* workers, by database."""
         if self.total is None:
             return self.each
         fair = (self.total - RESERVE) // workers
         return {ALL: fair} | {alias: min(fair, number) for alias, number in self.each.items()}
 
     def has_room(self, caps: Iterable[PerDatabase]) -> bool:
-        """Whether workers with these *caps* may live together."""
+        """Whether workers with these *caps* stay within the total together."""
         if self.total is None:
             return True
         every = list(caps)

@@ -1,4 +1,4 @@
-"""Runs in the parent: what the operator tells the pools of all workers to do."""
+"""Runs in the parent: an operator's commands for the pools of all workers."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class CommandRelay:
         self._standing = StandingCommands(map(PoolCommand.of, standing))
 
     def hand_over(self) -> dict[str, Any]:
-        """What the next supervisor has to know, as JSON takes it."""
+        """Its state for the re-executed supervisor, as JSON."""
         return {"number": self._number, "standing": self.describe()}
 
     def describe(self) -> list[dict[str, Any]]:
-        """The commands that stand, as JSON takes them."""
+        """The standing commands, for ``status``."""
         return [asdict(command) for command in self._standing]
 
     def standing(self) -> Iterator[PoolCommand]:
-        """What a new worker is told. Its share of the total may have become smaller."""
+        """The standing commands for a new worker, within its present share of the total."""
         for command in self._standing:
             if command.size is None:
                 yield command
@@ -71,7 +71,7 @@ class CommandRelay:
         return {"number": self._number, "workers": told, "unsupported": unsupported}
 
     def _read(self, request: Mapping[str, Any]) -> PoolCommand:
-        """:raises ValueError: it makes no sense."""
+        """:raises ValueError: the command is not valid."""
         verb, pool = request["command"], request.get("pool")
         if pool is not None:
             self._check_pool(pool)

@@ -41,7 +41,7 @@ class Duties:
         self.failed = False
 
     def every_time(self, what: str, duty: Callable[[], object], now: float) -> Exception | None:
-        """Do what must never be put off. Returns its error, ``None`` if it succeeded.
+        """Do what must never wait. Returns its error, ``None`` if it succeeded.
 
         :param what: names it in the log and in ``status``: the supervisor can't … just now.
         """
@@ -56,7 +56,7 @@ class Duties:
     def with_backoff(
         self, what: str, duty: Callable[[], object], now: float, longest: float = DELAYS[1]
     ) -> Exception | None:
-        """The same for what can wait: after a failure it is not tried for a while.
+        """The same for a duty that can wait: after a failure it is not tried for a while.
 
         :param longest: seconds of that while, at the most.
         """
@@ -71,12 +71,12 @@ class Duties:
         return now < self.retry_at(what)
 
     def retry_at(self, what: str) -> float:
-        """When it is tried again; long ago if it has not failed."""
+        """When it is tried again; ``-inf`` if it has not failed."""
         trouble = self._troubles.get(what)
         return trouble.retry_at if trouble else float("-inf")
 
     def describe(self, now: float) -> list[dict[str, Any]]:
-        """What fails just now, as JSON takes it."""
+        """The duties that fail at present, for ``status``."""
         return list(self._describe(now))
 
     def _describe(self, now: float) -> Iterator[dict[str, Any]]:
@@ -91,7 +91,8 @@ class Duties:
         trouble.times += 1
         is_news, trouble.error = trouble.error != told, told
         if is_news:  # once, not in every round
-            # An error of the system's says all in its line; any other may be a mistake of ours.
+            # A system error says everything in one line; any other may be a bug and needs a
+            # traceback.
             trace = None if isinstance(error, OSError) else error
             logger.error("The supervisor can't %s: %s; it goes on", what, told, exc_info=trace)
 

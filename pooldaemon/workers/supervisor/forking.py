@@ -1,4 +1,4 @@
-"""One fork, done right: for workers and for helpers. In the parent until it, then in the child."""
+"""The fork of a worker or a helper: in the parent up to the fork, then in the child."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fork(name: str, run: Callable[[], int], release: Callable[[], None]) -> int:
     :param release: called in the child before *run*, with all signals blocked, to let go of what
         is the parent's alone.
     """
-    close_pool()  # the child may not inherit a session
+    close_pool()  # the child must not inherit a session
     strays = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
     if strays:
         logger.warning(
@@ -33,7 +33,7 @@ def fork(name: str, run: Callable[[], int], release: Callable[[], None]) -> int:
             ", ".join(strays),
         )
     flush_streams()
-    # Until the child has handlers of its own a signal would run the parent's in it.
+    # Until the child has handlers of its own, a signal would run the parent's handlers in it.
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         with own_fork():
@@ -72,7 +72,7 @@ def _be_child(
 
 
 def flush_streams() -> None:
-    """Write out what is buffered; what can't be written stays there."""
+    """Flush standard output and error. What can't be written stays in the buffer."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # the disk is full, the stream closed
             stream.flush()

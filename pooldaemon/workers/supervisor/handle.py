@@ -58,10 +58,10 @@ TRANSITIONS = {
 NEVER = float("inf")
 
 Progress = tuple[float, float | None]
-"""What is done, and of how much, if that is known."""
+"""What is done, and of how much; ``None`` where that is unknown."""
 
 ABORT_GRACE = 1.0
-"""Seconds that a worker which is aborted gets to write its stacks before it is killed."""
+"""Seconds that an aborted worker gets to write its stacks before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -151,31 +151,31 @@ class WorkerHandle:
         self.killed_for: str | None = None
         """Why we have killed it."""
         self.retired = False
-        """Told to end, or ending by itself, so that its death is no failure."""
+        """It was told to end, or ends by itself, so its death is no failure."""
         self.kill_at = NEVER
         self.report = Report()
         self.last_heard = started
         self.sessions: set[Session] = set()
         """What it has open on servers."""
         self.progress: dict[str, Progress] = {}
-        """How far the units are that tell, by thread."""
+        """The progress of units that report it, by thread."""
         self.view = View()
-        """What it has told of its pools and units."""
+        """What it has reported about its pools and units."""
         self.overdue: list[OverdueUnit] = []
-        """Reported, and not yet looked at."""
+        """Reported overdue units that were not handled yet."""
         self.outdated = False
-        """To be replaced: it runs the code from before a reload, or has other caps by now."""
+        """To be replaced: it runs the code from before a reload, or its caps are wrong by now."""
         self.inherited = False
         """Forked by the last supervisor: it runs the code from before a reload."""
-        # When it was found alive after its last report, and after the one before: one that has
-        # just been killed may take a while to end.
+        # As of its last report and of the one before: a worker that was just killed may take a
+        # while to end.
         self._oom_kills = deque([memory.oom_kills()], maxlen=2)
         self._has_reported = False
         self._unsent: list[signal.Signals] = []
         self._suspects = Assembly()
 
     def hand_over(self) -> dict[str, Any]:
-        """What the next supervisor has to know, as JSON takes it. See :meth:`taken_over`."""
+        """Its state for the re-executed supervisor, as JSON: see :meth:`taken_over`."""
         return {
             "name": self.name,
             "pid": self.pid,
@@ -194,7 +194,7 @@ class WorkerHandle:
 
     @classmethod
     def taken_over(cls, told: Mapping[str, Any], now: float) -> WorkerHandle:
-        """One that the last supervisor has handed over."""
+        """A worker that the last supervisor has handed over."""
         receiver = Receiver(told["descriptor"], FROM_WORKERS, told["name"])
         given = told.get("commands")  # not by an older version
         commands = None if given is None else Sender(given)
@@ -216,7 +216,7 @@ class WorkerHandle:
         self.state = state
 
     def read_messages(self, now: float) -> None:
-        """Take in what the worker has told. What a later version may tell on top is passed over."""
+        """Read the worker's messages. Kinds that only a later version knows are ignored."""
         for message in self.receiver.receive():
             self.last_heard = now
             self._take(message, now)
@@ -225,7 +225,7 @@ class WorkerHandle:
             self.view.take(message)
 
     def _take(self, message: dict[str, Any], now: float) -> None:
-        """What is about the process."""
+        """Messages about the process."""
         match message:
             case {"kind": "boot_failed", "error": error}:
                 self.boot_error = error
@@ -246,7 +246,7 @@ class WorkerHandle:
                 self._take_exit(now + seconds)
 
     def _take_of_units(self, message: dict[str, Any]) -> None:
-        """What is about one of its threads."""
+        """Messages about one of its threads."""
         match message:
             case {"kind": "progress", "thread": thread, "done": None}:
                 self.progress.pop(thread, None)
@@ -281,9 +281,9 @@ class WorkerHandle:
             self.kill_at = deadline if self.kill_at == NEVER else max(self.kill_at, deadline)
 
     def drain(self, kill_at: float = NEVER) -> None:
-        """Tell it to finish what is running.
+        """Tell it to finish its running units and end.
 
-        :param kill_at: when it is to be killed if it has not ended. An earlier time stays.
+        :param kill_at: when it is killed if it has not ended. An earlier time is kept.
         """
         self.kill_at = min(self.kill_at, kill_at)
         if self.state in (WorkerState.BOOTING, WorkerState.READY):
@@ -292,7 +292,7 @@ class WorkerHandle:
             self.signal(signal.SIGTERM)
 
     def kill(self, reason: str) -> None:
-        """End it now; also one that does not die of :meth:`abort`."""
+        """Kill it now; also a worker that :meth:`abort` did not end."""
         if self.killed_for is None:
             self.become(WorkerState.KILLED)
             self.killed_for = reason
@@ -302,7 +302,7 @@ class WorkerHandle:
         self.signal(signal.SIGKILL)
 
     def abort(self, reason: str, now: float) -> None:
-        """Let it write the stacks of its threads and die; it is killed if it does not."""
+        """Have it write the stacks of its threads and die. If it does not, it is killed."""
         self.become(WorkerState.KILLED)
         self.killed_for = reason
         self.kill_at = now + ABORT_GRACE
@@ -328,7 +328,7 @@ class WorkerHandle:
         """
         try:
             self.read_messages(now)
-        except Exception:  # it is dead, whatever it told at the end
+        except Exception:  # it is dead, whatever its last messages were
             logger.exception("%s (pid %d): its last messages are lost", self.name, self.pid)
         self.close_descriptors()
         self._unsent.clear()
@@ -349,7 +349,7 @@ class WorkerHandle:
 
     @property
     def descriptors(self) -> list[int]:
-        """Its ends that are ours."""
+        """The descriptors of its pipes that belong to this process."""
         return [self.receiver.descriptor, *([self.commands.descriptor] if self.commands else ())]
 
     def close_descriptors(self) -> None:
@@ -358,7 +358,7 @@ class WorkerHandle:
                 os.close(descriptor)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it. What the system refuses now is sent by :meth:`flush`."""
+        """Send it. If the system refuses that now, :meth:`flush` sends it later."""
         if number not in self._unsent:
             self._unsent.append(number)
         with suppress(OSError):
@@ -370,7 +370,7 @@ class WorkerHandle:
         :raises OSError: it can't be sent now either.
         """
         while self._unsent:
-            # Not reaped yet, so the pid can't belong to anybody else.
+            # Not reaped yet, so the pid can't belong to another process.
             with suppress(ProcessLookupError):
                 os.kill(self.pid, self._unsent[0])
             del self._unsent[0]

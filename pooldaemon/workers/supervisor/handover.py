@@ -54,7 +54,7 @@ class Handover:
     invocation: Invocation
 
     def execute(self) -> NoReturn:
-        """Execute the command afresh in the place of this process.
+        """Execute the command again in this process.
 
         :raises OSError: that is not possible; nothing has changed.
         """
@@ -104,7 +104,7 @@ def take_over() -> dict[str, Any] | None:
 
 
 def takes_over() -> bool:
-    """Whether this process was executed in a supervisor's place, and has not begun to go on."""
+    """Whether this process was executed by a supervisor that reloads and has not taken over yet."""
     return HANDOVER in os.environ
 
 

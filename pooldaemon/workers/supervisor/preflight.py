@@ -62,11 +62,11 @@ class Preflight:
         return self._process.pid
 
     def has_ended(self, now: float) -> bool:
-        """Whether it has, in time or not."""
+        """Whether it has ended, or its time is over."""
         return self._process.poll() is not None or now >= self._deadline
 
     def end(self) -> str | None:
-        """Why it has not passed; ``None`` if it has. It is killed if it still runs."""
+        """Returns why it has not passed; ``None`` if it has. It is killed if it still runs."""
         status = self._process.poll()
         self._process.kill()
         self._process.wait()
@@ -116,7 +116,7 @@ class Attempt:
                 self._descriptor = int(number)
 
     def has_passed(self) -> None:
-        """The new code can take over."""
+        """Report that the new code can take over."""
         if self._descriptor is not None:
             os.write(self._descriptor, SIGN)
 

@@ -1,4 +1,4 @@
-"""Runs in the parent: has others told how the daemon is, by helpers."""
+"""Runs in the parent: has helper processes publish the daemon's status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in the parent: whether workers keep to their times, and what is done if they do not."""
+"""Runs in the parent: kills workers that are late, and the sessions of dead workers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ logger = logging.getLogger("pooldaemon.supervisor")
 
 
 SUCCESSOR_FIRST = 0.2
-"""Seconds for which a dead worker's sessions are left alone while another one boots and begins: to
-end them takes as much of the processor, and there is work that waits."""
+"""Seconds for which the killing of a dead worker's sessions waits while another worker boots: both
+need
+the processor, and work waits."""
 
 
 class Reaper:
@@ -32,10 +33,10 @@ class Reaper:
         self._dead: list[WorkerHandle] = []
         self._left_over: Callable[[], None] | None = None
         self.end_at = NEVER
-        """When the sessions of the dead are ended at the latest."""
+        """When the sessions of dead workers are killed at the latest."""
 
     def judge(self, worker: WorkerHandle, now: float) -> None:
-        """Kill *worker* if it is late; end the statement of a unit that is."""
+        """Kill *worker* if it is late; end the statement of an overdue unit."""
         for _ in worker.overdue:
             worker.kill_at = min(worker.kill_at, now + self._config.graceful_timeout)
         if now >= worker.kill_at:
@@ -52,14 +53,14 @@ class Reaper:
         self._end_statements(worker)
 
     def note_dead(self, worker: WorkerHandle, now: float) -> None:
-        """*worker* has not ended in order."""
+        """Note that *worker* died without ending in order."""
         self._dead.append(worker)
         self.end_at = min(self.end_at, now + SUCCESSOR_FIRST)
 
     def end_sessions(self, living: Collection[WorkerHandle], now: float) -> None:
-        """The statements of the dead go on on the server, and hold their locks: end them.
+        """Kill the sessions of dead workers: their statements go on and hold locks.
 
-        :raises OSError: there is no process for it just now.
+        :raises OSError: no process can be forked for it now.
         """
         if now < self.end_at and any(now - each.started < SUCCESSOR_FIRST for each in living):
             return
@@ -76,11 +77,11 @@ class Reaper:
 
     @property
     def sessions(self) -> set[Session]:
-        """Those of the dead, as long as nobody has been sent to end them."""
+        """Sessions of dead workers that have not been killed yet."""
         return set().union(*(worker.sessions for worker in self._dead))
 
     def end_left_over(self, session_file: SessionFile) -> None:
-        """The same, in the next round, for what a daemon has left that was killed with all its
+        """In the next round, kill the sessions that a daemon left which was killed with all its
         workers."""
         sessions, noted = session_file.left_over()
         if sessions:

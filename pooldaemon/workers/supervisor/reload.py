@@ -17,8 +17,9 @@ from pooldaemon.workers.supervisor.preflight import Preflight
 logger = logging.getLogger("pooldaemon.supervisor")
 
 MOST_FAILURES = 5
-"""Deaths of new workers after which a reload has failed. As many as at a start: whatever the first
-ones met may be over in a moment."""
+"""Deaths of new workers after which a reload has failed. As many as at a start: the reason of the
+first
+deaths may be temporary."""
 
 
 class ReloadState(Enum):
@@ -43,9 +44,9 @@ class Reload:
         self.state = state
         self.reason: str | None = None
         self.is_rolling = state is ReloadState.ROLLING
-        """Whether old workers are being replaced, for this one or the one before."""
+        """Whether old workers are being replaced, for this reload or the one before."""
         self.invocation: Invocation | None = None
-        """What is tried, or was last."""
+        """The command line that is tried, or was tried last."""
         self._preflight: Preflight | None = None
         self._failures = 0
 
@@ -78,7 +79,7 @@ class Reload:
             logger.info("reload: trying the new code as pid %d, in %s", pid, directory)
 
     def has_passed(self, now: float) -> bool:
-        """Whether the preflight has ended well. One that has not is reported."""
+        """Whether the preflight has passed. A failed one is logged."""
         if self._preflight is None or not self._preflight.has_ended(now):
             return False
         preflight, self._preflight = self._preflight, None
@@ -87,7 +88,7 @@ class Reload:
         return reason is None
 
     def cancel(self) -> None:
-        """The daemon ends."""
+        """Cancel it: the daemon ends."""
         if self._preflight is not None:
             preflight, self._preflight = self._preflight, None
             preflight.end()
@@ -96,7 +97,7 @@ class Reload:
         self.is_rolling = False
 
     def note_failure(self, death: object) -> bool:
-        """A new worker has died; whether that is one too many, and the reload has failed."""
+        """Note the death of a new worker; returns whether the reload has failed by it."""
         self._failures += 1
         if self._failures < MOST_FAILURES:
             return False
@@ -104,9 +105,9 @@ class Reload:
         return True
 
     def give_up(self, reason: str) -> None:
-        """Replace no more old workers: the new ones can't do their work."""
+        """Stop replacing old workers, because the new ones fail."""
         self.is_rolling = False
-        if self.state is ReloadState.TRYING:  # of the next one, which may bring better code
+        if self.state is ReloadState.TRYING:  # the next reload, which may bring better code
             logger.error("reload: the one before has failed: %s", reason)
         else:
             self.fail(reason)

@@ -1,4 +1,4 @@
-"""Runs in the parent: what a supervisor calls, and does not do itself."""
+"""Runs in the parent: the collaborators of a supervisor, which the command hands in."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _nothing(*args: object) -> None:
 
 @dataclass(frozen=True)
 class Services:
-    """Whoever runs a supervisor.
+    """What a supervisor calls and does not do itself.
 
     :ivar run_worker: runs in the child, with the worker's name, its caps of connections and what it
         has of its supervisor; returns its exit status.
@@ -78,7 +78,7 @@ class Services:
 
     @property
     def descriptors(self) -> list[int]:
-        """On which somebody may ask something."""
+        """The descriptors on which requests may arrive."""
         return self.control.descriptors() if self.control else []
 
     def ready(self) -> None:
@@ -91,7 +91,7 @@ class Services:
         self._announce(signals.daemon_reloading)
 
     def stopping(self, seconds: float) -> None:
-        """It drains, for so long at the most."""
+        """The daemon drains, for at most so many seconds."""
         self.health.stopping(seconds)
         self._announce(signals.daemon_stopping)
 
@@ -117,7 +117,7 @@ class Services:
     def duties(
         self, worker_set: WorkerSet, left: set[Session], phase: Phase, now: float
     ) -> Iterator[tuple[str, Callable[[], None]]]:
-        """What is to be done in every round of the main loop, each with its name in the log.
+        """Duties of every round of the main loop, each with its name for the log.
 
         :param left: sessions of the dead.
         """

@@ -30,10 +30,10 @@ class SessionFile:
         self._written: frozenset[Session] = frozenset()
 
     def left_over(self) -> tuple[frozenset[Session], float]:
-        """What the last daemon did not clear, and when it wrote that (seconds since 1970)."""
+        """The sessions that the last daemon left, and when it wrote them (seconds since 1970)."""
         nothing: tuple[frozenset[Session], float] = frozenset(), 0.0
         try:
-            # Not another user's: his would name sessions that he wants to be ended.
+            # Not another user's file: it could name any session.
             descriptor = open_file(self._path, os.O_RDONLY)
         except FileNotFoundError:
             return nothing
@@ -59,7 +59,7 @@ class SessionFile:
             return
         fresh = self._path.with_name(self._path.name + ".new")
         fresh.unlink(missing_ok=True)
-        # Anew each time: whatever lay there under this name, link or file, is not written to.
+        # A new file each time: an existing link or file of this name is never written to.
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(sorted(now), file)
@@ -67,6 +67,6 @@ class SessionFile:
         self._written = now
 
     def clear(self) -> None:
-        """The daemon ends in order."""
+        """Remove the file: the daemon ends in order."""
         with suppress(OSError):
             self._path.unlink()

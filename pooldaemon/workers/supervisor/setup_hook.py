@@ -1,4 +1,4 @@
-"""Runs in the parent: what has to be done before any worker is forked, by the hook ``setup()``."""
+"""Runs in the parent: the hook ``setup()``, before any worker is forked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in the parent, up to the fork: where workers and helpers are born."""
+"""Runs in the parent, up to the fork: starts workers and helper processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pooldaemon.workers.supervisor.metrics_server import MetricsServer
 logger = logging.getLogger("pooldaemon.supervisor")
 
 HELPER_TIMEOUT = 5
-"""Seconds after which a helper is ended by the kernel: its server may not answer."""
+"""Seconds after which the kernel ends a helper: its server may not answer."""
 
 
 RunWorker = Callable[[str, PerDatabase, Links], int]
@@ -49,7 +49,7 @@ class Spawner:
     ) -> None:
         self._run_worker = run_worker
         self._release = release
-        # Workers hold the other end; whatever way this process dies, they see its end.
+        # Workers hold the other end. However this process dies, they see the end of the stream.
         self.parent_death_pipe: tuple[int, int] = (
             taken_over["parent_death_pipe"] if taken_over else os.pipe()
         )
@@ -60,8 +60,7 @@ class Spawner:
             metrics_server.take_over(told)
 
     def hand_over(self) -> dict[str, Any]:
-        """What the next supervisor has to know, as JSON takes it. The parent-death pipe goes with
-        it."""
+        """Its state for the re-executed supervisor, as JSON."""
         return {
             "parent_death_pipe": self.parent_death_pipe,
             "helpers": sorted(self._helpers),
@@ -69,7 +68,7 @@ class Spawner:
         }
 
     def close(self) -> None:
-        """Wait for the helpers, and let go of the workers."""
+        """Wait for the helpers, end the metrics server, and close the parent-death pipe."""
         for pid in self._helpers:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
@@ -105,7 +104,7 @@ class Spawner:
 
             pid = fork(name, run, release)
             on_failure.pop_all()
-        # From here on there is a worker, whatever else fails.
+        # The worker exists from here on, whatever else fails.
         for descriptor in (write_end, commands):
             with suppress(OSError):
                 os.close(descriptor)
@@ -119,7 +118,7 @@ class Spawner:
         """
 
         def run() -> int:
-            # The kernel's doing, not Python's: a query would keep a handler waiting.
+            # By the kernel's default action: a Python handler would wait for a query to end.
             signal.alarm(HELPER_TIMEOUT)
             try:
                 work()
@@ -178,7 +177,7 @@ class Spawner:
         self._release()
 
     def leave_to_parent(self) -> None:
-        """In a child that is not of ours: let go of everything."""
+        """In a child that somebody else forked: close both ends, and the rest."""
         os.close(self.parent_death_pipe[0])
         self._leave_to_parent()
 

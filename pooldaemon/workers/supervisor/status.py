@@ -1,4 +1,4 @@
-"""Runs in the parent: what the daemon tells about itself, as JSON takes it."""
+"""Runs in the parent: what ``status`` reports about the workers, as JSON."""
 
 from __future__ import annotations
 

@@ -55,18 +55,19 @@ BOOT_DELAY = 0.5, 8.0
 """First and longest delay, in seconds, between those tries."""
 
 AFTER_FAILURE = 0.1
-"""Seconds after a round in which something has failed before the next one at the latest, without a
-look at descriptors: what could not be read is still there, and would end every wait at once."""
+"""Longest wait, in seconds, after a round with a failure. Descriptors are not watched in it: what
+could
+not be read is still there and would end every wait at once."""
 
 START_WORKERS, END_SESSIONS = "start workers", "end the sessions of dead workers"
 ANSWER = "answer on the control socket"
-"""Duties by their names."""
+"""Names of duties."""
 
 ANSWER_DELAY = 1.0
-"""Longest delay, in seconds, before clients are let in again: they wait no longer than 5."""
+"""Longest delay, in seconds, before clients are accepted again: they wait no longer than 5."""
 
 HISTORY = 1000
-"""Workers of which the daemon gives an account at its end."""
+"""Dead workers for which the daemon logs a line at its end."""
 
 
 class Supervisor:
@@ -103,10 +104,10 @@ class Supervisor:
         self._had_terminal = os.isatty(0)
         self._status = exit_codes.OK
         self._kill_at = NEVER
-        """When those that drain at the end are killed."""
+        """When workers that drain at the daemon's end are killed."""
         self._boot_backoff = Backoff(*BOOT_DELAY)
         self.history: deque[str] = deque(maxlen=HISTORY)
-        """A line for each worker that has been ready and is dead, with its last report."""
+        """A line for each dead worker that has been ready, with its last report."""
 
     def __enter__(self) -> Supervisor:
         self._signals = SignalQueue(HANDLED_SIGNALS)
@@ -138,7 +139,7 @@ class Supervisor:
         return self
 
     def _take_over(self, told: Mapping[str, Any], now: float) -> None:
-        """Go on where the last supervisor, in this same process, has stopped."""
+        """Continue with the state of the last supervisor, which ran in this same process."""
         self._phase = Phase.RUNNING
         self._announced = told.get("announced", True)  # an older version does not tell
         self._started = told["started"]
@@ -158,9 +159,11 @@ class Supervisor:
         self._reload.cancel()
         self._services.health.end()
         self._services.health.release()
-        for worker in self._worker_set.workers.values():  # only after an error of our own
+        for worker in (
+            self._worker_set.workers.values()
+        ):  # there are some only after an error in the supervisor
             worker.kill("the supervisor failed")
-        self._spawner.close()  # one that could not be killed ends by its parent-death pipe
+        self._spawner.close()  # a worker that could not be killed ends by its parent-death pipe
         for worker in self._worker_set.workers.values():
             with suppress(ChildProcessError):
                 os.waitpid(worker.pid, 0)
@@ -190,14 +193,14 @@ class Supervisor:
         self._signals.wait(pause, channels)
 
     def tick(self, now: float) -> None:
-        """Look at everything once and do what is due at *now*.
+        """Do one round: everything that is due at *now*.
 
         The parts do not depend on each other's success. What workers and their units were promised
         comes first, and is never put off.
         """
         self._duties.failed = False
         signals = self._signals.take()
-        # First what workers told before these were sent: one that is ready can be signalled.
+        # First the workers' messages: a worker that has become ready can be signalled.
         self._listen(now)
         for number in signals:
             self._always(f"heed {number.name}", partial(self._handle_signal, number, now), now)
@@ -211,7 +214,7 @@ class Supervisor:
         self._serve(now)
 
     def _serve(self, now: float) -> None:
-        """What may be put off when it fails."""
+        """The duties that wait for a while after a failure."""
         later, services = self._duties.with_backoff, self._services
         living = self._worker_set.workers.values()
         later(END_SESSIONS, lambda: self._reaper.end_sessions(living, now), now)
@@ -246,7 +249,8 @@ class Supervisor:
             self._reaper.judge(worker, now)
 
     def _prepare(self) -> None:
-        """Before the first fork. After a reload a failure must not end the old workers."""
+        """Run ``setup()`` before the first fork. After a reload its failure must not end old
+        workers."""
         try:
             self._setup_hook.run()
         except (Exception, SystemExit) as error:
@@ -257,7 +261,7 @@ class Supervisor:
             self._give_up_reload()
 
     def _prepare_and_fill(self, now: float) -> None:
-        """A preparation that has failed is tried again when somebody is to be started."""
+        """Start workers that are due. If ``setup()`` has failed, it is tried again before."""
         if not self._setup_hook.is_done and self._worker_set.next_start() <= now:
             try:
                 self._setup_hook.run()
@@ -273,9 +277,9 @@ class Supervisor:
                 self._worker_set.postpone(self._duties.retry_at(START_WORKERS))
             return
         if not self._setup_hook.is_done:
-            return  # a signal has ended it, which is heeded now
+            return  # a signal has interrupted it, and is handled now
         try:
-            # A broken set-up must not fork a storm: until one worker is ready, one tries.
+            # With a broken set-up every worker would fail: until one is ready, only one is started.
             self._worker_set.fill(now, one_at_a_time=True)
         except OSError as error:
             self._retry_start(f"there is no process for a worker: {in_a_line(error)}", now)
@@ -284,7 +288,7 @@ class Supervisor:
         return self._spawner.fork(name, caps, self._command_relay.standing(), now)
 
     def _leave_to_parent(self) -> None:
-        """In a forked child: let go of what is the supervisor's."""
+        """In a forked child: close what belongs to the supervisor."""
         self._signals.leave_to_parent()
         self._worker_set.leave_to_parent()
         self._services.health.release()
@@ -293,7 +297,7 @@ class Supervisor:
     # -- being asked ------------------------------------------------------------------
 
     def _answer(self, request: dict[str, Any], now: float) -> dict[str, Any]:
-        """What the control socket asks."""
+        """The answer to a request on the control socket."""
         match request:
             case {"command": "status"}:
                 return self._describe(now)
@@ -342,7 +346,7 @@ class Supervisor:
         error = None
         match number:
             case signal.SIGCHLD:
-                pass  # its coming has ended the wait
+                pass  # its arrival has ended the wait
             case signal.SIGHUP if not self._lost_terminal():
                 error = self._begin_reload(now)
             case signal.SIGTTIN:
@@ -372,7 +376,7 @@ class Supervisor:
         self._told_to_stop = True
 
     def scale(self, size: Any) -> str | None:
-        """Have *size* workers from now on; those that are too many drain. Returns why not."""
+        """Change the number of workers; surplus ones drain. Returns an error, or ``None``."""
         if not (rule := DAEMON_RULES["processes"]).accepts(size):
             return f"processes is {shown(size)}; it must be {rule}"
         if self._phase is Phase.DRAINING:
@@ -390,7 +394,7 @@ class Supervisor:
         self._kill_at = min(self._kill_at, now + seconds)
         self._worker_set.close_vacancies()
         for worker in self._worker_set.workers.values():
-            # Who has come to the last hook has a time for it already.
+            # A worker in its last hook has a time limit already.
             if not (seconds and worker.state is WorkerState.EXITING):
                 worker.drain(now + seconds)
         if begins:
@@ -398,12 +402,12 @@ class Supervisor:
             self._services.stopping(seconds + self._config.exit_timeout if seconds else 0.0)
 
     def _cut_off(self) -> None:
-        """Units of work were lost. If that happens at the end the exit status tells."""
+        """Note that units of work were lost. At the daemon's end the exit status says so."""
         if self._phase is Phase.DRAINING and self._status == exit_codes.OK:
             self._status = exit_codes.KILLED
 
     def _look_at_the_whole(self, now: float) -> None:
-        # What changes during a reload is seen after it.
+        # A change during a reload is noticed after it.
         if not self._reload.is_under_way and self._services.has_changed(now):
             self._begin_reload(now)
         has_proven = not self._reload.is_rolling or self._worker_set.has_proven(now)
@@ -421,8 +425,8 @@ class Supervisor:
             self._reload.finish()
             self._services.ready()
         if self._config.until_idle and self._all_idle():
-            # A worker tells before it takes work. What one has told while another's channel was
-            # being read is read now.
+            # A worker reports before it takes work. Read what was reported while other channels
+            # were being read.
             self._listen(now)
             if self._all_idle():
                 logger.info("no work is left")
@@ -458,13 +462,13 @@ class Supervisor:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """The preflight has passed: execute the new code in this process."""
+        """Execute the new code in this process. The preflight has passed."""
         if self._services.hand_over is None or self._phase is not Phase.RUNNING:
             return
         self._services.reloading()
-        # While the new code is loaded, for which the preflight had so long as well.
+        # While the new code is loaded. The preflight had the same time for it.
         self._services.health.expect_silence(self._config.preflight_timeout)
-        # What has come so far is handed over, what comes from now on waits in the kernel.
+        # Signals so far are handed over; later ones wait in the kernel.
         with blocked():
             signals = self._signals.take()
             try:
@@ -498,7 +502,7 @@ class Supervisor:
         return Handover(state, descriptors, self._reload.invocation or self._services.invocation)
 
     def _lost_terminal(self) -> bool:
-        """Whether it was started from a terminal that is gone: then HUP is the kernel's."""
+        """Whether it was started from a terminal that is gone: then the kernel has sent HUP."""
         return self._had_terminal and not os.isatty(0)
 
     # -- deaths -----------------------------------------------------------------------
@@ -524,14 +528,14 @@ class Supervisor:
             self._look_at_reload(worker, death)
 
     def _look_at_reload(self, worker: WorkerHandle, death: WorkerDeath) -> None:
-        """New code may fail only after its preflight: then the old workers stay that are left."""
+        """If new code fails after its preflight, the remaining old workers stay."""
         failed = death.status != exit_codes.OK and not worker.inherited
         if failed and self._reload.is_rolling and self._reload.note_failure(death):
             self._give_up_reload()
 
     def _give_up_reload(self) -> None:
         self._worker_set.spare_outdated()
-        self._services.ready()  # as it can be: systemd is told that the reload is over
+        self._services.ready()  # as far as possible: systemd learns that the reload is over
 
     def _bury_at_end(self, worker: WorkerHandle, death: WorkerDeath) -> None:
         if worker.was_ready and death.status != exit_codes.OK and not worker.killed_for:
@@ -555,7 +559,7 @@ class Supervisor:
         slot = self._worker_set.slots[worker.name]
         delay = slot.delay_after(worker, now)
         limit = self._config.crash_limit
-        # A daemon whose reload has failed has old workers that do well.
+        # After a failed reload there are old workers that work.
         if limit is not None and slot.crashes >= limit and not self._worker_set.has_inherited:
             logger.critical(
                 "Giving up: %s died %d times, never after a good minute; the last one, %s",

@@ -1,4 +1,4 @@
-"""Runs in the parent: the slots that workers fill, and who is in them."""
+"""Runs in the parent: the worker slots, and the processes in them."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ RESPAWN_DELAY = 1.0, 30.0
 """First and longest delay, in seconds, before a worker that died again is replaced."""
 
 GOOD_LIFE = 60.0
-"""Seconds of life after which a worker's earlier deaths are forgiven."""
+"""Seconds of life after which a worker's earlier deaths are no longer counted."""
 
 AT_ONCE = float("-inf")
 
 
 PROBATION = 1.0
-"""Seconds for which a worker of new code has to work before the next old one leaves. Code that
-fails does so in its first units."""
+"""Seconds for which a worker with new code has to work before the next old one is replaced. Code
+that fails does so in its first units."""
 
 LIVELY = 10.0
-"""Seconds since its last report for which a worker counts as living. It reports once a second."""
+"""Seconds after its last report for which a worker counts as alive. It reports once a second."""
 
 
 class WorkerSlot:
-    """``worker-1``: filled by one process at a time."""
+    """A numbered slot such as ``worker-1``, filled by one process at a time."""
 
     def __init__(self) -> None:
         self._backoff = Backoff(*RESPAWN_DELAY)
         self.crashes = 0
-        """Deaths at work since the last good life."""
+        """Deaths of ready workers since one lived for ``GOOD_LIFE`` seconds."""
         self.starts = 0
-        """Processes that have filled it."""
+        """Processes that have been started in it."""
 
     @property
     def restarts(self) -> int:
-        """How often one has been replaced, as planned or not."""
+        """How often its process was replaced, planned or not."""
         return max(0, self.starts - 1)
 
     @property
     def is_good(self) -> bool:
-        """Whether nobody has failed here again and again, since the last good life."""
+        """Whether no delay is due: its workers have not died repeatedly."""
         return not self._backoff.failures
 
     def delay_after(self, worker: WorkerHandle, now: float) -> float:
-        """Note the death of *worker*; the seconds before the next one starts.
+        """Note the death of *worker*; returns the seconds until the next one starts.
 
-        None after the first death at work: an accident, and there is work. A worker that dies
-        again, or can't boot, must not fork a storm.
+        The first death of a ready worker counts as an accident and has no delay. Workers that die
+        again, or can't boot, are started with growing delays.
         """
         if now - worker.started >= GOOD_LIFE:
             self._backoff.reset()
@@ -66,10 +66,10 @@ class WorkerSlot:
 
 
 class WorkerSet:
-    """So many slots, and the processes in them.
+    """The worker slots and the processes in them.
 
-    :param size: how many, 1 or more.
-    :param fork: starts the process of that name, with those caps of connections.
+    :param size: number of slots, 1 or more.
+    :param fork: starts the process of a slot, by its name, with its caps of connections.
     :param budget: it has to be enough for them.
 
     :ivar units: done by the dead; :ivar failures: of them, those that failed.
@@ -98,11 +98,11 @@ class WorkerSet:
 
     @property
     def most(self) -> float:
-        """How many there may be."""
+        """The most workers for which the connection budget is enough."""
         return self._budget.most_workers
 
     def resize(self, size: int) -> list[WorkerHandle]:
-        """Have *size* slots from now on; returns the workers that have none any more."""
+        """Change the number of slots; returns the workers that no longer have one."""
         names = [f"worker-{number}" for number in range(1, size + 1)]
         for name in names:
             if name not in self.slots:
@@ -116,19 +116,19 @@ class WorkerSet:
         return self._without_place()
 
     def _rebalance(self) -> None:
-        """Let those be replaced whose share of the budget is not what it should be."""
+        """Mark workers with a wrong share of the budget for replacement."""
         share = self._budget.share(self.size)
         for worker in self.workers.values():
             worker.outdated = worker.outdated or worker.caps != share
 
     @property
     def is_settled(self) -> bool:
-        """Whether all who are there are ready, and nobody can be added."""
+        """Whether all present workers are ready and no further one can be started."""
         ready = all(worker.state is WorkerState.READY for worker in self.workers.values())
         return ready and not (self._vacancies and self._has_room())
 
     def has_proven(self, now: float) -> bool:
-        """Whether those of new code have worked for a while."""
+        """Whether the workers with new code have been ready for ``PROBATION`` seconds."""
         new = [worker for worker in self.workers.values() if not worker.inherited]
         return all(now - worker.ready_since >= PROBATION for worker in new)
 
@@ -138,24 +138,24 @@ class WorkerSet:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every slot has a worker that is ready, and nobody else is there."""
+        """Whether every slot has a ready worker and there are no others."""
         return self.workers.keys() == self.slots.keys() and all(
             worker.state is WorkerState.READY for worker in self.workers.values()
         )
 
     @property
     def bounds(self) -> PerDatabase:
-        """How many connections each worker may have, so that the total holds."""
+        """The most connections of one worker, by database, so that the total holds."""
         return {} if self._budget.total is None else self._budget.share(self.size)
 
     def hand_over(self) -> dict[str, Any]:
-        """What has been counted, and the size and whose word it is, as JSON takes it."""
+        """The counters and the size, with the configured size, for the re-executed supervisor."""
         counts = {"units": self.units, "failures": self.failures, "restarts": self.restarts}
         starts = {name: slot.starts for name, slot in self.slots.items()}
         return {**counts, "starts": starts, "size": self.size, "configured": self._configured}
 
     def keep_size(self, told: Mapping[str, Any]) -> None:
-        """What ``scale`` has said holds on, unless the configured number itself is another one.
+        """Keep a size that ``scale`` has set, unless the configured number has changed.
 
         :param told: what :meth:`hand_over` of the last supervisor's worker set told, as far as it
             did.
@@ -174,13 +174,13 @@ class WorkerSet:
             slot.starts = told.get("starts", {}).get(name, int(name in self.workers))
 
     def bury(self, worker: WorkerHandle) -> None:
-        """It is dead."""
+        """Remove a dead worker; its units stay counted."""
         del self.workers[worker.name]
         self.units += worker.report.units
         self.failures += worker.report.failures
 
     def adopt(self, workers: Iterable[WorkerHandle]) -> list[WorkerHandle]:
-        """Take in those of the last supervisor; returns the ones that have no slot any more."""
+        """Add the workers of the last supervisor; returns those that no longer have a slot."""
         for worker in workers:
             self.workers[worker.name] = worker
             self._vacancies.pop(worker.name, None)
@@ -188,34 +188,34 @@ class WorkerSet:
         return self._without_place()
 
     def outdated(self) -> list[WorkerHandle]:
-        """Those that run the code from before a reload."""
+        """Workers that run the code from before a reload, or have a wrong share of the budget."""
         return [worker for worker in self.workers.values() if worker.outdated]
 
     def spare_outdated(self) -> None:
-        """Let those stay that run the code from before a reload; not those with a wrong share."""
+        """Keep workers that run the code from before a reload, unless their share is wrong."""
         for worker in self.workers.values():
             worker.outdated = False
         self._rebalance()
 
     @property
     def has_inherited(self) -> bool:
-        """Whether there is anybody of the last supervisor's."""
+        """Whether a worker of the last supervisor is left."""
         return any(worker.inherited for worker in self.workers.values())
 
     @property
     def descriptors(self) -> list[int]:
-        """On which they may tell something."""
+        """The descriptors on which workers report."""
         receivers = [worker.receiver for worker in self.workers.values()]
         return [receiver.descriptor for receiver in receivers if not receiver.ended]
 
     @property
     def sessions(self) -> set[Session]:
-        """What they have open on servers."""
+        """The sessions that the workers have open on servers."""
         return set().union(*(worker.sessions for worker in self.workers.values()))
 
     @property
     def progress(self) -> dict[str, Progress]:
-        """How far their units are, by thread."""
+        """The progress of their units, by thread."""
         return {name: told for w in self.workers.values() for name, told in w.progress.items()}
 
     @property
@@ -223,10 +223,10 @@ class WorkerSet:
         return sum(worker.state is WorkerState.READY for worker in self.workers.values())
 
     def is_alive(self, now: float) -> bool:
-        """Whether anybody works, and tells so.
+        """Whether a ready worker has reported lately.
 
-        Or is about to, when somebody has before: there may be one worker only, and its successor
-        may boot slowly. One whose slot has failed lately is no sign of life.
+        A booting worker counts too if some worker has been ready before: there may be one worker
+        only, and its successor may boot slowly. It does not count if its slot has failed lately.
         """
         lively = [w for w in self.workers.values() if now - w.last_heard < LIVELY]
         self._has_worked = self._has_worked or any(w.was_ready for w in self.workers.values())
@@ -241,21 +241,21 @@ class WorkerSet:
 
     @property
     def has_been_ready(self) -> bool:
-        """Whether one of them has been ready."""
+        """Whether a present worker has been ready."""
         return any(worker.was_ready for worker in self.workers.values())
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it to those who have been ready: one that boots might have no handler yet."""
+        """Send it to workers that have been ready: a booting one may not have a handler yet."""
         for worker in self.workers.values():
             if worker.was_ready:
                 worker.signal(number)
 
     def next_start(self) -> float:
-        """When the next vacancy is to be filled; one that waits for room is not waited for."""
+        """When the next vacancy is to be filled; ``NEVER`` if the budget has no room for it."""
         return min(self._vacancies.values(), default=NEVER) if self._has_room() else NEVER
 
     def vacate(self, name: str, when: float) -> None:
-        """The worker of this slot is to be replaced at *when*."""
+        """Have a new worker started in this slot at *when*."""
         self._vacancies[name] = when
 
     def postpone(self, when: float) -> None:
@@ -266,12 +266,12 @@ class WorkerSet:
         return [worker for name, worker in self.workers.items() if name not in self.slots]
 
     def leave_to_parent(self) -> None:
-        """In a forked child: let go of its siblings."""
+        """In a forked child: close the descriptors of its siblings."""
         for sibling in self.workers.values():
             sibling.close_descriptors()
 
     def close_vacancies(self) -> None:
-        """Start nobody any more."""
+        """Start no further worker."""
         self._vacancies.clear()
 
     def fill(self, now: float, *, one_at_a_time: bool) -> None:
