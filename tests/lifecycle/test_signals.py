@@ -159,4 +159,6 @@ def test_each_worker_is_accounted_for_at_the_end(
     assert len(lines) == 2
     for pid in workers:
         units = len(daemon.journal.events("used", pid=pid))
-        assert any(f"(pid {pid}): {units} units, 0 failed, at most" in line for line in lines)
+        assert any(
+            f"(pid {pid}): {units} unit" in line and ", 0 failed, peak of" in line for line in lines
+        )

@@ -77,7 +77,7 @@ def test_a_failed_unit_is_tried_again_before_the_daemon_is_idle(
     daemon.assert_clean_end()
     assert len(daemon.journal.events("failing")) == 1
     assert daemon.journal.events("asked")
-    assert "1 units, 1 failed" in daemon.out
+    assert "1 unit, 1 failed" in daemon.out
 
 
 def test_one_term_does_not_kill_a_daemon_that_is_ending_by_itself(

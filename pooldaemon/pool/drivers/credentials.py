@@ -98,10 +98,11 @@ class Credentials:
 
     def password(self, name: str, deadline: float | None = None) -> Password:
         """The kept password, or a new one; arguments and errors as for :meth:`log_in`."""
-        kept = self._kept
-        if kept is not None and self._clock() < kept[1]:
-            return kept[0]
+        if (kept := self._usable()) is not None:
+            return kept
         call = self._join_call()
+        if isinstance(call, Password):
+            return call
         patience = PATIENCE
         if deadline is not None:
             patience = max(deadline - self._clock(), LEAST_PATIENCE)
@@ -109,10 +110,20 @@ class Credentials:
 
     # -- asking -----------------------------------------------------------------------
 
-    def _join_call(self) -> _Call:
-        """The call to wait for. It runs, unless an exception has ended whoever made it."""
+    def _usable(self) -> Password | None:
+        """The kept password, as long as it lasts."""
+        kept = self._kept
+        return kept[0] if kept is not None and self._clock() < kept[1] else None
+
+    def _join_call(self) -> _Call | Password:
+        """The call to wait for, which runs unless an exception has ended it; or its answer.
+
+        A call may end between the caller's look for a kept password and this one.
+        """
         lock = self._lock.wait()
         now = self._clock()
+        if (kept := self._usable()) is not None:
+            return kept
         for call in list(self._calls):
             if not call.is_running:
                 with suppress(ValueError):
