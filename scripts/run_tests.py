@@ -10,8 +10,9 @@ SQLite, the embedded default. Without: all tests on SQLite.
                               those marked ``once``, and ``sqlite`` where there is a server
 
 Most tests wait for processes and servers more than they compute, so several run at a time. Those
-marked ``alone`` change what all sessions of the server share: they run one after the other. Nothing
-is tried a second time: a test that fails on a busy machine is one to repair.
+marked ``alone`` change what all sessions of the server share, or need a quiet machine: they run one
+after the other. Nothing is tried a second time: a test that fails on a busy machine is one to
+repair.
 
 Marked ``once`` is what neither another interpreter nor another server is likely to change: what an
 operator sees, and what takes long. How threads, forks and signals work, and all that is said to the
