@@ -22,7 +22,6 @@ from tests.mysql.scratch import Scratch, scratch_on
 from tests.support.mode import MODES
 from tests.support.poll import wait_until
 from tests.support.server import Admin
-from tests.support.threads import wait_until_inside
 from tests.unit.databases import own_databases
 
 # From 3.12 on Python warns of what is done here on purpose.
@@ -189,25 +188,40 @@ def test_a_child_that_python_knows_nothing_of_has_sessions_of_its_own(
     assert [session.id for session in scratch.sessions()] == [own]
 
 
+class Door:
+    """A lock that knows who has come to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.came: set[int] = set()
+
+    def __enter__(self) -> None:
+        self.came.add(threading.get_ident())
+        self._lock.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.release()
+
+
 def test_of_the_threads_of_such_a_child_one_makes_the_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     starts: list[int] = []
-    threads: list[threading.Thread] = []
+    door = Door()
 
     def start() -> None:
         starts.append(threading.get_ident())
-        for thread in threads:
-            wait_until_inside(thread, "check")  # the other one is held up there
+        wait_until(lambda: len(door.came) == 2, DEADLINE, "the other one is not held up")
 
     def use() -> None:
-        threads.extend(threading.Thread(target=fork_safety.check) for _ in range(2))
+        threads = [threading.Thread(target=fork_safety.check) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert len(starts) == 1
 
+    monkeypatch.setattr(fork_safety, "_starting", door)
     monkeypatch.setattr(fork_safety, "_starts", [start])
     fork(use, ctypes.PyDLL(None).fork)
 

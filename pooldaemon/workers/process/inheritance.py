@@ -31,6 +31,8 @@ class _Process:
 
     release: Callable[[], None] = _nothing
     own_fork_of: int | None = None
+    masks: dict[int, set[int | signal.Signals]] = {}
+    """The signal masks of the threads that are forking, as they were before."""
 
 
 def release_in_children(release: Callable[[], None] = _nothing) -> None:
@@ -116,14 +118,31 @@ def _status(error: SystemExit) -> int:
     return 1
 
 
+def _block_signals() -> None:
+    """Before every fork: a signal that reaches the child before :func:`_start_child` waits.
+
+    The parent's handler would only note it, and nobody reads that in the child.
+    """
+    if _Process.release is not _nothing:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        _Process.masks[threading.get_ident()] = mask
+
+
+def _unblock_signals() -> None:
+    if (mask := _Process.masks.pop(threading.get_ident(), None)) is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _start_child() -> None:
     """Runs in every forked child, whoever has forked it."""
     release, _Process.release = _Process.release, _nothing
-    if _Process.own_fork_of == threading.get_ident():
-        return
-    release()
-    with suppress(ValueError):  # in a subinterpreter
-        _restore_signals()
+    try:
+        if _Process.own_fork_of != threading.get_ident():
+            release()
+            with suppress(ValueError):  # in a subinterpreter
+                _restore_signals()
+    finally:
+        _unblock_signals()
 
 
 def _restore_signals() -> None:
@@ -137,4 +156,6 @@ def _restore_signals() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_child)
+    os.register_at_fork(
+        before=_block_signals, after_in_parent=_unblock_signals, after_in_child=_start_child
+    )
