@@ -224,7 +224,7 @@ class Launcher:
         self._prepare(Option(None, "default"), ExitStack())  # to the end of the process
         logfile = self._options["logfile"]
         check_log(logfile.value, logfile.origin)
-        info = WorkerInfo("preflight", os.getpid())
+        info = WorkerInfo("canary", os.getpid())
         log_context.note_worker(info.name)
         supervisor = os.getppid()
         with bounded("setup()", self._config.setup_timeout, partial(_end_without, supervisor)):

@@ -68,7 +68,7 @@ def test_a_reload_brings_new_code_one_worker_at_a_time_and_cuts_no_unit_off(
     assert (daemon.directory / "pid").read_text() == f"{daemon.process.pid}\n"
     deaths = daemon.journal.events("worker_died")
     assert [death["status"] for death in deaths] == [0, 0]
-    births = [e for e in daemon.journal.events("worker_init") if e["worker"] != "preflight"][2:]
+    births = [e for e in daemon.journal.events("worker_init") if e["worker"] != "canary"][2:]
     assert [e["worker"] for e in births] == [e["worker"] for e in deaths]
     for death, birth in zip(deaths, births, strict=True):
         assert birth["time"] > death["time"]
@@ -84,7 +84,7 @@ def test_the_preflight_is_a_process_of_its_own_and_clears_up(
     daemon.wait_for("unit")
     daemon.signal(signal.SIGHUP)
     daemon.wait_for_log("reload: done")
-    (preflight,) = daemon.journal.events("worker_init", worker="preflight")
+    (preflight,) = daemon.journal.events("worker_init", worker="canary")
     assert preflight["pid"] != daemon.process.pid
     assert daemon.journal.events("worker_exit", told_pid=preflight["pid"])
     assert len(daemon.journal.events("setup", pid=daemon.process.pid)) == 2
@@ -255,7 +255,7 @@ def test_a_preflight_that_hangs_ends_although_its_supervisor_was_killed(
     daemon.process.wait()
     notes = daemon.journal
     wait_until(
-        lambda: notes.events("worker_exit", worker="preflight"), TIMEOUT, "the preflight's end"
+        lambda: notes.events("worker_exit", worker="canary"), TIMEOUT, "the preflight's end"
     )
     daemon.assert_nothing_left(TIMEOUT)
 

@@ -82,7 +82,7 @@ def run_code() -> None:
 
 
 def _process() -> str:
-    """ "preflight", "worker-1", "supervisor"."""
+    """ "canary", "worker-1", "supervisor"."""
     record = logging.getLogRecordFactory()("", logging.INFO, "", 0, "", (), None)
     return str(record.__dict__["daemon_worker"])
 
