@@ -254,9 +254,7 @@ def test_a_preflight_that_hangs_ends_although_its_supervisor_was_killed(
     daemon.process.kill()
     daemon.process.wait()
     notes = daemon.journal
-    wait_until(
-        lambda: notes.events("worker_exit", worker="canary"), TIMEOUT, "the preflight's end"
-    )
+    wait_until(lambda: notes.events("worker_exit", worker="canary"), TIMEOUT, "the preflight's end")
     daemon.assert_nothing_left(TIMEOUT)
 
 
