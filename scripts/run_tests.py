@@ -11,8 +11,8 @@ SQLite, the embedded default. Without: all tests on SQLite.
 
 Most tests wait for processes and servers more than they compute, so several run at a time. Those
 marked ``alone`` change what all sessions of the server share, or need a quiet machine: they run one
-after the other. Nothing is tried a second time: a test that fails on a busy machine is one to
-repair.
+after the other. What fails is run once more, alone. The lines of both runs are shown: a test that
+fails once, on a machine that is too busy, is one to repair; one that fails again has failed.
 
 Marked ``once`` is what neither another interpreter nor another server is likely to change: what an
 operator sees, and what takes long. How threads, forks and signals work, and all that is said to the
@@ -34,6 +34,7 @@ from urllib.parse import urlsplit
 SEVERAL = 3 * (os.cpu_count() or 1)
 SELECTIONS = ("--database", "--again")
 NEEDS_NO_DATABASE = ("unit", "support", "plugin", "packaging", "docs")
+TESTS_FAILED = 1  # pytest's exit status when it ran and some failed
 INTERRUPTED = 2  # pytest's exit status after Ctrl-C, and when a test file can't be read
 
 
@@ -84,6 +85,15 @@ def plan(database_url: str, selection: str | None) -> list[Run]:
 
 
 def perform(run: Run, results: Path) -> Outcome:
+    first = attempt(run, results)
+    if first.status != TESTS_FAILED:
+        return first
+    alone = (*run.arguments, "--numprocesses=0", "--last-failed")
+    again = attempt(Run(f"once more, alone: {run.title}", run.database_url, alone), results)
+    return Outcome(again.status, first.passed + again.passed, again.failed, first.skipped)
+
+
+def attempt(run: Run, results: Path) -> Outcome:
     results.unlink(missing_ok=True)
     print(f"\n--- {run.title}", flush=True)
     command = [sys.executable, "-m", "pytest", f"--junitxml={results}", *run.arguments]
