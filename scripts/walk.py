@@ -29,14 +29,22 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = f"{ROOT / 'pooldaemon'}{os.sep}"
 
 LAYERS = (
-    *("exceptions", "conf", "stats", "signals", "pool_commands", "backoff"),
-    *("pool/tokens", "pool/fork_safety", "pool/watchdog", "pool/queue", "pool/drivers"),
-    *("pool/sqlalchemy_pools", "pool/config", "pool/registry"),
-    *("backends", "connections", "sessions", "faults"),
-    *("workers/process", "workers/ipc", "workers/worker", "workers/supervisor"),
-    *("management", "__init__"),
+    ("exceptions", "conf", "stats", "signals", "pool_commands", "backoff"),
+    ("pool/tokens",),
+    ("pool/fork_safety",),
+    ("pool/watchdog",),
+    ("pool/queue",),
+    ("pool/drivers",),
+    ("pool/sqlalchemy_pools", "pool/config"),
+    ("pool/registry",),
+    ("backends", "connections"),
+    ("sessions", "faults"),
+    ("workers/process",),
+    ("workers/ipc",),
+    ("workers/worker", "workers/supervisor"),
+    ("management", "__init__"),
 )
-"""From the lowest to the highest. What stands side by side there is in one tuple of names."""
+"""From the lowest to the highest, each with the folders and files that stand side by side."""
 
 
 class Walk:

@@ -1,12 +1,11 @@
-"""Runs in the parent, executed afresh for a reload: until its main loop runs, no failure may end it
-as it likes.
+"""Runs in the parent that a reload has executed, until its main loop runs: recovers from failures.
 
-The old code can't come back, and the workers have no other supervisor. A call that fails just now,
-for want of a descriptor or of memory, may fail anywhere: in an import, in a settings file, in our
-own code. So whatever ends this process before it is where the last one was, the command is executed
-once more. If that helps nothing, the workers drain, and the process ends with a status that tells.
+The old code can't come back, and the workers have no other supervisor. A lack of descriptors or
+memory may make any call fail: in an import, in a settings file, in this package. So whatever ends
+this process before its main loop runs, the command is executed again. If that does not help, the
+workers drain, and the process ends with status 3.
 
-This is imported before anything else of this package, and needs little itself.
+It is imported before everything else in this package, and imports little itself.
 """
 
 from __future__ import annotations
@@ -28,27 +27,27 @@ HANDOVER = "POOLDAEMON_HANDOVER"
 """Variable that tells a freshly executed process where to read what is handed over to it."""
 
 ATTEMPTS = "POOLDAEMON_ATTEMPTS"
-"""Variable that tells it how often that has failed."""
+"""Variable with the number of attempts that have failed."""
 
 DELAYS = 0.1, 1.0, 5.0
-"""Seconds before each further attempt. What the preflight has not met may be over in a moment."""
+"""Seconds before each further attempt. The preflight has passed, so the reason may be temporary."""
 
 TRIES = 5
-"""Of a call to the system that has to succeed now."""
+"""Tries of a system call that has to succeed now."""
 
 LOOK = 0.05
 """Seconds between looks whether workers have ended."""
 
 GRACE = 60.0
-"""Seconds that workers get to end if an older version has not told how many."""
+"""Seconds that workers get to end if an older version did not hand over how many."""
 
 logger = logging.getLogger("pooldaemon.supervisor")
 
 
 class Successor:
-    """This process, until it is settled.
+    """This process, until its main loop runs.
 
-    :param descriptor: a file that says what is handed over.
+    :param descriptor: the file with the handed-over state.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -57,11 +56,11 @@ class Successor:
         self._failures = int(os.environ.pop(ATTEMPTS, "0"))
         self._variables = {os.fsencode(k): os.fsencode(v) for k, v in os.environ.items()}
         self._is_settled = False
-        # After SystemExit as well: Django's way to tell of an error.
+        # Runs after SystemExit too, by which Django reports an error.
         atexit.register(self.recover)
 
     def settle(self) -> None:
-        """The main loop runs, and goes on whatever fails."""
+        """Stop watching: the main loop runs, and survives failures by itself."""
         self._is_settled = True
         atexit.unregister(self.recover)
         with suppress(OSError):
@@ -88,8 +87,8 @@ class Successor:
         self._leave(told)
 
     def _read(self) -> dict[str, Any] | None:
-        """What was handed over; ``None``: nothing, to this process. A program that is started
-        from settings has the same variables."""
+        """The state that was handed over to this process; ``None``: there is none. A program that
+        settings start has the same variables, but another pid."""
         for _ in range(TRIES):
             with suppress(OSError, ValueError, RecursionError):
                 size = os.fstat(self._descriptor).st_size
@@ -108,19 +107,19 @@ class Successor:
         os.execve(sys.orig_argv[0], sys.orig_argv, variables)  # noqa: S606 - as it was executed
 
     def _variables_at_start(self) -> dict[bytes, bytes]:
-        """As they were given: settings may have put others into ``os.environ`` before ours."""
+        """The environment of the start: settings may have changed ``os.environ`` before that."""
         with suppress(OSError), open("/proc/self/environ", "rb") as file:  # noqa: PTH123
             pairs = [entry.partition(b"=") for entry in file.read().split(b"\0")]
             found = {name: value for name, equals, value in pairs if name and equals}
-            if os.fsencode(HANDOVER) in found:  # no process title has been written over them
+            if os.fsencode(HANDOVER) in found:  # else a process title has overwritten them
                 return found
         return dict(self._variables)
 
     def _leave(self, told: Mapping[str, Any]) -> None:
-        """Let the workers end what they have begun: a supervisor's last duty."""
+        """Drain the workers, remove the daemon's files, and exit."""
         workers = {worker["pid"] for worker in told["workers"]}
         for worker in told["workers"]:
-            with suppress(OSError):  # a worker that ends waits until what it tells is taken
+            with suppress(OSError):  # a worker that ends waits until its last message is read
                 os.close(worker["descriptor"])
         deadline = time.monotonic() + told.get("drain_timeout", GRACE)
         _signal(workers, signal.SIGTERM)
@@ -156,7 +155,7 @@ def _signal(workers: set[int], number: signal.Signals) -> None:
 
 
 def _tell(text: str) -> None:
-    """To standard error: there may be no log yet."""
+    """Write *text* to standard error: there may be no log yet."""
     with suppress(OSError):
         os.write(2, f"pooldaemon, pid {os.getpid()}: {text}\n".encode())
 
@@ -165,7 +164,7 @@ _successor: Successor | None = None
 
 
 def begin() -> None:
-    """In a process that may have been executed for a reload, as early as possible."""
+    """Called as early as possible in a process that a reload may have executed."""
     global _successor  # noqa: PLW0603 - one per process
     with suppress(ValueError, OverflowError, OSError):  # or a reload has not set it
         descriptor = int(os.environ.get(HANDOVER, "").encode("ascii"))
@@ -174,14 +173,14 @@ def begin() -> None:
 
 
 def settle() -> None:
-    """The main loop begins."""
+    """Called when the main loop begins."""
     if _successor is not None:
         _successor.settle()
 
 
 @contextmanager
 def recovering() -> Iterator[None]:
-    """What is raised in the block before :func:`settle` does not leave it."""
+    """Recover from an exception that the block raises before :func:`settle`."""
     try:
         yield
     except BaseException as error:

@@ -1,8 +1,8 @@
-"""Sessions that the server may still have, because nothing could tell it that they are over.
+"""Sessions that the server may still have, because it could not be told that they have ended.
 
 A connection that was given up during a network failure leaves its session on the server, with the
 locks of its transaction: for hours, if the server has nothing to send on it. So the next session
-that is opened ends them.
+that the pool opens kills it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pooldaemon.pool.drivers.mysql.connection import PooledConnection
 
 class Abandoned(NamedTuple):
     """
-    :ivar number: the server's, of the session.
-    :ivar port: of our end of it.
+    :ivar number: the session's number on the server.
+    :ivar port: the local port of its connection.
     """
 
     number: int
@@ -27,19 +27,19 @@ class Abandoned(NamedTuple):
 
 
 class AbandonedSessions:
-    """Those of one pool. Thread-safe."""
+    """The abandoned sessions of one pool. Thread-safe."""
 
     def __init__(self) -> None:
         self._sessions: deque[Abandoned] = deque()
 
     def add(self, session: Abandoned) -> None:
-        if session.port:  # else it has none by which it could be recognised
+        if session.port:  # a local socket has none, so the session can't be recognised
             self._sessions.append(session)
 
     def end(self, connection: PooledConnection) -> None:
-        """Ask the server, by *connection*, to end them.
+        """Kill them on *connection*.
 
-        :raises MySQLdb.Error: it can't be asked.
+        :raises MySQLdb.Error: the list of sessions can't be read.
         """
         sessions: list[Abandoned] = []
         with suppress(IndexError):
@@ -47,14 +47,14 @@ class AbandonedSessions:
                 sessions.append(self._sessions.popleft())
         if not sessions:
             return
-        # Not from information_schema, which MySQL means to take away.
+        # information_schema.processlist is deprecated in MySQL.
         rows = connection.rows_of("SHOW PROCESSLIST")
         listed = {row[0]: (_text(row[1]), *_address(_text(row[2]))) for row in rows}
-        if connection.session not in listed:  # its number is a proxy's
+        if connection.session not in listed:  # a proxy has given it another number
             return
         user, host, _ = listed[connection.session]
         for number, port in sessions:
-            # After a restart of the server the number may be somebody else's.
+            # After a restart of the server the number may belong to another session.
             if listed.get(number) == (user, host, port):
                 with suppress(MySQLdb.Error):  # it has just ended by itself
                     connection.ask_aside(f"KILL {number:d}")

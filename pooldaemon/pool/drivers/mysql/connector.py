@@ -1,8 +1,8 @@
-"""Opening a session as soon as the network lets it through.
+"""Opens sessions soon after a network failure ends.
 
 TCP repeats an unanswered request for a connection after 1, 2 and 4 seconds (Linux from 6.5 on: a
-few times after one). One that was begun while the network was away thus comes through late. So
-while there is a doubt about the network, a connect is made in short attempts.
+few times after one). So a connect that began during a failure succeeds late. While the network is
+in doubt, a connect is therefore made in short attempts.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import MySQLdb
 
 ATTEMPT = 2
-"""Seconds: in these TCP asks for the connection twice."""
+"""Seconds of one attempt. TCP sends its request twice in them."""
 
 UNREACHED = frozenset({2002, 2003})
-"""No TCP connection; MariaDB's and MySQL's client library."""
+"""Errors for no TCP connection, of MariaDB's and MySQL's client library."""
 LOST = 2013
-"""There was one, and then no answer."""
+"""The error for a TCP connection without an answer."""
 
 
 class Connector:

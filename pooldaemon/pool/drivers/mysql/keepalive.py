@@ -1,9 +1,9 @@
-"""TCP's own bound for a server's machine that has gone without a word.
+"""Socket options that end a connection whose server's machine is silent.
 
-A host may vanish, or a firewall drop all packets. Without these options a statement that is under
-way then waits for a quarter of an hour, or for ever, while its session keeps a place in the pool;
-and one that comes through in the end does so late, because TCP repeats a lost packet more and more
-seldom. None of this ends a statement that takes long: the server's machine answers for it.
+A host may vanish, or a firewall may drop all packets. Without these options a running statement
+then waits for a quarter of an hour, or for ever, and keeps its place in the pool. After a short
+failure it goes on late, because TCP repeats a lost packet at growing intervals. A long statement is
+not ended: the server's machine acknowledges packets meanwhile.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ SILENCE_LIMIT = 10
 and keepalive). It is as long as a connect may take."""
 
 KEEPALIVE_IDLE = 5
-"""Seconds of silence before the other end is asked whether it is there."""
+"""Seconds of silence before the first keepalive probe."""
 
 KEEPALIVE_INTERVAL = 1
-"""Seconds between further questions. Several have to be lost: one packet may be."""
+"""Seconds between further probes. Several have to be lost, because one packet may be."""
 
 LONGEST_BACKOFF = 1000
 """Milliseconds between repetitions of a lost packet, at most."""
@@ -33,7 +33,7 @@ TCP_CLOSE = 7
 """Linux's number for the state of a socket that has been given up."""
 
 TCP_RTO_MAX_MS = getattr(socket, "TCP_RTO_MAX_MS", 44)
-"""Linux's number, from 6.15 on; others say that they do not know it."""
+"""Linux's number, from 6.15 on. Older kernels refuse it."""
 
 _OPTIONS = (
     ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
@@ -51,7 +51,7 @@ def notice_silence(descriptor: int) -> int:
     with _borrowed(descriptor) as peer:
         if peer.family == socket.AF_UNIX:
             return 0
-        with suppress(OSError):  # a system that has not all of them
+        with suppress(OSError):  # the system does not have all of them
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in _OPTIONS:
                 if (option := getattr(socket, name, None)) is not None:
@@ -80,7 +80,7 @@ def tcp_state(peer: socket.socket) -> int:
 
 
 def is_given_up(descriptor: int) -> bool:
-    """Whether the system has ended the connection, without a word from the other end."""
+    """Whether the system has given the connection up without an answer from the other end."""
     with _borrowed(descriptor) as peer:
         return tcp_state(peer) == TCP_CLOSE
 
