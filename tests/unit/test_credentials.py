@@ -74,6 +74,22 @@ def test_threads_that_need_a_password_at_the_same_time_ask_once(login: Login) ->
     assert login.vault.calls == 1
 
 
+def test_a_password_that_others_got_between_two_looks_is_used(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login.vault.answer = ("p1", 900)
+    lock = login.credentials._lock
+
+    def others_come_first() -> object:
+        monkeypatch.undo()
+        assert login.credentials.password(NAME) == "p1"
+        return lock.wait()
+
+    monkeypatch.setattr(lock, "wait", others_come_first)
+    assert login.credentials.password(NAME) == "p1"
+    assert login.vault.calls == 1
+
+
 def test_the_provider_sees_the_borrowers_context(login: Login) -> None:
     tenant = contextvars.ContextVar("tenant", default="")
     login.vault.before_answer = lambda: seen.append(tenant.get())
