@@ -198,6 +198,25 @@ def test_a_detached_daemon_reloads_again_and_again(
     assert list(pidfile.parent.glob("daemon.pid*")) == []
 
 
+@pytest.mark.parametrize(("code", "result"), [("", "done"), ("version = ", "failed")])
+def test_hup_during_a_preflight_is_followed_by_another_reload(
+    start_work: StartDaemon, sqlite: SQLiteDatabase, code: str, result: str
+) -> None:
+    """The preflight may have read the code before it changed."""
+    daemon = start_work(sqlite, "tell_version", "--processes", "2")
+    wait_for_version(daemon, "first", 2)
+    write_code(daemon, code)
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for_log("reload: trying")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for_log("reload: another one follows")
+    wait_until(lambda: len(daemon.log_lines("reload: trying")) == 2, TIMEOUT, "the second one")
+    wait_until(
+        lambda: f"reload: {result}" in daemon.log_lines("reload: ")[-1], TIMEOUT, "its result"
+    )
+    daemon.stop()
+
+
 def test_term_during_a_reload_ends_the_daemon_in_order(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:

@@ -55,6 +55,20 @@ def test_a_shell_that_is_wrong_or_says_nothing_leaves_the_kernels_word(
     assert found.variables["PWD"] == found.directory
 
 
+@pytest.mark.parametrize("variable", ["POOLDAEMON_HANDOVER", "POOLDAEMON_TRIAL"])
+def test_a_link_that_moves_while_a_reload_executes_the_command_keeps_its_name(
+    start: pytest.MonkeyPatch, current: Path, variable: str
+) -> None:
+    start.chdir(current)
+    (current.parent / "next").mkdir()
+    current.unlink()
+    current.symlink_to("next")
+    set_variables(start, {"PWD": str(current), variable: "7"})
+    found = Invocation.of_this_process()
+    assert found.directory == str(current)
+    assert found.variables == {"PWD": str(current)}
+
+
 @pytest.mark.parametrize("below", ["", "src"])
 def test_without_a_shell_a_path_through_the_link_tells(
     start: pytest.MonkeyPatch, current: Path, below: str

@@ -49,7 +49,11 @@ class Invocation:
         :raises OSError: the working directory has been removed.
         """
         variables = _variables_at_start()
-        directory = _directory(variables)
+        # Whoever executed this process for a reload has entered the directory by this name. The
+        # link may point elsewhere since then.
+        told = variables.get("PWD") if any(name in variables for name in OWN) else None
+        variables = {name: value for name, value in variables.items() if name not in OWN}
+        directory = told or _directory(variables)
         executable = _executable(directory, variables)
         # The process that is executed next can't find the directory's name otherwise.
         variables["PWD"] = directory
@@ -65,7 +69,7 @@ class Invocation:
         """
         found = _read_environment(pid)
         own = {name: value for name, value in self.variables.items() if name in ITS_OWN}
-        others = {name: value for name, value in found.items() if name not in ITS_OWN}
+        others = {name: found[name] for name in found if name not in (*ITS_OWN, *OWN)}
         return replace(self, variables=others | own)
 
     @property
@@ -85,7 +89,7 @@ def _variables_at_start() -> dict[str, str]:
     """
     with suppress(OSError):
         return _read_environment("self")
-    return {name: value for name, value in os.environ.items() if name not in OWN}
+    return dict(os.environ)
 
 
 def _read_environment(process: int | str) -> dict[str, str]:
@@ -97,7 +101,7 @@ def _read_environment(process: int | str) -> dict[str, str]:
         found = {}
     if not found:
         raise OSError(0, "a process title has overwritten its environment")
-    return {name: found[name] for name in found if name not in OWN}
+    return found
 
 
 def _directory(variables: Mapping[str, str]) -> str:

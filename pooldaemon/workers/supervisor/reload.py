@@ -48,6 +48,8 @@ class Reload:
         self.invocation: Invocation | None = None
         """The command line that is tried, or was tried last."""
         self._preflight: Preflight | None = None
+        self._is_requested = False
+        """Another reload was requested during the preflight."""
         self._failures = 0
 
     @property
@@ -77,6 +79,20 @@ class Reload:
         else:
             pid, directory = self._preflight.pid, invocation.directory
             logger.info("reload: trying the new code as pid %d, in %s", pid, directory)
+
+    def note_request(self) -> bool:
+        """Note that another reload is to follow; returns ``False`` if it can begin now."""
+        if self.is_trying:
+            self._is_requested = True
+            logger.info("reload: another one follows the one that is tried")
+        return self._is_requested
+
+    def take_request(self) -> bool:
+        """Whether the reload that was requested during a preflight can begin now."""
+        if self.is_trying or not self._is_requested:
+            return False
+        self._is_requested = False
+        return True
 
     def has_passed(self, now: float) -> bool:
         """Whether the preflight has passed. A failed one is logged."""

@@ -348,7 +348,9 @@ class Supervisor:
             case signal.SIGCHLD:
                 pass  # its arrival has ended the wait
             case signal.SIGHUP if not self._lost_terminal():
-                error = self._begin_reload(now)
+                # The code may have changed since the preflight has read it.
+                if not self._reload.note_request():
+                    error = self._begin_reload(now)
             case signal.SIGTTIN:
                 error = self.scale(self._worker_set.size + 1)
             case signal.SIGTTOU:
@@ -458,7 +460,10 @@ class Supervisor:
         return None
 
     def _look_at_the_reload(self, now: float) -> None:
-        if self._reaper.end_at == NEVER and self._reload.has_passed(now):
+        has_passed = self._reaper.end_at == NEVER and self._reload.has_passed(now)
+        if self._reload.take_request():  # handed over to the new code, if it is executed
+            self._signals.put_back([signal.SIGHUP])
+        if has_passed:
             self._hand_over()
 
     def _hand_over(self) -> None:
