@@ -13,8 +13,7 @@ from django.db import connections
 from pooldaemon.conf import DaemonConfig, PerDatabase, count, read_process_config
 from pooldaemon.sessions import ServerLimits, query_server_limits
 from pooldaemon.workers.supervisor.budget import RESERVE, Budget
-from pooldaemon.workers.supervisor.forking import fork
-from pooldaemon.workers.supervisor.spawner import HELPER_TIMEOUT
+from pooldaemon.workers.supervisor.spawner import HELPER_TIMEOUT, fork
 
 
 def exceeded_limits(config: DaemonConfig, databases: Sequence[str]) -> list[str]:

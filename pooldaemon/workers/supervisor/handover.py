@@ -31,10 +31,10 @@ from pooldaemon.workers.process.shapes import (
     misfit,
     shown,
 )
-from pooldaemon.workers.supervisor.forking import flush_streams
 from pooldaemon.workers.supervisor.handle import WorkerState
 from pooldaemon.workers.supervisor.preflight import scratch_file
 from pooldaemon.workers.supervisor.reexec import HANDOVER
+from pooldaemon.workers.supervisor.spawner import flush_streams
 
 
 class HandoverError(Exception):
