@@ -95,6 +95,13 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         help="run (the default: in the foreground), start (in the background), stop, "
         "restart, reload, status, or scale N; all but run need a pidfile",
     )
+    _add_daemon_settings(parser)
+    _add_files_and_addresses(parser)
+    _add_options_of_actions(parser)
+
+
+def _add_daemon_settings(parser: CommandParser) -> None:
+    """How the daemon works: what can be set elsewhere too, and what only a command line has."""
     for name, (read, metavar, text) in ARGUMENTS.items():
         if read is per_database:
             parser.add_argument(flag(name), action="append", metavar=metavar, help=text)
@@ -109,15 +116,14 @@ def add_daemon_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--autoreload", action="store_true", help="for development: reload when code changes"
     )
+
+
+def _add_files_and_addresses(parser: CommandParser) -> None:
+    """Where others find the daemon: its pidfile, log, health file and metrics."""
     parser.add_argument(
         "--pidfile", metavar="FILE", help="lock this file, so that the daemon runs only once"
     )
     parser.add_argument("--logfile", metavar="FILE", help="log to this file; -: to stderr")
-    parser.add_argument(
-        "--detach",
-        action="store_true",
-        help="run in the background (needs --logfile); return when the workers are ready",
-    )
     parser.add_argument(
         "--health-file", metavar="FILE", help="touch this file once a second while workers live"
     )
@@ -125,6 +131,15 @@ def add_daemon_arguments(parser: CommandParser) -> None:
         "--metrics-address",
         metavar="HOST:PORT",
         help="serve metrics to Prometheus (:PORT: on this machine only); needs a pidfile",
+    )
+
+
+def _add_options_of_actions(parser: CommandParser) -> None:
+    """What a single action takes, and what is done instead of ``run``."""
+    parser.add_argument(
+        "--detach",
+        action="store_true",
+        help="run in the background (needs --logfile); return when the workers are ready",
     )
     parser.add_argument(
         "--print-systemd",
