@@ -46,7 +46,7 @@ lint: $(VENV)/.with-lint  ## format, style, types, layers
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
-	@told=$$($(BIN)/lint-imports --no-logo) || { echo "$$told"; exit 1; }
+	@output=$$($(BIN)/lint-imports --no-logo) || { echo "$$output"; exit 1; }
 	@echo "lint: clean"
 
 format: $(VENV)/.with-lint  ## put the source in order

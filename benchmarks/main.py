@@ -96,7 +96,7 @@ def _configure() -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "handlers": {"null": {"class": "logging.NullHandler"}},
-            # What fails while a server restarts is counted, not told line by line.
+            # What fails while a server restarts is counted, not printed line by line.
             "loggers": dict.fromkeys(("pooldaemon", "sqlalchemy", "dj_db_conn_pool"), quiet),
         },
     )

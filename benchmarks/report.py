@@ -43,7 +43,7 @@ def _measure(measure: Measure) -> dict[str, Any]:
 
 
 def _comparison(comparison: Ratio | Check) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "name": comparison.name,
         "value": comparison.value,
         "at_most": comparison.at_most,
@@ -51,8 +51,8 @@ def _comparison(comparison: Ratio | Check) -> dict[str, Any]:
         "met": is_met(comparison),
     }
     if isinstance(comparison, Ratio):
-        told |= {"column": comparison.over.column, "quartiles": comparison.quartiles}
-    return told
+        record |= {"column": comparison.over.column, "quartiles": comparison.quartiles}
+    return record
 
 
 def is_met(comparison: Ratio | Check) -> bool | None:
@@ -75,8 +75,8 @@ def page(result: Result, environment: dict[str, str], *, quick: bool) -> str:
     if result.comparisons:
         parts += ["Ratios and targets\n------------------", _comparison_table(result)]
     parts += [fill(f"* {note}", WIDTH, subsequent_indent="  ") for note in result.notes]
-    told = "; ".join(f"{name} {value}" for name, value in environment.items())
-    parts.append(fill(f"{_rounds(result.rounds)}. {told}.", WIDTH))
+    environment_line = "; ".join(f"{name} {value}" for name, value in environment.items())
+    parts.append(fill(f"{_rounds(result.rounds)}. {environment_line}.", WIDTH))
     return "\n\n".join(parts) + "\n"
 
 

@@ -95,8 +95,8 @@ def describe(target: Target) -> tuple[str, str]:
     """``"mariadb"`` or ``"mysql"``, and its version."""
     with target.admin() as admin:
         (row,) = admin.query("SELECT VERSION() AS version, @@version_comment AS comment")
-    told = f"{row['version']} ({row['comment']})"
-    return ("mariadb" if "mariadb" in told.lower() else "mysql"), told
+    version = f"{row['version']} ({row['comment']})"
+    return ("mariadb" if "mariadb" in version.lower() else "mysql"), version
 
 
 def offers_tls(target: Target) -> bool:

@@ -1,4 +1,4 @@
-"""Runs each app on every backend, and tells where one of ours ends otherwise than Django's."""
+"""Runs each app on every backend, and prints where one of ours ends otherwise than Django's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Tests(Protocol):
 
 
 class Comparison:
-    """Told app by app as it goes, in all at the end."""
+    """Printed app by app as it goes, in all at the end."""
 
     def __init__(self, suite: Tests, kept: Kept, modes: Sequence[str]) -> None:
         self._suite = suite
@@ -92,7 +92,7 @@ class Comparison:
         return {test: end for own in kept.values() for test, end in (own or {}).items()}
 
     def _look_at(self, mode: str, expected: Outcomes, found: Outcomes) -> tuple[int, int]:
-        """Tell the differences; how many there are, and how many of them are not listed."""
+        """Print the differences; returns how many there are, and how many are not listed."""
         differing = differences.find(expected, found)
         unlisted = {
             test for test, (_, end) in differing.items() if not self._is_listed(test, end, mode)

@@ -155,7 +155,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
     try:
         process.wait(timeout)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGABRT)  # faulthandler tells where each thread is
+        process.send_signal(signal.SIGABRT)  # faulthandler prints where each thread is
         process.wait()
         return False
     finally:

@@ -64,7 +64,7 @@ def _check_autocommit(alias: str) -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: every statement is in a transaction, so "
-            "with 'mode': 'transaction' no connection is given back before the unit of work ends.",
+            "with 'mode': 'transaction' no connection is returned before the unit of work ends.",
             hint="See docs/checks.rst#pooldaemon-w002.",
             obj=alias,
             id="pooldaemon.W002",

@@ -1,4 +1,4 @@
-"""What other code may do with pools: give back connections, close pools, limit and control them."""
+"""What other code may do with pools: return connections, close pools, limit and control them."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def give_back(begun: float = float("inf"), *, again: bool = False) -> None:
-    """Give back every connection of this thread that is not inside an ``atomic()``.
+def return_connections(begun: float = float("inf"), *, again: bool = False) -> None:
+    """Return every connection of this thread that is not inside an ``atomic()``.
 
     A connection that was borrowed after *begun* and is inside an ``atomic()`` has been left in it
     by the unit of work: nothing would ever commit. So it is closed, which rolls back, and queries
     raise ``TransactionManagementError`` until the block ends.
 
-    Errors of a connection are logged; the others are given back all the same. Thread-safe: it uses
-    this thread's connections only.
+    An error with one connection is logged, and the others are returned all the same. Thread-safe:
+    it uses this thread's connections only.
 
     :param begun: seconds of the monotonic clock. Default: leave all ``atomic()`` blocks alone.
     :param again: whether an earlier call was interrupted by an exception.
@@ -68,7 +68,7 @@ def give_back(begun: float = float("inf"), *, again: bool = False) -> None:
                 close_remains()
         except Exception:
             logger.warning(
-                "Giving back the connection of the database %r failed.",
+                "Returning the connection of the database %r failed.",
                 connection.alias,
                 exc_info=True,
             )
@@ -119,7 +119,7 @@ class UnitOfWork:
         # The garbage collector may end an abandoned generator in another thread, whose own units
         # and connections must be left alone.
         if self._begun and self._leave() is _thread.units and not _thread.units:
-            give_back(_thread.since, again=again)
+            return_connections(_thread.since, again=again)
         del self._begun[-1:]
 
     def _end_async(self) -> None:
@@ -127,7 +127,7 @@ class UnitOfWork:
         if self._begun:
             self._leave()
         if not _thread.units:
-            give_back()
+            return_connections()
         del self._begun[-1:]
 
     def _leave(self) -> set[weakref.ref[Token]]:
@@ -180,7 +180,7 @@ def auto_close_db(function: F) -> F: ...
 @overload
 def auto_close_db() -> UnitOfWork: ...
 def auto_close_db(function: Any = None) -> Any:
-    """Give the thread's database connections back to their pools when a unit of work ends.
+    """Return the thread's database connections to their pools when a unit of work ends.
 
     A decorator for plain, ``async`` and generator functions, and a context manager:
     ``with auto_close_db():``, in async code ``async with``::
@@ -188,9 +188,9 @@ def auto_close_db(function: Any = None) -> Any:
         @auto_close_db
         def sync_inventory(): ...
 
-    The connections are given back when the outermost unit of the thread ends. An exception that
+    The connections are returned when the outermost unit of the thread ends. An exception that
     ends it propagates. A generator's unit ends when it is exhausted or closed. A connection inside
-    an ``atomic()`` of the caller is not given back. If the unit itself has left an ``atomic()``
+    an ``atomic()`` of the caller is not returned. If the unit itself has left an ``atomic()``
     open, its transaction is rolled back, and an error is logged.
 
     Database work of async units runs in the thread that ``sync_to_async`` uses. Units that use this
@@ -287,15 +287,15 @@ def in_event_loop() -> bool:
 def close_pool(alias: str | None = None) -> None:
     """Close the pools of this process, for example before a fork.
 
-    The calling thread's connections are given back first, except those inside an ``atomic()``.
-    These and the connections that other threads hold are closed when they are given back. The next
+    The calling thread's connections are returned first, except those inside an ``atomic()``.
+    These and the connections that other threads hold are closed when they are returned. The next
     borrower opens a new pool. Thread-safe.
 
     :param alias: close only the pool of this database. Default: all pools.
     :raises django.utils.connection.ConnectionDoesNotExist: there is no such database.
     """
     if alias is None:
-        give_back()
+        return_connections()
         registry.close_all()
         return
     connection = connections[alias]
@@ -313,7 +313,7 @@ def limit_connections(limits: PerDatabase) -> None:
     :param limits: caps in connections, 1 or more, by database alias; without one, the pool's
         settings apply.
     """
-    give_back()
+    return_connections()
     registry.limit(limits)
 
 

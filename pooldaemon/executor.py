@@ -24,7 +24,7 @@ class PooledThreadPoolExecutor(ThreadPoolExecutor):
     """A :class:`concurrent.futures.ThreadPoolExecutor` whose tasks are units of work.
 
     Each task of ``submit()`` and ``map()``, and the initializer in each thread, runs in
-    :func:`pooldaemon.auto_close_db`: its connections are given back before its future is done.
+    :func:`pooldaemon.auto_close_db`: its connections are returned before its future is done.
     Apart from that it behaves like the base class.
 
     As asyncio's default executor it also serves ``asyncio.to_thread()``,

@@ -15,7 +15,7 @@ class PoolCommand:
     """A command to one pool, or to all.
 
     :ivar verb: ``"pause"``: lend no connection, close idle connections now and the others when they
-        are given back; ``"resume"``: lend again; ``"reconnect"``: close connections as ``"pause"``
+        are returned; ``"resume"``: lend again; ``"reconnect"``: close connections as ``"pause"``
         does, but keep lending, on new ones; ``"resize"``: change the cap.
     :ivar pool: a pool's name or a database's alias; ``None``, the default: all pools.
     :ivar size: for ``"resize"``: the new cap in connections, 1 or more.

@@ -2,7 +2,7 @@
 
 The sender is the command's class. Each is sent in the main thread of the process named below. An
 exception of a receiver is logged, and does not stop the daemon. Connections that receivers borrow
-are given back.
+are returned.
 """
 
 from __future__ import annotations

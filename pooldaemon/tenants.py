@@ -27,7 +27,7 @@ def use_database(alias: str, /, **changes: Any) -> UseDatabase:
         with use_database("default", NAME="tenant_7", USER="tenant_7", PASSWORD=password):
             Invoice.objects.create(...)
 
-    The connection comes from the pool for these settings and is given back at the end of the block,
+    The connection comes from the pool for these settings and is returned at the end of the block,
     also after an exception. Then *alias* is what it was before. Blocks can be nested: an inner
     block changes the settings of the outer one. A connection that the thread has borrowed under
     *alias* before the block stays borrowed.

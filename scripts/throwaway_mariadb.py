@@ -250,7 +250,7 @@ def end_with_parent() -> list[str]:
 
 
 def greets(address: Path) -> bool:
-    """Tell whether the server sends its first packet, which it does when it takes logins.
+    """Whether the server sends its first packet, which it does when it takes logins.
 
     The private socket, not the port: by then the port is open too, and nobody else's. Waits until
     the server has ended this session, so that the first to look sees none.

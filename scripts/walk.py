@@ -115,7 +115,7 @@ def borrows() -> Iterator[tuple[str, Walk]]:
     close_pool()
     for title, act in (
         ("cold borrow", connection.ensure_connection),
-        ("give-back", connection.close),
+        ("return", connection.close),
         ("warm borrow", connection.ensure_connection),
     ):
         with Walk() as walk:
@@ -128,18 +128,18 @@ def fork(directory: Path) -> Iterator[tuple[str, Walk]]:
     """A worker, from the supervisor's wish for one to the worker's own code."""
     from pooldaemon.workers.supervisor.spawner import Spawner  # noqa: PLC0415
 
-    walk, told = Walk(), directory / "child"
+    walk, state_file = Walk(), directory / "child"
 
     def run_worker(*args: object) -> int:
         walk.stop()
-        walk.save(told)
+        walk.save(state_file)
         return 0
 
     spawner = Spawner(run_worker, lambda: None)
     with walk:
         worker = spawner.fork("worker-1", {}, (), 0.0)
     os.waitpid(worker.pid, 0)
-    walk.add(told)
+    walk.add(state_file)
     yield "fork", walk
     spawner.close()
 

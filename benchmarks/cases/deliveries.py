@@ -88,14 +88,14 @@ class _Trial:
         self._query("TRUNCATE webhooks_delivery")
         with self._receiver() as url:
             self.manage("load_deliveries", str(self._input), f"--base-url={url}")
-            told = self.manage(
+            output = self.manage(
                 *("rundaemon", "--until-idle", f"--processes={PROCESSES}"),
                 *(f"--threads={THREADS}", f"--max-connections={cap}"),
             )
             received = urllib3.request("GET", f"{url}/stats").json()
         if (received["accepted"], received["requests"]) != (self._number, self._number):
             raise RuntimeError(f"{self._number} deliveries, but the receiver counted {received}")
-        return {RATE: self._rate(), "most connections of a worker": _most_connections(told)}
+        return {RATE: self._rate(), "most connections of a worker": _most_connections(output)}
 
     def manage(self, *arguments: str) -> str:
         """Run a command of the example to its end; what it printed.
@@ -137,6 +137,6 @@ class _Trial:
             return admin.query(statement)
 
 
-def _most_connections(told: str) -> int:
+def _most_connections(output: str) -> int:
     """From the daemon's closing lines, one per worker."""
-    return max(int(line.split("at most ")[1].split()[0]) for line in told.splitlines())
+    return max(int(line.split("at most ")[1].split()[0]) for line in output.splitlines())

@@ -1,4 +1,4 @@
-"""Borrow, ``SELECT 1``, give back, in one thread: what a unit of work costs at least."""
+"""Borrow, ``SELECT 1``, return, in one thread: what a unit of work costs at least."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECTION = "Cycle"
 ON_SERVER = "Counted by the server, per cycle"
 
 ATTEMPTS = 5
-"""Countings of which the one with the fewest questions is told: others who use the server at the
+"""Counts, of which the one with the fewest questions is reported: others who use the server at the
 same time can only add to its counters."""
 
 COLUMNS = {
@@ -77,14 +77,14 @@ def _count(bench: Bench, contender: c.Contender, cycles: int) -> dict[str, float
     resets = _resets(contender)
     counts = [count_work(bench.target, work) for _ in range(ATTEMPTS)]
     fewest = min(counts, key=lambda count: count["Questions"])
-    told = {title: fewest[name] / cycles for name, title in COLUMNS.items()}
+    columns = {title: fewest[name] / cycles for name, title in COLUMNS.items()}
     if contender.label == c.OURS:
-        told["resets"] = (_resets(contender) - resets) / (cycles * ATTEMPTS)
-    return told
+        columns["resets"] = (_resets(contender) - resets) / (cycles * ATTEMPTS)
+    return columns
 
 
 def _resets(contender: c.Contender) -> int:
-    """The pool's own count: on a schema with triggers or views it resets at each give-back."""
+    """The pool's own count: on a schema with triggers or views it resets at each return."""
     if contender.label != c.OURS or not isinstance(contender, c.DjangoContender):
         return 0
     wrapper: Any = connections[contender.alias]

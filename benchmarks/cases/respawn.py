@@ -76,4 +76,4 @@ def _proportional(pid: int) -> float:
         name, _, value = line.partition(":")
         if name == "Pss":
             return int(value.split()[0]) / 1024
-    raise RuntimeError("the system does not tell a process' memory")
+    raise RuntimeError("the system does not report a process's memory")

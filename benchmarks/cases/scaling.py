@@ -21,7 +21,7 @@ TURNS_PER_SECOND = 500
 """Of all threads together: little enough that nobody queues."""
 BORROWS_PER_TURN = 50
 
-COST = "µs per borrow and give-back"
+COST = "µs per borrow and return"
 BY_CONNECTIONS = "One thread, so many idle connections"
 BY_THREADS = f"So many threads in turn, {BORROWS_PER_TURN} borrows each time, 10 connections"
 FIRST = "So many threads in turn, one borrow each time, 10 connections"

@@ -1,4 +1,4 @@
-"""The unit of work: a query, and a line that tells which process has served it, and when.
+"""The unit of work: a query, and a line that says which process has served it, and when.
 
 One that is told to dies instead.
 """
@@ -32,7 +32,7 @@ def serve(_ctx: object = None) -> None:
     with connection.cursor() as cursor:
         # Long enough that another worker takes the next one.
         cursor.execute("SELECT SLEEP(0.01)")
-    died = _told(directory())
+    died = _is_to_die(directory())
     _note("died" if died else "served")
     if died:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -60,7 +60,7 @@ def _order(where: Path) -> Path:
     return where / "order"
 
 
-def _told(where: Path) -> bool:
+def _is_to_die(where: Path) -> bool:
     try:
         _order(where).unlink()
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""GeoDjango's MySQL backend with our pools: what its documentation tells others to write."""
+"""GeoDjango's MySQL backend with our pools: what its documentation asks others to write."""

@@ -165,7 +165,7 @@ def forgotten_connections(case: Case) -> Iterator[Found]:
     for use in case.uses:
         ended, (seconds, holder) = use.discards.get("thread ended", 0), use.oldest
         threads = count(ended, "thread")
-        found = [f"{threads} ended without giving back a connection."] * bool(ended)
+        found = [f"{threads} ended without returning a connection."] * bool(ended)
         if seconds > FORGOTTEN:
             found.append(f"A connection has been held for {seconds:.0f} s by {holder}.")
         if found:
@@ -218,7 +218,7 @@ def resets_of_nearly_every_session(case: Case) -> Iterator[Found]:
         if use.use.count >= ENOUGH and resets > 0.9 * use.use.count:
             yield Found(
                 use.where,
-                f"{resets} of {use.use.count} give-backs had to reset the session, which costs one "
+                f"{resets} of {use.use.count} returns had to reset the session, which costs one "
                 "or two round trips.",
                 "Look for what units change in the session: SET, GET_LOCK, user variables, "
                 "temporary tables, stored functions, SHOW, or a raw driver connection.",

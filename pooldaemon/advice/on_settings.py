@@ -85,7 +85,7 @@ def autocommit_off(case: Case) -> Iterator[Found]:
             yield Found(
                 database.alias,
                 f"{database.place}['AUTOCOMMIT'] is False: each query begins a transaction, which "
-                "keeps its locks until the connection is given back, and is then rolled back, "
+                "keeps its locks until the connection is returned, and is then rolled back, "
                 "which costs a round trip.",
                 "Delete it, and use atomic() for transactions.",
             )

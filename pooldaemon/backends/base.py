@@ -284,7 +284,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             raise
 
     def _give_up(self, error: BaseException) -> None:
-        """Give back what was borrowed, half taken over."""
+        """Return a borrowed connection that could not be set up for this wrapper."""
         if self._borrowed is not None or self._transaction_lease is not None:
             self._close()
             self.connection = None
@@ -413,7 +413,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         self.atomic_blocks = []
         self.needs_rollback = False
         self.health_check_enabled = self.settings_dict["CONN_HEALTH_CHECKS"]
-        self.close_at = 0.0  # CONN_MAX_AGE is 0: give back at the end of the request
+        self.close_at = 0.0  # CONN_MAX_AGE is 0: return it at the end of the request
         self.closed_in_transaction = False
         self.errors_occurred = False
         self.health_check_done = True
@@ -464,7 +464,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     def _end_borrow(self) -> None:
         if (borrowed := self._borrowed) is not None:
-            lease.give_back(borrowed)
+            lease.return_connection(borrowed)
             self._borrowed = None
         elif (transaction_lease := self._transaction_lease) is not None:
             transaction_lease.end()

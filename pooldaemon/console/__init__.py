@@ -12,7 +12,7 @@ VERBS: dict[str, str] = {
     "doctor": "find what is wrong or wasteful, and say which setting to change",
     "pause": "stop pools of a daemon from lending connections, and close them",
     "resume": "end a pause",
-    "reconnect": "replace the connections of pools; those in use when they are given back",
+    "reconnect": "replace the connections of pools; those in use when they are returned",
     "resize": "change the cap of pools",
 }
 """The help of each verb."""

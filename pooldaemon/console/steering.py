@@ -23,7 +23,7 @@ POLL = 0.1
 DONE = {
     "pause": "paused {}",
     "resume": "resumed {}",
-    "reconnect": "closed the idle connections of {}; those in use follow when they are given back",
+    "reconnect": "closed the idle connections of {}; those in use follow when they are returned",
     "resize": "resized {}",
 }
 """What a worker has done, by verb; takes the names of the pools."""

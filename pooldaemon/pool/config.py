@@ -168,7 +168,7 @@ def _check(poolclass: type[Any], given: dict[str, tuple[str, Any]]) -> None:
     if mode == "transaction" and reset == "always":
         raise ImproperlyConfigured(
             f"{mode_place} is 'transaction', but 'reset' is 'always': no session would be known to "
-            "be clean, and none could go back before the unit of work ends. Use 'dirty'."
+            "be clean, and none could be returned before the unit of work ends. Use 'dirty'."
         )
     place, min_idle = given.get("min_idle", ("", 0))
     _, pool_size = given.get("pool_size", ("", DEFAULT_POOL_SIZE))

@@ -77,11 +77,11 @@ class ManagedPool:
 
     @property
     def last_used(self) -> float:
-        """When it last lent or took back a connection (monotonic clock)."""
+        """When a connection was last borrowed or returned (monotonic clock)."""
         return max(self._made, self._pool.last_used)
 
     def close(self) -> None:
-        """Close idle connections now and those in use when they come back."""
+        """Close idle connections now and those in use when they are returned."""
         self.facts.clear()
         self._pool.dispose()
         watchdog.stop_if_unused()
@@ -128,7 +128,7 @@ class ManagedPool:
         self._pool.resume()
 
     def resize(self, pool_size: int, max_overflow: int = 0) -> None:
-        """Change the cap; it holds as soon as connections in use above it have come back.
+        """Change the cap; a smaller one holds as soon as enough connections are returned.
 
         :raises TypeError: the pool is of a class whose size can't be changed.
         """

@@ -66,14 +66,14 @@ class SQLAlchemyPool:
         return self._dialect.lease_class(proxy.dbapi_connection, _ProxyLender(self, pool, proxy))
 
     def dispose(self) -> None:
-        """Close idle connections now, and those in use when they come back."""
+        """Close idle connections now, and those in use when they are returned."""
         # When disposed of with connections out, SQLAlchemy's pools miscount, or close what is in
         # use.
         old, self._pool = self._pool, self._pool.recreate()
         _close_idle(old)
 
     def close_if_replaced(self, pool: sqlalchemy.pool.Pool) -> None:
-        """A connection has come back to *pool*; :meth:`dispose` may have replaced it meanwhile."""
+        """A connection was returned to *pool*; :meth:`dispose` may have replaced it meanwhile."""
         if pool is not self._pool:
             _close_idle(pool)
 
@@ -142,9 +142,9 @@ class _ProxyLender:
         self.lent.add(self)
 
     def share(self) -> None:
-        """It belongs to no thread: what one leaves behind, the garbage collector gives back."""
+        """It belongs to no thread: the garbage collector returns what a thread leaves behind."""
 
-    def give_back(self) -> None:
+    def return_connection(self) -> None:
         self.lent.discard(self)
         self._proxy.close()
         self.pool.close_if_replaced(self._source)

@@ -3,7 +3,7 @@
 An exception may be raised between any two instructions: by Ctrl-C, a signal handler, a time limit.
 No ``finally`` covers the moment between taking something and noting that it was taken. References
 do: a frame that an exception leaves drops its references in that moment. So a thread holds a lock,
-a permit, a pool entry or a session by referring to an object, and the object's death gives it back.
+a permit, a pool entry or a session by referring to an object, and the object's death releases it.
 Weak references report the death. Their callbacks are functions written in C: they can't raise and
 wait for nothing, so the garbage collector may call them at any line of any thread.
 """

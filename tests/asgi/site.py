@@ -52,9 +52,9 @@ class Site:
         return client
 
     def stats(self) -> dict[str, Any]:
-        """What the server's only pool tells."""
-        told: dict[str, Any] = json.loads(answer(self.send("stats"))[1])
-        return told
+        """The statistics of the server's only pool."""
+        stats: dict[str, Any] = json.loads(answer(self.send("stats"))[1])
+        return stats
 
 
 def answer(client: HTTPConnection) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Requests to sync and async views at once, under uvicorn: capped, and all given back."""
+"""Requests to sync and async views at once, under uvicorn: the cap holds, all is returned."""
 
 import threading
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ IDLE = {"in_use": 0, "waiting": 0}
 
 def wait_for(site: Site, **wanted: object) -> None:
     def reached() -> bool:
-        told = site.stats()
-        return wanted == {name: told[name] for name in wanted}
+        stats = site.stats()
+        return wanted == {name: stats[name] for name in wanted}
 
     wait_until(reached, DEADLINE, f"not yet {wanted}")
 
@@ -52,9 +52,9 @@ def test_two_hundred_requests_at_once_never_have_more_sessions_than_the_cap(site
         outliving = views.count("background_thread") + views.count("background_task")
         wait_for(site, background=[7] * outliving, **IDLE)
     assert max(samples) == CAP
-    told = site.stats()
-    assert told["waited"] > 0, "there was no crowd"
-    assert (told["peak"], told["timeouts"], told["connect_errors"]) == (CAP, 0, 0)
+    stats = site.stats()
+    assert stats["waited"] > 0, "there was no crowd"
+    assert (stats["peak"], stats["timeouts"], stats["connect_errors"]) == (CAP, 0, 0)
 
 
 def test_requests_whose_clients_leave_stop_waiting_and_the_others_go_on(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""What a daemon with two workers tells, as ``status`` answers it."""
+"""The answer of a daemon with two workers to ``status``."""
 
 import math
 import random

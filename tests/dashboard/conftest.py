@@ -1,4 +1,4 @@
-"""Users who may do more or less, and a daemon that has told how it is."""
+"""Users with more or fewer permissions, and a daemon that has published its status."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A real daemon tells the database how it is, and takes commands from it."""
+"""A real daemon publishes its status in the database, and takes commands from there."""
 
 import pytest
 
@@ -10,8 +10,8 @@ from tests.support.poll import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def answer_to(told: Snapshot, verb: str, values: object = None) -> object:
-    command = Order.objects.create(snapshot=told, command=verb, values=values or {})
+def answer_to(snapshot: Snapshot, verb: str, values: object = None) -> object:
+    command = Order.objects.create(snapshot=snapshot, command=verb, values=values or {})
 
     def answer() -> object:
         command.refresh_from_db()
@@ -20,7 +20,7 @@ def answer_to(told: Snapshot, verb: str, values: object = None) -> object:
     return wait_until(answer, TIMEOUT, f"an answer to {verb}")
 
 
-def test_a_daemon_tells_of_its_workers_and_obeys_an_order_from_the_database(
+def test_a_daemon_publishes_its_workers_and_carries_out_a_command_from_the_database(
     daemon: Daemon,
 ) -> None:
     load.switch(daemon.directory).touch()
@@ -28,20 +28,20 @@ def test_a_daemon_tells_of_its_workers_and_obeys_an_order_from_the_database(
     def snapshot() -> Snapshot | None:
         return Snapshot.objects.filter(data__state="running", data__units__gt=0).first()
 
-    told = wait_until(snapshot, TIMEOUT, "units in the database")
-    assert told.name == "rundaemon"
-    assert told.data["pid"] == daemon.process.pid
-    assert told.data["controlled"]
-    assert len(told.data["workers"]) == 2
-    assert answer_to(told, "scale", {"processes": 3}) == {"before": 2, "processes": 3}
+    row = wait_until(snapshot, TIMEOUT, "units in the database")
+    assert row.name == "rundaemon"
+    assert row.data["pid"] == daemon.process.pid
+    assert row.data["controlled"]
+    assert len(row.data["workers"]) == 2
+    assert answer_to(row, "scale", {"processes": 3}) == {"before": 2, "processes": 3}
     three = Snapshot.objects.filter(data__processes=3)
     wait_until(three.exists, TIMEOUT, "three workers in the database")
     daemon.stop()
 
 
 def test_what_the_page_does_not_offer_is_not_carried_out_whoever_wrote_it(daemon: Daemon) -> None:
-    told = wait_until(Snapshot.objects.first, TIMEOUT, "a snapshot")
-    assert answer_to(told, "stop") == {"error": "not allowed from the admin: stop"}
+    snapshot = wait_until(Snapshot.objects.first, TIMEOUT, "a snapshot")
+    assert answer_to(snapshot, "stop") == {"error": "not allowed from the admin: stop"}
     assert daemon.process.poll() is None
     daemon.stop()
 
@@ -61,8 +61,8 @@ def test_what_the_page_does_not_offer_is_not_carried_out_whoever_wrote_it(daemon
 def test_an_order_in_the_table_is_held_to_the_limits_of_the_page(
     daemon: Daemon, command: str, values: object, error: str
 ) -> None:
-    told = wait_until(Snapshot.objects.first, TIMEOUT, "a snapshot")
-    answer = answer_to(told, command, values)
+    snapshot = wait_until(Snapshot.objects.first, TIMEOUT, "a snapshot")
+    answer = answer_to(snapshot, command, values)
     assert isinstance(answer, dict)
     assert error in answer["error"]
     daemon.stop()

@@ -1,4 +1,4 @@
-"""Web processes tell of their pools."""
+"""Web processes publish their pools."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def pools_of(row: Snapshot) -> list[dict[str, Any]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_each_process_of_a_server_that_forks_tells_of_its_own_pool(tmp_path: Path) -> None:
+def test_each_process_of_a_server_that_forks_publishes_its_own_pool(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     log = tmp_path / "log"
@@ -39,13 +39,13 @@ def test_each_process_of_a_server_that_forks_tells_of_its_own_pool(tmp_path: Pat
         wait_for_answer(f"http://{address}/", server, log)
         served: set[int] = set()
 
-        def both_told() -> bool:
+        def both_published() -> bool:
             served.add(int(ask(f"http://{address}/")))
-            # What is told at the first request is from before its view.
-            told = {row.data["pid"] for row in Snapshot.objects.all() if pools_of(row)}
-            return len(told) == 2 and told == served
+            # What is published at the first request is from before its view.
+            pids = {row.data["pid"] for row in Snapshot.objects.all() if pools_of(row)}
+            return len(pids) == 2 and pids == served
 
-        wait_until(both_told, PATIENCE, "two processes told")
+        wait_until(both_published, PATIENCE, "two processes have published")
         stop(server, log)
     for row in Snapshot.objects.all():
         assert row.data["pid"] != server.pid

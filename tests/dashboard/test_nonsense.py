@@ -38,9 +38,9 @@ def _no_daemon_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def ask(path: Path, command: str, /, **values: Any) -> dict[str, Any]:
         request = control._encode({**values, "command": command})
-        told = json.loads(control._answer(request, lambda asked: {"heard": len(asked)}))
-        assert isinstance(told, dict)
-        return told
+        answer = json.loads(control._answer(request, lambda asked: {"heard": len(asked)}))
+        assert isinstance(answer, dict)
+        return answer
 
     monkeypatch.setattr(publishing, "ask", ask)
 
@@ -50,8 +50,8 @@ def write(model: type[Order | Snapshot], column: str, text: bytes) -> None:
     quote = connection.ops.quote_name
     table = quote(model._meta.db_table)
     with suppress(DatabaseError, UnicodeError), connection.cursor() as cursor:
-        told = text.decode(errors="surrogateescape")
-        cursor.execute(f"UPDATE {table} SET {quote(column)} = %s", [told])
+        value = text.decode(errors="surrogateescape")
+        cursor.execute(f"UPDATE {table} SET {quote(column)} = %s", [value])
 
 
 def test_whatever_is_in_the_tables_orders_are_answered_and_the_page_is_shown(
@@ -87,8 +87,8 @@ def test_what_the_page_can_not_show_hides_nothing_else(admin_client: Client) -> 
     publish_daemon(Path("sock"), canned.status(pid=1))
     write(Snapshot, "data", b'{"pid": 1, "workers": 5}')
     publish_daemon(Path("sock"), canned.status(pid=2))
-    told = admin_client.get(DATA).json()
-    assert [source["status"]["pid"] for source in told["sources"]] == [2]
+    data = admin_client.get(DATA).json()
+    assert [source["status"]["pid"] for source in data["sources"]] == [2]
 
 
 @pytest.mark.parametrize("text", [b'{"processes": ' + b"9" * 5000 + b"}", b"[" * 20 + b"]" * 20])

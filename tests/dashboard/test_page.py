@@ -113,7 +113,7 @@ def test_an_action_is_a_post_and_looking_is_none(admin_client: Client) -> None:
     assert admin_client.post(PAGE + "data/").status_code == 405
 
 
-def test_the_data_are_what_the_daemon_told_and_how_long_ago(
+def test_the_data_are_what_the_daemon_published_and_how_long_ago(
     staff: StaffClient, snapshot: Snapshot
 ) -> None:
     answer = staff(VIEW).get(PAGE + "data/")
@@ -165,7 +165,7 @@ def test_a_daemon_that_only_its_socket_knows_is_operated_and_logged_too(
 
 
 @pytest.mark.parametrize("refusal", [{"error": "draining"}, OSError(0, "draining")])
-def test_a_daemon_that_refuses_or_does_not_answer_is_told_and_logged(
+def test_a_daemon_that_refuses_or_does_not_answer_is_shown_and_logged(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch, refusal: Any
 ) -> None:
     with daemons(monkeypatch, FakeDaemon(refusal)):
@@ -186,7 +186,7 @@ def test_a_daemon_that_ends_while_it_is_asked_is_left_out(
         assert admin_client.get(PAGE + "data/").json()["sources"] == []
 
 
-def test_a_command_for_another_host_waits_in_the_database_and_the_history_tells_who_gave_it(
+def test_a_command_for_another_host_waits_in_the_database_and_the_history_names_its_user(
     staff: StaffClient, snapshot: Snapshot
 ) -> None:
     client = staff(VIEW, OPERATE)
@@ -196,10 +196,10 @@ def test_a_command_for_another_host_waits_in_the_database_and_the_history_tells_
     }
     order = Order.objects.get()
     assert (order.command, order.values, order.taken_at) == ("scale", {"processes": 3}, None)
-    told = client.get(PAGE + "data/").json()
-    (shown,) = told["sources"][0]["commands"]
+    data = client.get(PAGE + "data/").json()
+    (shown,) = data["sources"][0]["commands"]
     assert shown == {"command": "scale", "state": "queued for the daemon's next report"}
-    (line,) = told["history"]
+    (line,) = data["history"]
     assert line["who"] == "zoe"
     assert line["what"].endswith("scale 3: queued for the daemon's next report")
     entry = LogEntry.objects.get()
@@ -222,7 +222,7 @@ def test_a_command_for_another_host_waits_in_the_database_and_the_history_tells_
         ({"command": "reload", "source": "box:1"}, "'box:1' is not a daemon that publishes"),
     ],
 )
-def test_a_wrong_request_is_told_what_is_right(
+def test_the_answer_to_a_wrong_request_says_what_is_right(
     admin_client: Client, snapshot: Snapshot, posted: dict[str, str], error: str
 ) -> None:
     answer = act(admin_client, **{"source": snapshot.source, **posted})

@@ -1,8 +1,8 @@
 """Run the code blocks of all pages: python -m tests.docs.run
 
 In a copy of project/, to which the files that the pages show are added. Every block has a forked
-child of its own, so that a fork, a patch or a setting of one is nobody else's. What fails is told
-with its place in the page.
+child of its own, so that a fork, a patch or a setting of one is nobody else's. Failures are
+reported with their place in the page.
 
 * Settings are loaded over the project's, and have to pass all system checks without a warning.
 * Other Python is run, and then every function and daemon command in it is called.

@@ -52,7 +52,7 @@ def test_no_link_inside_the_built_pages_is_dead(tmp_path: Path) -> None:
     assert (site / "index.html").exists()
     plots = (ROOT / "benchmarks" / "results").glob("*.svg")
     assert {path.name for path in plots} <= {path.name for path in (site / "_images").iterdir()}
-    # Furo tells so in a page, not in a warning.
+    # Furo says so in a page, not in a warning.
     assert [path.name for path in site.rglob("*.html") if "ERROR: " in path.read_text()] == []
     assert list(dead_links(site)) == []
 

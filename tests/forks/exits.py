@@ -119,7 +119,7 @@ def daemon_thread() -> None:
 
 
 def signal_handler() -> None:
-    """The handler interrupts the main thread's borrows, statements and give-backs."""
+    """The handler interrupts the main thread's borrows, statements and returns."""
     parent, own = os.getpid(), session()
     null = os.open(os.devnull, os.O_WRONLY)
     sessions, children = {own}, []

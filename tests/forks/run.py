@@ -37,7 +37,7 @@ SILENT = "the process itself"
 class Report:
     """
     :ivar hung: children and threads.
-    :ivar errors: what the parent's threads were told.
+    :ivar errors: that the parent's threads got.
     :ivar failed: children that ended in another way than they were to.
     :ivar committed: rows.
     :ivar lost: rows that the server had confirmed and does not have.
@@ -99,8 +99,8 @@ def run_trial(
         limit.start()
         try:
             assert process.stdout is not None
-            told = process.stdout.readline()
-            return _compare(json.loads(told), scratch) if told else Report(failed=[SILENT])
+            line = process.stdout.readline()
+            return _compare(json.loads(line), scratch) if line else Report(failed=[SILENT])
         finally:
             limit.cancel()
             _kill(process)  # also what it has left
@@ -114,14 +114,16 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _compare(told: dict[str, Any], scratch: Scratch) -> Report:
+def _compare(result: dict[str, Any], scratch: Scratch) -> Report:
     """What the process says with what the server says.
 
     Every committed unit has two rows, every other none; of what failed, nobody can know.
     """
-    report = Report(told["forks"], told["seconds"], told["hung"], told["errors"], told["failed"])
+    report = Report(
+        result["forks"], result["seconds"], result["hung"], result["errors"], result["failed"]
+    )
     alive = {session.id for session in scratch.sessions()}
-    report.killed = told["ended"] + len(set(told["sessions"]) - alive)
+    report.killed = result["ended"] + len(set(result["sessions"]) - alive)
     rows = {
         (row["thread"], row["unit"]): row["number"]
         for row in scratch.admin.query(
@@ -129,7 +131,7 @@ def _compare(told: dict[str, Any], scratch: Scratch) -> Report:
             f" FROM {scratch.account.name}.fork_rows GROUP BY thread, unit"
         )
     }
-    for record in told["records"]:
+    for record in result["records"]:
         report.committed += 2 * len(record["committed"])
         for unit in record["committed"]:
             report.lost += max(0, 2 - rows.pop((record["number"], unit), 0))

@@ -285,7 +285,7 @@ def test_a_child_begins_with_no_pools_and_counts_for_itself(alias: str) -> None:
 
 
 @pytest.mark.mysql
-def test_a_child_forked_inside_atomic_is_told_so_and_the_parent_goes_on(alias: str) -> None:
+def test_a_child_forked_inside_atomic_gets_an_error_and_the_parent_goes_on(alias: str) -> None:
     def write() -> None:
         with pytest.raises(connections[alias].Database.InterfaceError, match="inside atomic"):
             connections[alias].connection.rollback()

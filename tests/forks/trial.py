@@ -1,4 +1,4 @@
-"""A process that forks while its other threads use the database; tells what it knows of it all.
+"""A process that forks while its other threads use the database; prints what it knows of it all.
 
     python -m tests.forks.trial \
         '{"databases": {"default": {…}, "fresh": {…}}, "forks": 100, "patience": 20}'
@@ -44,7 +44,7 @@ class Account:
 
     :ivar sessions: those that it has open now.
     :ivar ended: sessions that it found ended without its doing.
-    :ivar errors: what its threads were told.
+    :ivar errors: that its threads got.
     :ivar hung: children and threads.
     :ivar failed: children that ended in another way than they were to.
     """
@@ -128,7 +128,7 @@ class Forker:
         while not (ended := os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)):
             if time.monotonic() > deadline:
                 self.account.hung += 1
-                os.kill(pid, signal.SIGABRT)  # it tells where it is
+                os.kill(pid, signal.SIGABRT)  # it prints where it is
                 deadline += self.patience
             time.sleep(0.001)
         if (ended.si_code, ended.si_status) != (os.CLD_EXITED, way.child.status):

@@ -16,7 +16,7 @@ from tests.support.mode import default_mode
 from tests.support.server import Admin
 from tests.unit.databases import own_databases
 
-ROWS = 17  # an unusual number: FOUND_ROWS() tells who asked last
+ROWS = 17  # an unusual number: FOUND_ROWS() shows whose SELECT was last
 
 OpenPool = Callable[..., Pooled]
 

@@ -107,7 +107,7 @@ NOTHING_KEPT = ["UPDATE t SET b = LAST_INSERT_ID(9) WHERE a < 0", "CALL nothing(
 
 
 @pytest.mark.parametrize("own", NOTHING_KEPT)
-def test_the_value_of_an_earlier_borrower_is_not_told(open_pool: OpenPool, own: str) -> None:
+def test_the_value_of_an_earlier_borrower_is_not_returned(open_pool: OpenPool, own: str) -> None:
     pool = open_pool()
     pool.run(f"SELECT LAST_INSERT_ID({KEPT})")
     with pool.borrowed() as connection:
@@ -118,7 +118,7 @@ def test_the_value_of_an_earlier_borrower_is_not_told(open_pool: OpenPool, own: 
             assert connection.settings_dict["OPTIONS"]["pool"]["mode"] == "transaction"
 
 
-TELLS_NOTHING = [
+WITHOUT_ANSWERS = [
     "SET @x = 5",
     "SET time_zone = '+05:00', @y = CONCAT('a', 'LAST_INSERT_ID()')",
     "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
@@ -148,7 +148,7 @@ def test_what_asks_nothing_is_preceded_by_nothing(
     pool.run(INSERT)
     with pool.borrowed() as connection:
         with asides(monkeypatch) as asked:
-            for statement in TELLS_NOTHING:
+            for statement in WITHOUT_ANSWERS:
                 execute(connection, statement)
             assert asked == []
             execute(connection, "SELECT LAST_INSERT_ID(1)")
@@ -168,11 +168,13 @@ FIRST = {
 WARNS = "SELECT CAST(b AS SIGNED) FROM t UNION SELECT CAST('a' AS SIGNED)"
 
 
-@pytest.mark.parametrize("statement", TELLS_NOTHING)
-def test_nor_is_what_asks_behind_it_told_anything(open_pool: OpenPool, statement: str) -> None:
+@pytest.mark.parametrize("statement", WITHOUT_ANSWERS)
+def test_nor_is_it_returned_to_a_statement_behind_another(
+    open_pool: OpenPool, statement: str
+) -> None:
     pool = open_pool()
 
-    def told(left: str, ask: str) -> Any:
+    def answer_to(left: str, ask: str) -> Any:
         pool.run(left)
         with pool.borrowed() as connection:
             execute(connection, FIRST.get(statement, "SET @x = 5"))
@@ -186,16 +188,16 @@ def test_nor_is_what_asks_behind_it_told_anything(open_pool: OpenPool, statement
             finally:
                 execute(connection, "USE " + connection.settings_dict["NAME"])
 
-    assert told(WARNS, "SHOW WARNINGS") in {(), "refused"}
-    assert told(INSERT, "SELECT LAST_INSERT_ID()") in {((0,),), "refused"}
-    assert told("SELECT a FROM seventeen", "SELECT FOUND_ROWS() = 17") in {((0,),), "refused"}
+    assert answer_to(WARNS, "SHOW WARNINGS") in {(), "refused"}
+    assert answer_to(INSERT, "SELECT LAST_INSERT_ID()") in {((0,),), "refused"}
+    assert answer_to("SELECT a FROM seventeen", "SELECT FOUND_ROWS() = 17") in {((0,),), "refused"}
 
 
 @pytest.mark.parametrize(
     "statement",
     ["CALL nothing()", "SELECT asks()", "SELECT `lower`('x')", "DO 1; DO asks()", "TABLE t"],
 )
-def test_what_may_ask_unseen_is_told_nothing(
+def test_stored_code_that_may_ask_gets_no_answer_of_others(
     open_pool: OpenPool, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
     pool = open_pool()

@@ -40,15 +40,15 @@ def pool(request: pytest.FixtureRequest, open_pool: OpenPool) -> Pooled:
 
 
 @pytest.mark.parametrize("left", LEAVE)
-def test_the_next_borrower_is_told_nothing(pool: Pooled, left: str) -> None:
+def test_the_next_borrower_gets_no_answer_of_the_last_one(pool: Pooled, left: str) -> None:
     pool.run(LEAVE[left])
     with pool.borrowed() as connection:
-        told = ask_first(connection)
+        answers = ask_first(connection)
     pool.run(LEAVE[left])
     with pool.borrowed() as connection, connection.cursor() as cursor:
         cursor.execute("SHOW WARNINGS")
-        told["warnings"] = cursor.fetchall()
-    assert told == FORGOTTEN
+        answers["warnings"] = cursor.fetchall()
+    assert answers == FORGOTTEN
 
 
 @pytest.mark.parametrize("left", LEAVE)
@@ -56,10 +56,10 @@ def test_nor_is_one_who_asks_in_a_transaction(pool: Pooled, left: str) -> None:
     pool.run(LEAVE[left])
     with pool.borrowed() as connection:
         connection.set_autocommit(False)
-        told = ask_first(connection)
+        answers = ask_first(connection)
         connection.rollback()
         connection.set_autocommit(True)
-    assert (told["id"], told["found"]) == (0, False)
+    assert (answers["id"], answers["found"]) == (0, False)
 
 
 def test_nor_is_one_who_has_read_something_before(pool: Pooled) -> None:

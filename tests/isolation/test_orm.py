@@ -77,7 +77,7 @@ def schema() -> Iterator[Scratch]:
 
 @contextmanager
 def every_statement_clean(orm: Orm) -> Iterator[None]:
-    """Tells which were not, where the pool only counts resets."""
+    """Names the unclean statements, where the pool only counts resets."""
     unclean: list[str] = []
 
     def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Results that nobody took, however many: the give-back ends, and the next borrower is not hurt.
+"""Results that nobody took, however many: the return ends, and the next borrower is not hurt.
 
 In a process of its own: a client library that loops in C can't be interrupted from here.
 """
@@ -56,7 +56,7 @@ UNREAD = {
 }
 
 
-def told_by_borrowers(scratch: Scratch, reset: str) -> str:
+def output_of_borrowers(scratch: Scratch, reset: str) -> str:
     options = {"pool": {"pool_size": 1, "timeout": 10, "reset": reset}}
     environment = {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -71,23 +71,23 @@ def told_by_borrowers(scratch: Scratch, reset: str) -> str:
         text=True,
     ) as child:
         try:
-            told, _ = child.communicate(timeout=TIMEOUT)
+            output, _ = child.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             child.kill()
-            told, _ = child.communicate()
-            told += "it hangs"
-    return told
+            output, _ = child.communicate()
+            output += "it hangs"
+    return output
 
 
 @pytest.mark.parametrize("reset", ["dirty", "always"])
 def test_the_next_borrower_reads_its_own(plain: Scratch, reset: str) -> None:
-    told = told_by_borrowers(plain, reset)
-    assert told.splitlines() == [f"{kind}: 42 None" for kind in UNREAD]
+    output = output_of_borrowers(plain, reset)
+    assert output.splitlines() == [f"{kind}: 42 None" for kind in UNREAD]
 
 
 def test_the_next_borrower_reads_its_own_if_nothing_is_reset(plain: Scratch) -> None:
     """What statements have set stays then; their results do not."""
-    told = told_by_borrowers(plain, "never")
-    assert [line.rpartition(" ")[0] for line in told.splitlines()] == [
+    output = output_of_borrowers(plain, "never")
+    assert [line.rpartition(" ")[0] for line in output.splitlines()] == [
         f"{kind}: 42" for kind in UNREAD
     ]

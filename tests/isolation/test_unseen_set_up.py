@@ -47,7 +47,7 @@ def option_file(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
     return write
 
 
-def library_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def library_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As MySQL's own client client_library."""
     monkeypatch.setattr(client_library, "init_commands", lambda connection: None)
 
@@ -203,16 +203,16 @@ def test_sessions_keep_what_was_set_when_they_began(
     assert pool.stats.connects == 2
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told by the library", "not told"])
+@pytest.mark.parametrize("reported", [True, False], ids=["reported by the library", "not reported"])
 def test_what_an_option_file_sets_holds(
     open_pool: OpenPool,
     option_file: Callable[[str], dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
     mariadb: bool,
-    told: bool,
+    reported: bool,
 ) -> None:
-    if not told:
-        library_tells_nothing(monkeypatch)
+    if not reported:
+        library_reports_nothing(monkeypatch)
     options = option_file("SET time_zone = '+05:00', lc_time_names = 'de_DE'")
     assert_resets_change_nothing(
         open_pool({**options, "init_command": "SET @a = 1"}), mariadb=mariadb
@@ -319,7 +319,7 @@ def granted(plain: Scratch, privilege: str) -> Iterator[None]:
             plain.admin.query(f"REVOKE {privilege} ON *.* FROM {account}")
 
 
-def test_what_can_not_be_brought_back_closes_the_connection_and_is_told_once(
+def test_what_can_not_be_brought_back_closes_the_connection_and_is_logged_once(
     open_pool: OpenPool,
     option_file: Callable[[str], dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
@@ -327,7 +327,7 @@ def test_what_can_not_be_brought_back_closes_the_connection_and_is_told_once(
     plain: Scratch,
     mariadb: bool,
 ) -> None:
-    library_tells_nothing(monkeypatch)
+    library_reports_nothing(monkeypatch)
     unseen = UNSEEN[mariadb]
     pool = open_pool(option_file(unseen.statement))
     with granted(plain, unseen.privilege):
@@ -346,7 +346,7 @@ def test_what_can_not_be_brought_back_closes_the_connection_and_is_told_once(
     assert "hidden" not in record.getMessage()
 
 
-def test_a_set_up_that_fails_when_it_is_repeated_is_told_once(
+def test_a_set_up_that_fails_when_it_is_repeated_is_logged_once(
     open_pool: OpenPool, caplog: pytest.LogCaptureFixture, plain: Scratch
 ) -> None:
     once = f"{plain.account.name}.once"

@@ -96,7 +96,7 @@ def start_daemon(start_command: StartDaemon) -> StartDaemon:
 
 @pytest.fixture
 def start_work(start_command: StartDaemon) -> StartDaemon:
-    """The same with the command `work`, whose hooks tell when they run."""
+    """The same with the command `work`, whose hooks note that they run."""
 
     def start(database: Database, unit: str, *options: str, **settings: Any) -> Daemon:
         quick = ("--threads", "1", "--idle-interval", "0.05")

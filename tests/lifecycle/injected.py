@@ -74,8 +74,8 @@ class Injected:
     def workers(self) -> set[int]:
         """The pids of those that are ready; empty if it does not answer."""
         with suppress(OSError):
-            told = self.daemon.status()
-            return {w["pid"] for w in told["workers"] if w["state"] == "ready"}
+            status = self.daemon.status()
+            return {w["pid"] for w in status["workers"] if w["state"] == "ready"}
         return set()
 
     def worker(self, name: str) -> int:

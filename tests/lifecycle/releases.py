@@ -30,7 +30,7 @@ def unit(ctx):
 
 class Site:
     """Where releases are deployed. The deployed one has `manage.py`, the module `release` with a
-    unit of work that tells its number, and `venv`, if it is asked for.
+    unit of work that notes its number, and `venv`, if it is asked for.
     """
 
     def __init__(

@@ -57,28 +57,28 @@ def act(start_command: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path, tmp_p
 
 
 def status_of(act: Act) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(act("status", "--json").out)
-    return told
+    status: dict[str, Any] = json.loads(act("status", "--json").out)
+    return status
 
 
 def test_a_daemon_is_started_asked_and_stopped(act: Act, pidfile: Path) -> None:
     daemon = act("start", "--processes=2")
-    told = status_of(act)
-    assert told["pid"] == int(pidfile.read_text())
-    assert (told["command"], told["state"], told["ready"]) == ("work", "running", True)
-    assert [worker["name"] for worker in told["workers"]] == ["worker-1", "worker-2"]
-    assert {worker["state"] for worker in told["workers"]} == {"ready"}
-    assert all(worker["rss"] > 2**20 for worker in told["workers"])
+    status = status_of(act)
+    assert status["pid"] == int(pidfile.read_text())
+    assert (status["command"], status["state"], status["ready"]) == ("work", "running", True)
+    assert [worker["name"] for worker in status["workers"]] == ["worker-1", "worker-2"]
+    assert {worker["state"] for worker in status["workers"]} == {"ready"}
+    assert all(worker["rss"] > 2**20 for worker in status["workers"])
     table = act("status").out
-    assert f"work: running, pid {told['pid']}, up " in table
+    assert f"work: running, pid {status['pid']}, up " in table
     assert "2 of 2 workers ready" in table
-    assert str(told["workers"][1]["pid"]) in table
+    assert str(status["workers"][1]["pid"]) in table
     assert act("stop").out == "work: stopped\n"
     daemon.assert_nothing_left()
     assert list(pidfile.parent.glob("daemon.pid*")) == []
 
 
-def test_what_does_not_run_is_told_with_the_statuses_of_the_standard_base(act: Act) -> None:
+def test_what_does_not_run_is_reported_with_the_statuses_of_the_standard_base(act: Act) -> None:
     assert act("status", status=STATUS_NOT_RUNNING).out == "work: not running\n"
     assert json.loads(act("status", "--json", status=STATUS_NOT_RUNNING).out) == {
         "command": "work",
@@ -88,7 +88,7 @@ def test_what_does_not_run_is_told_with_the_statuses_of_the_standard_base(act: A
     assert "work is not running" in act("scale", "3", status=NOT_RUNNING).err
 
 
-def test_the_pidfile_of_a_dead_daemon_is_told_apart_and_blocks_nothing(
+def test_the_pidfile_of_a_dead_daemon_is_recognized_and_blocks_nothing(
     act: Act, start_work: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path
 ) -> None:
     daemon = start_work(sqlite, "idle", f"--pidfile={pidfile}")
@@ -101,14 +101,14 @@ def test_the_pidfile_of_a_dead_daemon_is_told_apart_and_blocks_nothing(
     act("stop")
 
 
-def test_a_daemon_that_does_not_answer_is_told_apart_and_can_be_stopped_all_the_same(
+def test_a_daemon_that_does_not_answer_is_reported_as_such_and_can_be_stopped_all_the_same(
     act: Act, start_work: StartDaemon, sqlite: SQLiteDatabase, pidfile: Path
 ) -> None:
     daemon = start_work(sqlite, "idle", f"--pidfile={pidfile}")
     daemon.wait_for("unit")
     pidfile.with_name("daemon.pid.sock").unlink()
-    told = act("status", status=STATUS_UNKNOWN)
-    assert f"pid {daemon.process.pid} is running, but does not answer: " in told.out
+    result = act("status", status=STATUS_UNKNOWN)
+    assert f"pid {daemon.process.pid} is running, but does not answer: " in result.out
     assert act("stop").out == "work: stopped\n"
     daemon.assert_clean_end()
 
@@ -119,8 +119,8 @@ def test_a_process_that_is_not_the_daemon_is_not_signalled(act: Act, pidfile: Pa
             file.write(f"{bystander.pid}\n")
             file.flush()
             fcntl.flock(file, fcntl.LOCK_EX)
-            told = act("stop", status=1).err
-            assert f"names pid {bystander.pid}, which is not the daemon" in told
+            message = act("stop", status=1).err
+            assert f"names pid {bystander.pid}, which is not the daemon" in message
             assert bystander.poll() is None
         finally:
             bystander.kill()
@@ -190,20 +190,20 @@ def test_stop_waits_for_running_units(
     assert daemon.journal.events("finished")
 
 
-def test_status_tells_where_each_option_was_given(
+def test_status_shows_where_each_option_was_given(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POOLDAEMON_GRACEFUL_TIMEOUT", "7")
     monkeypatch.setenv("POOLDAEMON_IDLE_INTERVAL", "9")  # the command line goes before it
     monkeypatch.setenv("POOLDAEMON_MAX_CONNECTIONS", "9,default=4")
     act("start", POOLDAEMON={"MAX_UNITS": 10**6, "GRACEFUL_TIMEOUT": 8})
-    told = {name: tuple(option.values()) for name, option in status_of(act)["options"].items()}
-    assert told["idle_interval"] == (0.05, "--idle-interval")
-    assert told["graceful_timeout"] == (7.0, "POOLDAEMON_GRACEFUL_TIMEOUT")
-    assert told["max_units"] == (10**6, "settings.POOLDAEMON['MAX_UNITS']")
-    assert told["processes"] == (1, "Command.processes")
+    options = {name: tuple(option.values()) for name, option in status_of(act)["options"].items()}
+    assert options["idle_interval"] == (0.05, "--idle-interval")
+    assert options["graceful_timeout"] == (7.0, "POOLDAEMON_GRACEFUL_TIMEOUT")
+    assert options["max_units"] == (10**6, "settings.POOLDAEMON['MAX_UNITS']")
+    assert options["processes"] == (1, "Command.processes")
     limits = {"*": 9, "default": 4}
-    assert told["max_connections"] == (limits, "POOLDAEMON_MAX_CONNECTIONS")
+    assert options["max_connections"] == (limits, "POOLDAEMON_MAX_CONNECTIONS")
     assert "  9,default=4 " in act("status").out
     act("stop")
 
@@ -215,9 +215,9 @@ def test_status_shows_the_progress_of_units_until_their_end(
     daemon = start_work(sqlite, "tell_progress", *options)
     daemon.wait_for("started")
     (worker,) = status_of(act)["workers"]
-    (told,) = worker["progress"]
-    assert (told["thread"], told["total"]) == ("worker-1/thread-1", 120)
-    done = told["done"]
+    (progress,) = worker["progress"]
+    assert (progress["thread"], progress["total"]) == ("worker-1/thread-1", 120)
+    done = progress["done"]
     assert 0 <= done <= 30
     assert re.search(
         rf"worker-1/thread-1 +{done * 100 // 120}%  {done} of 120\n", act("status").out

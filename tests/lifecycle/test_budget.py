@@ -99,7 +99,7 @@ def test_the_limit_of_a_process_counts_where_it_is_lower(
 
 
 @pytest.mark.mysql
-def test_a_server_that_allows_fewer_connections_is_told_with_the_numbers(
+def test_a_server_that_allows_fewer_connections_is_reported_with_the_numbers(
     start_work: StartDaemon, mysql: MySQLDatabase
 ) -> None:
     mysql.query(f"ALTER USER {mysql.name}@'%' WITH MAX_USER_CONNECTIONS 8")

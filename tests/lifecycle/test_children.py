@@ -27,8 +27,8 @@ CAUGHT_BY_PYTHON = {"SIGINT", *("SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS", "SIGIL
 SUPERVISOR = ("--in-setup", "start_in_every_way")
 
 
-def assert_nothing_of_ours(told: list[dict[str, Any]], pidfile: Path) -> None:
-    for event in told:
+def assert_nothing_of_ours(events: list[dict[str, Any]], pidfile: Path) -> None:
+    for event in events:
         way = event["way"]
         assert set(event["ignored"]) - IGNORED_BY_PYTHON <= {"SIGINT"}, event
         assert set(event["caught"]) <= CAUGHT_BY_PYTHON | {"SIGCHLD"}, event
@@ -38,9 +38,9 @@ def assert_nothing_of_ours(told: list[dict[str, Any]], pidfile: Path) -> None:
         ours = [name for name in event["files"] if name.startswith(str(pidfile))]
         assert not ours, event
     # From then on there are pipes of multiprocessing's.
-    for event in takewhile(lambda event: not event["way"].startswith("by_"), told):
+    for event in takewhile(lambda event: not event["way"].startswith("by_"), events):
         pipes = [name for name in event["files"] if name.startswith(("pipe:", "socket:"))]
-        # subprocess has one, to tell of errors.
+        # subprocess has one, to report errors.
         assert len(pipes) <= (event["way"] == "preexec_fn, before exec"), event
 
 
@@ -118,8 +118,8 @@ def test_a_child_that_comes_back_from_perform_ends_there(
 ) -> None:
     options = ("--threads", "1", "--idle-interval", "0.05")
     daemon = start_command(sqlite, "rundaemon", f"{children.ME}.{deed}", *options)
-    (told, *_) = daemon.wait_for("status")
-    assert told["status"] == status
+    (ended, *_) = daemon.wait_for("status")
+    assert ended["status"] == status
     daemon.stop()
     assert len({event["pid"] for event in daemon.journal.events("unit")}) <= 1
     assert text is None or text in daemon.err
@@ -141,8 +141,8 @@ def test_a_child_that_comes_back_from_a_hook_or_a_receiver_ends_there(
 ) -> None:
     daemon = start_work(sqlite, "idle", "--until-idle", f"--in-{hook}", deed)
     daemon.assert_clean_end()
-    (told,) = daemon.journal.events("status")
-    assert told["status"] == 1
+    (event,) = daemon.journal.events("status")
+    assert event["status"] == 1
     name = "a receiver of a signal" if deed.startswith("receive") else f"{hook}()"
     assert daemon.log_lines("ERROR", f"A child process forked by {name} returned")
 
@@ -212,7 +212,7 @@ def test_outside_of_daemons_a_fork_is_what_it_was() -> None:
         "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
     )
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
-    told = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert told.stdout == "1\n", told.stderr
+    assert child.stdout == "1\n", child.stderr

@@ -74,15 +74,15 @@ def assert_further_and_further_apart(daemon: Daemon) -> None:
     assert all(gap > delay - ROUNDED for gap, delay in zip(gaps, delays, strict=True))
 
 
-def test_a_detached_daemon_that_cannot_start_tells_the_shell_its_status_and_where_to_look(
+def test_a_detached_daemon_that_cannot_start_exits_with_its_status_and_says_where_to_look(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     sqlite.settings.update(MISSING)
     detach = ("--detach", "--logfile", "log", "--pidfile", "pid")
     daemon = start_work(sqlite, "idle", *detach)
     daemon.assert_clean_end(BOOT_FAILED)
-    (told,) = daemon.err.splitlines()
-    assert "see log" in told
+    (message,) = daemon.err.splitlines()
+    assert "see log" in message
     log = (daemon.directory / "log").read_text()
     (last,) = [line for line in log.splitlines() if "Giving up" in line]
     assert CASES["no directory"].reason in last

@@ -27,13 +27,13 @@ def test_a_worker_that_crashes_around_a_unit_is_replaced(
     assert daemon.log_lines("WARNING", "POOLDAEMON_FAULTS is set: a test can make this daemon fail")
     assert daemon.log_lines("WARNING", "worker-1", f"Fault point {point}: crash")
     assert death["was_ready"]
-    done = daemon.journal.events("unit", pid=death["told_pid"])
+    done = daemon.journal.events("unit", pid=death["worker_pid"])
     assert len(done) == (1 if point == "after_unit" else 0)
     daemon.wait_for("unit", len(done) + 1)
     daemon.stop()
 
 
-def test_a_worker_that_crashes_while_it_boots_is_told_apart_and_tried_again(
+def test_a_worker_that_crashes_while_it_boots_is_reported_as_such_and_tried_again(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle", faults={"worker_boot": "crash"})
@@ -77,7 +77,7 @@ def test_no_worker_outlives_a_supervisor_that_crashes_where_it_forks_the_second_
     daemon.assert_nothing_left()
 
 
-def test_an_error_where_a_worker_is_forked_is_told_once_and_the_fork_is_tried_again(
+def test_an_error_where_a_worker_is_forked_is_logged_once_and_the_fork_is_tried_again(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle", "--pidfile", "pid")

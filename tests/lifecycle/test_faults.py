@@ -65,7 +65,7 @@ def test_the_statement_of_a_unit_that_hangs_is_ended_and_the_others_finish(
     (broken,) = daemon.wait_for("broken off")
     assert 1 <= broken["time"] - hung["time"] < STATEMENT / 2
     assert daemon.log_lines("in query_for_long_once")  # the stack
-    (death,) = daemon.wait_for("worker_died", told_pid=hung["pid"])
+    (death,) = daemon.wait_for("worker_died", worker_pid=hung["pid"])
     assert (death["status"], death["reason"]) == (0, None)
     daemon.wait_for_log("worker-1: ended the statements of the sessions")
     begun = daemon.journal.events("started", pid=hung["pid"])
@@ -111,14 +111,14 @@ def test_a_frozen_worker_is_killed_and_replaced(
     daemon.wait_for("unit")
     (worker,) = daemon.workers
     freeze(worker)
-    (death,) = daemon.wait_for("worker_died", told_pid=worker)
+    (death,) = daemon.wait_for("worker_died", worker_pid=worker)
     assert death["reason"] == "no heartbeat for 3 s"
     assert not death["oom"]
     daemon.wait_for("worker_init", 2)
     daemon.stop()
 
 
-def test_a_worker_that_does_not_get_ready_in_time_is_killed_and_the_reason_told(
+def test_a_worker_that_does_not_get_ready_in_time_is_killed_and_the_reason_logged(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle", "--in-worker_init", "wait_for_gate", "--boot-timeout", "1")
@@ -130,7 +130,7 @@ def test_a_worker_that_does_not_get_ready_in_time_is_killed_and_the_reason_told(
     daemon.stop()
 
 
-def test_worker_died_is_told_the_last_unit(start_work: StartDaemon, sqlite: SQLiteDatabase) -> None:
+def test_worker_died_gets_the_last_unit(start_work: StartDaemon, sqlite: SQLiteDatabase) -> None:
     daemon = start_work(sqlite, "hold", "--pidfile", "pid")
     (started,) = daemon.wait_for("started")
     wait_until(lambda: daemon.status()["workers"][0]["busy"], TIMEOUT, "a report of the unit")
@@ -218,5 +218,5 @@ def test_a_worker_that_has_lived_long_enough_is_replaced_at_once_and_loses_no_un
 
     assert_within(REPLACED, replaced_after)
     assert daemon.log_lines(f"worker-1 (pid {first}) drains and will be replaced:", reason)
-    assert daemon.journal.events("worker_exit", told_pid=first)
+    assert daemon.journal.events("worker_exit", worker_pid=first)
     daemon.stop()

@@ -23,9 +23,9 @@ def test_hooks_run_in_order_in_the_process_they_belong_to(
         assert units
         order = [setup, init, *units, left, died]
         assert order == sorted(order, key=lambda event: event["time"])
-        assert init["pid"] == left["pid"] == init["told_pid"] == left["told_pid"]
+        assert init["pid"] == left["pid"] == init["worker_pid"] == left["worker_pid"]
         assert died["pid"] == supervisor
-        assert died["told_pid"] == init["pid"] != supervisor
+        assert died["worker_pid"] == init["pid"] != supervisor
         assert (died["status"], died["signal"], died["error"]) == (0, None, None)
 
 
@@ -66,7 +66,7 @@ def test_a_setup_that_raises_ends_the_daemon_before_any_worker(
     assert daemon.journal.events("worker_init") == []
 
 
-def test_worker_died_is_told_why_a_worker_could_not_start(
+def test_worker_died_gets_the_reason_why_a_worker_could_not_start(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle", "--in-worker_init", "fail")

@@ -175,9 +175,9 @@ def reload(injected: Injected, group: Group, when: int) -> str:
 
     def end() -> str | None:
         with suppress(OSError):
-            told = injected.daemon.status()["reload"]
-            if told["number"] > number and told["state"] in ("done", "failed"):
-                return str(told["state"])
+            outcome = injected.daemon.status()["reload"]
+            if outcome["number"] > number and outcome["state"] in ("done", "failed"):
+                return str(outcome["state"])
         return ENDED if injected.has_ended else None
 
     with injected.daemon._explained():

@@ -1,4 +1,4 @@
-"""What the log tells of its origin, and that rotation loses none of it."""
+"""What the log says of its origin, and that rotation loses none of it."""
 
 import json
 import os
@@ -63,13 +63,13 @@ def test_the_default_format_shows_worker_and_unit(
     assert daemon.log_lines(f"[{daemon.process.pid} supervisor -] pooldaemon.supervisor: ")
 
 
-def rotate(daemon: Daemon, log: Path, *, tell: bool) -> None:
+def rotate(daemon: Daemon, log: Path, *, reopen: bool) -> None:
     """Do it a few times while the daemon writes."""
     for number in range(1, ROTATIONS + 1):
         wait_until(log.exists, TIMEOUT, "the log file anew")
         wait_until(log.read_text, TIMEOUT, "a line in it")
         log.rename(log.with_name(f"{log.name}.{number}"))
-        if tell:
+        if reopen:
             os.kill(daemon.process.pid, signal.SIGUSR1)
     wait_until(log.exists, TIMEOUT, "the log file anew")
 
@@ -83,7 +83,7 @@ def test_no_line_of_any_worker_is_lost_or_torn_when_the_log_is_rotated(
     options = ("--processes", "2", "--threads", "2", "--idle-interval", "0.01")
     options += ("--logfile", str(log)) if handler == "--logfile" else ()
     daemon = start_daemon(sqlite, "log_number", *options, **given)
-    rotate(daemon, log, tell=handler == "LOGGING")
+    rotate(daemon, log, reopen=handler == "LOGGING")
     daemon.stop()
     text = "".join(path.read_text() for path in tmp_path.glob("project.log*"))
     written = re.findall(r"number (\d+) of (\d+) ends here$", text, re.MULTILINE)

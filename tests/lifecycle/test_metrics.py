@@ -55,17 +55,17 @@ def exporter_of(daemon: Daemon) -> int:
     return wait_until(pid, TIMEOUT, "no exporter")
 
 
-def test_a_scrape_tells_of_all_workers_also_while_another_client_says_nothing(
+def test_a_scrape_has_all_workers_also_while_another_client_says_nothing(
     start: Start,
 ) -> None:
     daemon = start("use_connection", "--processes", "2", "--max-connections", "3")
     host, port = status_of(daemon)["metrics"]["address"].rsplit(":", 1)
     with socket.create_connection((host, int(port))):
-        told = wait_until(lambda: scrape_of_pools(daemon, 2), TIMEOUT, "something is missing")
-        assert told("pooldaemon_up", daemon="d") == 1
-        assert told("pooldaemon_workers", state="ready") == told("pooldaemon_processes") == 2
-        assert told("pooldaemon_worker_resident_memory_bytes", worker="worker-2") > 2**20
-        assert told("pooldaemon_pool_max_connections", worker="worker-1") == 3
+        metrics = wait_until(lambda: scrape_of_pools(daemon, 2), TIMEOUT, "something is missing")
+        assert metrics("pooldaemon_up", daemon="d") == 1
+        assert metrics("pooldaemon_workers", state="ready") == metrics("pooldaemon_processes") == 2
+        assert metrics("pooldaemon_worker_resident_memory_bytes", worker="worker-2") > 2**20
+        assert metrics("pooldaemon_pool_max_connections", worker="worker-1") == 3
         daemon.stop()
 
 
@@ -78,18 +78,18 @@ def test_the_sessions_of_all_workers_are_those_of_the_processlist(
     wait_until(lambda: status_of(daemon).get("ready"), TIMEOUT, "not ready")
 
     def agree() -> bool:
-        told = scrape(url_of(daemon)).samples("pooldaemon_pool_sessions")
-        return sum(told) == len(mysql.sessions()) == 4
+        sessions = scrape(url_of(daemon)).samples("pooldaemon_pool_sessions")
+        return sum(sessions) == len(mysql.sessions()) == 4
 
     wait_until(agree, TIMEOUT, "not the server's sessions")
     daemon.stop()
 
 
 def scrape_of_pools(daemon: Daemon, count: int) -> Scrape | None:
-    """Once so many workers have told of their pools, and one of a unit."""
-    told = scrape(url_of(daemon))
-    pools = told.samples("pooldaemon_pool_use_seconds_count")
-    return told if len(pools) == count and told("pooldaemon_units_total") else None
+    """The metrics, once so many workers have reported their pools, and one a unit."""
+    metrics = scrape(url_of(daemon))
+    pools = metrics.samples("pooldaemon_pool_use_seconds_count")
+    return metrics if len(pools) == count and metrics("pooldaemon_units_total") else None
 
 
 def test_an_exporter_that_dies_is_replaced_and_who_asks_meanwhile_waits(start: Start) -> None:

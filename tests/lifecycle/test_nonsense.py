@@ -22,10 +22,10 @@ CLIENTS = 4
 def changes_it(line: bytes) -> bool:
     """Whether a request that makes sense came out of it, and one for more than a look."""
     try:
-        told: Any = json.loads(line)
+        request: Any = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    command = told.get("command") if isinstance(told, dict) else None
+    command = request.get("command") if isinstance(request, dict) else None
     return isinstance(command, str) and command in {"stop", "reload", "scale", *LASTING_STATE}
 
 
@@ -61,13 +61,13 @@ def test_nonsense_on_the_control_socket_ends_and_delays_nothing(
     slowest = 0.0
     while any(client.is_alive() for client in clients):
         began = time.monotonic()
-        told = ask(path, "status")
+        status = ask(path, "status")
         slowest = max(slowest, time.monotonic() - began)
         time.sleep(0.01)  # it is asked now and then, not in place of the others
     for client in clients:
         client.join()
     assert slowest < CLIENT_TIMEOUT
-    assert told["units"] > before["units"]
+    assert status["units"] > before["units"]
     after = ask(path, "status")
     assert (after["pid"], daemon.workers) == (before["pid"], workers)
     assert (after["restarts"], after["troubles"], after["standing"]) == (0, [], [])

@@ -1,4 +1,4 @@
-"""USR1, USR2, TTIN and TTOU: what an operator tells a daemon that goes on working."""
+"""USR1, USR2, TTIN and TTOU: what an operator sends to a daemon that goes on working."""
 
 import os
 import signal
@@ -88,7 +88,7 @@ def test_ttin_adds_a_worker_and_ttou_lets_the_last_one_drain(
     daemon.signal(signal.SIGTTOU)
     daemon.wait_for_log("workers: 1 (before: 2)")
     daemon.journal.open_gate()
-    (death,) = daemon.wait_for("worker_died", told_pid=second)
+    (death,) = daemon.wait_for("worker_died", worker_pid=second)
     assert death["status"] == 0
     assert daemon.journal.events("finished", pid=second)
     assert len(daemon.journal.events("worker_init")) == 2

@@ -78,8 +78,8 @@ def test_without_a_project_that_can_be_loaded_a_daemon_can_be_asked_reloaded_and
     assert run_without_project("status", *where).returncode == 3
     daemon = start_work(sqlite, "idle", *where)
     daemon.wait_until_ready()
-    told = run_without_project("status", "--json", *where)
-    assert json.loads(told.stdout)["pid"] == daemon.pid
+    result = run_without_project("status", "--json", *where)
+    assert json.loads(result.stdout)["pid"] == daemon.pid
     assert run_without_project("scale", "2", *where).stdout == "daemon: workers: 2 (before: 1)\n"
     assert run_without_project("reload", *where).stdout == "daemon: reloaded\n"
     assert run_without_project("stop", *where).stdout == "daemon: stopped\n"
@@ -186,7 +186,7 @@ def test_after_call_command_logging_signals_and_collector_are_as_before(
     sqlite: SQLiteDatabase, tmp_path: Path
 ) -> None:
     settings = {"DATABASES": {"default": sqlite.settings}}
-    told = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-c", CALLER],
         env={
             **os.environ,
@@ -200,4 +200,4 @@ def test_after_call_command_logging_signals_and_collector_are_as_before(
         text=True,
         check=False,
     )
-    assert told.stdout.endswith("the same\n"), told.stderr
+    assert child.stdout.endswith("the same\n"), child.stderr

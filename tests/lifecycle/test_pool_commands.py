@@ -64,7 +64,7 @@ def test_a_paused_daemon_has_no_session_and_loses_no_unit_whoever_is_replaced_me
     daemon.signal(signal.SIGTTIN)
     wait_until(lambda: workers_ready(daemon) == 3, TIMEOUT, "the new workers are not ready")
     assert mysql.sessions() == []
-    # In transaction mode, who has given its connection back may not have noted its unit yet.
+    # In transaction mode, who has returned its connection may not have noted its unit yet.
     assert len(daemon.journal.events("used")) <= used + 8
     assert daemon.status()["standing"] == [{"verb": "pause", "pool": None, "size": None}]
 
@@ -114,9 +114,9 @@ def test_what_stands_survives_a_reload_and_the_server_counts_what_resize_says(
     daemon.wait_for_log("reload: done")
     wait_for_pools(daemon, 1, lambda pool: pool["paused"] and pool["cap"] == 2)
     assert mysql.sessions() == []
-    told = daemon.status()
-    assert (told["restarts"], told["workers"][0]["restarts"]) == (1, 1)
-    before = told["units"]
+    status = daemon.status()
+    assert (status["restarts"], status["workers"][0]["restarts"]) == (1, 1)
+    before = status["units"]
     command(daemon, "resume", "default")
     wait_until(lambda: daemon.status()["units"] > before + 20, TIMEOUT, "no unit is done")
     wait_until(lambda: len(mysql.sessions()) == 2, TIMEOUT, "not the size of before the reload")
@@ -141,14 +141,14 @@ def test_reconnect_replaces_every_session_and_no_unit_fails(
     daemon.stop()
 
 
-def test_status_tells_of_pools_units_and_who_has_a_connection(
+def test_status_has_pools_units_and_who_has_a_connection(
     start_daemon: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_daemon(sqlite, "hold", *PIDFILE, "--threads", "2")
     daemon.wait_for("started", 2)
     wait_for_pools(daemon, 1, lambda pool: len(pool["holders"]) == 2)
-    told = daemon.status()
-    (worker,) = told["workers"]
+    status = daemon.status()
+    (worker,) = status["workers"]
     (pool,) = worker["pools"]
     assert (pool["alias"], pool["in_use"], pool["paused"]) == ("default", 2, False)
     assert {unit["thread"] for unit in worker["running"]} == {
@@ -156,7 +156,7 @@ def test_status_tells_of_pools_units_and_who_has_a_connection(
         "worker-1/thread-2",
     }
     assert all(unit["seconds"] >= 0 for unit in worker["running"])
-    assert (told["name"], told["restarts"], told["units"]) == ("rundaemon", 0, 0)
+    assert (status["name"], status["restarts"], status["units"]) == ("rundaemon", 0, 0)
     daemon.journal.open_gate()
     daemon.wait_for("finished", 2)
     daemon.stop()

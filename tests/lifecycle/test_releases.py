@@ -46,8 +46,8 @@ def start(tmp_path: Path, sqlite: SQLiteDatabase) -> Iterator[Start]:
 
 
 def status(daemon: DeployedDaemon) -> dict[str, Any]:
-    told: dict[str, Any] = daemon.status()["reload"]
-    return told
+    state: dict[str, Any] = daemon.status()["reload"]
+    return state
 
 
 def reload(daemon: DeployedDaemon, state: str = "done") -> dict[str, Any]:
@@ -57,10 +57,10 @@ def reload(daemon: DeployedDaemon, state: str = "done") -> dict[str, Any]:
 
     def ended() -> bool:
         try:
-            told = status(daemon)
+            outcome = status(daemon)
         except OSError:  # it is being executed
             return False
-        return told["number"] > number and told["state"] in ("done", "failed")
+        return outcome["number"] > number and outcome["state"] in ("done", "failed")
 
     wait_until(ended, TIMEOUT, "the reload does not end")
     assert status(daemon)["state"] == state, daemon.log
@@ -122,7 +122,7 @@ def test_a_release_brings_its_own_interpreter(tmp_path: Path, start: Start) -> N
     daemon.stop()
 
 
-def test_a_virtual_environment_that_was_replaced_is_used_and_one_that_is_missing_is_told(
+def test_a_virtual_environment_that_was_replaced_is_used_and_one_that_is_missing_is_reported(
     tmp_path: Path, site: Site, start: Start
 ) -> None:
     environment = tmp_path / "venv"
@@ -132,9 +132,11 @@ def test_a_virtual_environment_that_was_replaced_is_used_and_one_that_is_missing
     workers = daemon.workers
     shutil.rmtree(environment)
     site.deploy(2)
-    told = reload(daemon, "failed")
+    outcome = reload(daemon, "failed")
     python = environment / "bin" / "python"
-    assert told["reason"] == f"the preflight can't be started: {python}: No such file or directory"
+    assert (
+        outcome["reason"] == f"the preflight can't be started: {python}: No such file or directory"
+    )
     assert daemon.workers == workers
     make_interpreter(environment)
     reload(daemon)
@@ -149,9 +151,9 @@ def test_a_reload_in_a_directory_that_was_removed_is_refused_and_the_old_workers
     daemon.wait_for_release(1)
     workers = daemon.workers
     site.remove(1)
-    told = reload(daemon, "failed")
+    outcome = reload(daemon, "failed")
     assert (
-        told["reason"]
+        outcome["reason"]
         == f"the preflight can't be started: {site.release(1)}: No such file or directory"
     )
     assert daemon.workers == workers
@@ -165,8 +167,8 @@ def test_a_release_that_ends_without_having_tried_anything_is_refused(
     daemon.wait_for_release(1)
     workers = daemon.workers
     site.deploy(2, manage="")
-    told = reload(daemon, "failed")
-    assert told["reason"] == "the preflight ended without having tried the new code"
+    outcome = reload(daemon, "failed")
+    assert outcome["reason"] == "the preflight ended without having tried the new code"
     assert daemon.workers == workers
     daemon.stop()
 
@@ -234,8 +236,8 @@ def test_a_log_file_that_the_new_settings_name_is_opened_in_the_preflight(
     daemon.wait_for_release(1)
     workers = daemon.workers
     change_settings(daemon, {"LOGFILE": "/nowhere/log"})
-    told = reload(daemon, "failed")
-    assert "settings.POOLDAEMON['LOGFILE'] /nowhere/log: No such file" in told["reason"]
+    outcome = reload(daemon, "failed")
+    assert "settings.POOLDAEMON['LOGFILE'] /nowhere/log: No such file" in outcome["reason"]
     assert daemon.workers == workers
     change_settings(daemon, {"LOGFILE": str(daemon.directory / "log")})
     reload(daemon)

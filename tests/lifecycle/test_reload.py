@@ -86,7 +86,7 @@ def test_the_preflight_is_a_process_of_its_own_and_clears_up(
     daemon.wait_for_log("reload: done")
     (preflight,) = daemon.journal.events("worker_init", worker="canary")
     assert preflight["pid"] != daemon.process.pid
-    assert daemon.journal.events("worker_exit", told_pid=preflight["pid"])
+    assert daemon.journal.events("worker_exit", worker_pid=preflight["pid"])
     assert len(daemon.journal.events("setup", pid=daemon.process.pid)) == 2
     daemon.stop()
 
@@ -183,7 +183,7 @@ def test_a_detached_daemon_reloads_again_and_again(
     daemon.adopt(pid)
     for _ in range(2):
         (before,) = processes.children(pid)
-        assert (told := reload()).process.returncode == 0, told.err + daemon.log
+        assert (command := reload()).process.returncode == 0, command.err + daemon.log
         (after,) = processes.children(pid)
         assert after.pid != before.pid
     assert int(pidfile.read_text()) == pid

@@ -45,12 +45,12 @@ def pidfile(tmp_path: Path) -> Path:
 
 
 def reload_of(daemon: Daemon) -> dict[str, Any]:
-    """What the daemon tells of it; nothing while it is being executed."""
+    """The daemon's report of it; its state is ``None`` while a new version is executed."""
     try:
-        told: dict[str, Any] = daemon.status()["reload"]
+        reload: dict[str, Any] = daemon.status()["reload"]
     except OSError:
         return {"state": None}
-    return told
+    return reload
 
 
 def wait_for_reload(daemon: Daemon, state: str) -> dict[str, Any]:
@@ -79,10 +79,10 @@ def test_new_workers_that_fail_after_the_preflight_end_the_reload_and_the_old_on
     daemon = start_work(sqlite, "tell_version", *options, "--crash-limit=3")
     wait_for_version(daemon, "first", 2)
     write_code(daemon, code)
-    told = start_command(sqlite, "work", "reload", "idle", f"--pidfile={pidfile}")
-    assert told.process.wait(2 * TIMEOUT) == 1
-    assert "the reload failed, the old workers keep running: worker-1" in told.err
-    assert reason in told.err
+    command = start_command(sqlite, "work", "reload", "idle", f"--pidfile={pidfile}")
+    assert command.process.wait(2 * TIMEOUT) == 1
+    assert "the reload failed, the old workers keep running: worker-1" in command.err
+    assert reason in command.err
     asked = start_command(sqlite, "work", "status", "idle", f"--pidfile={pidfile}")
     asked.process.wait(TIMEOUT)
     assert "reload failed: worker-1" in asked.out
@@ -107,8 +107,8 @@ def test_a_setup_that_fails_after_the_hand_over_leaves_the_old_workers_and_is_tr
     write_code(daemon, SETUP_FAILS)
     # The preflight sets up, too, and may do so.
     daemon.signal(signal.SIGHUP)
-    told = wait_for_reload(daemon, "failed")
-    assert told["reason"] == "setup() failed: RuntimeError: no licence"
+    outcome = wait_for_reload(daemon, "failed")
+    assert outcome["reason"] == "setup() failed: RuntimeError: no licence"
     assert daemon.workers == workers
     ended = len(daemon.journal.events("ended", version="first"))
     daemon.wait_for("ended", ended + 5, version="first")
@@ -148,11 +148,11 @@ def test_a_preflight_that_fails_meanwhile_does_not_keep_old_workers(
     wait_for_reload(daemon, "rolling")
     write_code(daemon, "import no_such_module")
     daemon.signal(signal.SIGHUP)
-    told = wait_for_reload(daemon, "failed")
-    assert (told["number"], "no_such_module" in told["reason"]) == (2, True)
+    outcome = wait_for_reload(daemon, "failed")
+    assert (outcome["number"], "no_such_module" in outcome["reason"]) == (2, True)
     (daemon.directory / "code.py").unlink()
     daemon.journal.open_gate()
-    daemon.wait_for("worker_died", told_pid=started["pid"], status=0)
+    daemon.wait_for("worker_died", worker_pid=started["pid"], status=0)
     daemon.wait_for_log("reload: done, all workers are new")
     assert reload_of(daemon)["state"] == "failed", "the last one has"
     daemon.stop()
@@ -172,7 +172,7 @@ def test_a_signal_during_the_hand_over_is_heeded_after_it(
     assert len(daemon.journal.events("setup", pid=daemon.pid)) == 2  # it was handed over
 
 
-def test_a_signal_while_receivers_are_told_of_the_reload_is_heeded_after_the_hand_over(
+def test_a_signal_while_receivers_of_the_reload_run_is_heeded_after_the_hand_over(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle", "--in-setup=run_code")
@@ -210,7 +210,7 @@ def test_a_hand_over_that_is_not_possible_leaves_signals_to_the_old_supervisor(
     daemon.stop()
 
 
-def test_status_tells_of_a_failed_reload_to_people_and_to_programs(
+def test_status_shows_a_failed_reload_to_people_and_to_programs(
     start_work: StartDaemon,
     start_command: StartDaemon,
     sqlite: SQLiteDatabase,
@@ -262,7 +262,7 @@ def test_new_code_that_can_not_take_over_just_now_is_executed_again(
     assert daemon.err.count("MemoryError: just now") == 2
     assert daemon.err.count("it is executed again in") == 2
     deaths = daemon.journal.events("worker_died")
-    assert {(death["told_pid"], death["status"]) for death in deaths} == {(w, 0) for w in workers}
+    assert {(death["worker_pid"], death["status"]) for death in deaths} == {(w, 0) for w in workers}
     # What it is executed with next is as it was.
     (daemon.directory / "attempts").unlink()
     write_code(daemon, "import os\nversion = str('POOLDAEMON_ATTEMPTS' in os.environ)")

@@ -1,4 +1,4 @@
-"""TERM and INT drain, a second one and QUIT kill, and the exit status tells."""
+"""TERM and INT drain, a second one and QUIT kill, and the exit status says which."""
 
 import os
 import signal
@@ -145,7 +145,7 @@ def test_the_other_workers_drain_while_one_has_to_be_killed(
     daemon.journal.open_gate()
     daemon.assert_clean_end(KILLED)
     assert [event["pid"] for event in daemon.journal.events("finished")] == [one]
-    assert daemon.journal.events("worker_died", told_pid=other, signal="SIGKILL")
+    assert daemon.journal.events("worker_died", worker_pid=other, signal="SIGKILL")
 
 
 def test_each_worker_is_accounted_for_at_the_end(

@@ -22,12 +22,14 @@ def test_a_worker_exit_that_is_slower_than_heartbeats_may_end(
     daemon.wait_for("unit")
     daemon.signal(signal.SIGTERM)
     daemon.wait_for("waits")
-    wait_until(lambda: daemon.status()["workers"][0]["state"] == "exiting", TIMEOUT, "it tells so")
+    wait_until(
+        lambda: daemon.status()["workers"][0]["state"] == "exiting", TIMEOUT, "it reports that"
+    )
     daemon.assert_clean_end()
     assert daemon.journal.events("has waited")
 
 
-def test_a_worker_exit_that_hangs_is_ended_and_told(
+def test_a_worker_exit_that_hangs_is_ended_and_logged(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(
@@ -41,7 +43,7 @@ def test_a_worker_exit_that_hangs_is_ended_and_told(
     daemon.wait_for("unit")
     (worker,) = daemon.workers
     os.kill(worker, signal.SIGTERM)  # it is replaced, as one that is too old
-    (death,) = daemon.wait_for("worker_died", told_pid=worker)
+    (death,) = daemon.wait_for("worker_died", worker_pid=worker)
     assert (death["signal"], death["reason"]) == ("SIGKILL", "worker_exit took too long")
     daemon.wait_for("worker_init", 2)
     daemon.signal(signal.SIGTERM)

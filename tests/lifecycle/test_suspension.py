@@ -64,7 +64,7 @@ def test_the_time_to_drain_goes_on_where_it_was(
     assert len(daemon.journal.events("finished")) == 1
 
 
-def test_a_supervisor_that_was_stopped_alone_reads_what_it_was_told_before_it_judges(
+def test_a_supervisor_that_was_stopped_alone_reads_its_messages_before_it_judges(
     start_work: StartDaemon, sqlite: SQLiteDatabase
 ) -> None:
     daemon = start_work(sqlite, "idle", "--processes=2", "--heartbeat-timeout=3")

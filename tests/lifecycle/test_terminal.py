@@ -59,7 +59,7 @@ def test_bars_at_the_bottom_show_the_progress_of_all_workers_and_the_log_stays_w
     start_daemon: StartDaemon, sqlite: SQLiteDatabase, screen: Screen
 ) -> None:
     size = ("--processes", "2", "--threads", "2")
-    daemon = start_daemon(sqlite, "log_and_tell_progress", *size)
+    daemon = start_daemon(sqlite, "log_and_report_progress", *size)
     names = [f"worker-{p}/thread-{t}" for p, t in itertools.product((1, 2), (1, 2))]
     bars = [re.compile(rf"{name} +\[#*\.*\] +\d+%  \d+ of 40") for name in names]
 

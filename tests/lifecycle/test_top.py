@@ -201,7 +201,7 @@ def test_a_signal_gives_the_terminal_back(top: StartTop, number: signal.Signals)
     assert "No daemon" not in screen.screen()
 
 
-def test_a_terminal_that_can_only_write_is_told_what_to_give(top: StartTop) -> None:
+def test_for_a_terminal_that_can_only_write_the_message_says_what_to_use(top: StartTop) -> None:
     screen = top("env", "TERM=dumb")  # tmux sets its own
     screen.wait_for("CommandError: top needs a terminal; without one, give --once or --json.")
     assert screen.ends_with() == 1

@@ -75,7 +75,7 @@ def systemd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
     path.unlink()
 
 
-def test_systemd_is_told_every_step_in_order(
+def test_systemd_is_notified_of_every_step_in_order(
     start_work: StartDaemon, sqlite: SQLiteDatabase, systemd: Systemd
 ) -> None:
     daemon = start_work(sqlite, "idle", "--processes", "2")
@@ -93,8 +93,8 @@ def test_systemd_is_told_every_step_in_order(
     # to wait so long.
     assert stopping.partition("EXTEND_TIMEOUT_USEC=")[2] == "75000000"
     (reloading,) = [m for m in systemd.messages if m.startswith("RELOADING=1")]
-    told = int(reloading.partition("MONOTONIC_USEC=")[2]) / 1e6
-    assert 0 < time.monotonic() - told < TIMEOUT
+    reloaded_at = int(reloading.partition("MONOTONIC_USEC=")[2]) / 1e6
+    assert 0 < time.monotonic() - reloaded_at < TIMEOUT
     assert "STATUS=running, 2 of 2 workers ready" in systemd.messages
     # A slow setup() is not to be killed, at the start and in the reload.
     assert systemd.messages[:4] == [

@@ -28,7 +28,7 @@ def test_a_killed_worker_is_replaced_at_once_and_then_after_a_growing_delay(
         victim = daemon.wait_for("started", number)[-1]["pid"]
         killed = time.monotonic()
         os.kill(victim, signal.SIGKILL)
-        (death,) = daemon.wait_for("worker_died", told_pid=victim)
+        (death,) = daemon.wait_for("worker_died", worker_pid=victim)
         assert death["signal"] == "SIGKILL"
         replacement = daemon.wait_for("worker_init", number + 1)[-1]
         assert replacement["worker"] == "worker-1"
@@ -82,11 +82,11 @@ def test_the_other_workers_go_on_while_one_is_replaced(
 
 def kill_worker_during_drain(daemon: Daemon) -> int:
     daemon.wait_for("started", 2)
-    victim: int = daemon.journal.events("worker_init", worker="worker-1")[0]["told_pid"]
+    victim: int = daemon.journal.events("worker_init", worker="worker-1")[0]["worker_pid"]
     daemon.signal(signal.SIGTERM)
     daemon.wait_for_log("draining")
     os.kill(victim, signal.SIGKILL)
-    daemon.wait_for("worker_died", told_pid=victim)
+    daemon.wait_for("worker_died", worker_pid=victim)
     daemon.journal.open_gate()
     daemon.process.wait(TIMEOUT)
     return victim

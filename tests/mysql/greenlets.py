@@ -90,12 +90,12 @@ def main(spawn: Callable[..., Any]) -> None:
         auto_close_db(ask)("SELECT 7")
     except ImproperlyConfigured as error:
         sys.exit(f"refused: {error}")
-    told = {}
+    results = {}
     for step in (take_turns, be_killed, end_holding):
         done.clear()
         step(spawn)
         (pool,) = pool_stats()
-        told[step.__name__] = {
+        results[step.__name__] = {
             "done": len(done),
             "beats": len(beats),
             "errors": errors,
@@ -104,4 +104,4 @@ def main(spawn: Callable[..., Any]) -> None:
             "waiting": pool.waiting,
             "timeouts": pool.timeouts,
         }
-    json.dump(told, sys.stdout)
+    json.dump(results, sys.stdout)

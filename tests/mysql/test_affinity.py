@@ -11,7 +11,7 @@ from pytest_django import Settings
 from pooldaemon import auto_close_db
 from pooldaemon.pool.queue.affinity import ALIVE_BYPASS
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import DEADLINE, Task
@@ -36,7 +36,7 @@ def alias(add_pooled: AddDatabase) -> str:
     return alias
 
 
-def test_a_parked_connection_is_told_of_as_idle(alias: str) -> None:
+def test_a_parked_connection_counts_as_idle(alias: str) -> None:
     now = stats(alias)
     assert (now.in_use, now.idle, now.holders, now.use.count) == (0, 1, (), 1)
     assert "1 open, 0 in use, 1 idle" in pool_of(alias).status()
@@ -45,7 +45,7 @@ def test_a_parked_connection_is_told_of_as_idle(alias: str) -> None:
         now = stats(alias)
         assert (now.in_use, now.idle, now.use.count) == (1, 0, 1)
         assert "test_affinity.py" in now.holders[0].place
-    give_back(alias)
+    return_connection(alias)
     now = stats(alias)
     assert (now.in_use, now.idle, now.use.count, now.wait.count) == (0, 1, 2, 2)
 
@@ -85,11 +85,11 @@ def test_those_who_wait_get_it_from_a_thread_that_parks(add_pooled: AddDatabase)
     assert other.result() == 7
 
 
-def test_a_thread_that_ends_meanwhile_has_given_back(
+def test_a_thread_that_ends_meanwhile_has_returned_its_connection(
     alias: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     thread = threading.Thread(target=fetch, args=(alias, "SELECT 1"))
-    give_back(alias)
+    return_connection(alias)
     thread.start()
     thread.join(DEADLINE)
     assert stats(alias).idle == 1
@@ -141,7 +141,7 @@ def test_another_pool_gets_its_place_under_the_limit_of_the_process(
 
 def test_what_ran_on_it_before_is_no_more_known_than_on_another(alias: str) -> None:
     run(alias, "CREATE TABLE ids (n INT AUTO_INCREMENT PRIMARY KEY)")
-    give_back(alias)
+    return_connection(alias)
     try:
         run(alias, "INSERT INTO ids VALUES ()")
         assert is_parked(alias)
@@ -151,7 +151,7 @@ def test_what_ran_on_it_before_is_no_more_known_than_on_another(alias: str) -> N
         run(alias, "DROP TABLE ids")
 
 
-def test_a_watch_for_leaks_hears_of_every_give_back(add_pooled: AddDatabase) -> None:
+def test_the_leak_watch_sees_every_return(add_pooled: AddDatabase) -> None:
     alias = add_pooled(mode="transaction", pool_size=1, leak_threshold=60)
     fetch(alias, "SELECT 1")
     assert not is_parked(alias)

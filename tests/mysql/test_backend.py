@@ -16,7 +16,7 @@ from pooldaemon import auto_close_db, close_pool
 from pooldaemon.pool.drivers.mysql.sql.side_effects import RECHECK, Answer, heard
 from pooldaemon.pool.drivers.mysql.sql.suspects import Suspects
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.support.mode import MODES, session_mode_only
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
@@ -182,7 +182,7 @@ def test_behind_an_atomic_that_nobody_ends_the_next_units_of_the_thread_fail(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_unit_that_leaves_its_atomic_open_is_rolled_back_and_told(
+def test_a_unit_that_leaves_its_atomic_open_is_rolled_back_and_logged(
     add_pooled: AddDatabase, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     alias = add_pooled(pool_size=1, timeout=5, mode=mode)
@@ -311,7 +311,7 @@ def test_connections_without_a_database_are_not_pooled(alias: str, scratch: Scra
 def test_false_switches_the_pool_off(add_database: AddDatabase, scratch: Scratch) -> None:
     alias = add_database(**scratch.account.settings(OPTIONS={"pool": False}))
     fetch(alias, "SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     wait_until(lambda: scratch.sessions() == [], DEADLINE, "the session was kept")
 
 

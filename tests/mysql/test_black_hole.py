@@ -17,7 +17,7 @@ from pooldaemon import auto_close_db
 from pooldaemon.connections import close_pool
 from pooldaemon.pool.drivers.mysql import dialect, setup_timeout
 from tests.mysql.scratch import Account, Scratch
-from tests.mysql.use import fetch, give_back, run, stats
+from tests.mysql.use import fetch, return_connection, run, stats
 from tests.support.mode import MODES, session_mode_only
 from tests.support.poll import wait_until
 from tests.support.relay import Relay, relay_to
@@ -80,13 +80,13 @@ POOLS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("left", LEFT)
-def test_a_give_back_ends_and_its_place_is_free(
+def test_a_return_ends_and_its_place_is_free(
     left: str, pool: str, relay: Relay, account: Account, add_pooled: AddDatabase
 ) -> None:
     alias = add_pooled(to=account, timeout=5, **POOLS[pool])
     LEFT[left](alias)
     relay.silence()
-    assert _timed(lambda: give_back(alias)) < BOUND + SLACK
+    assert _timed(lambda: return_connection(alias)) < BOUND + SLACK
     relay.heal()
     assert fetch(alias, "SELECT COUNT(*) FROM t") == 0
     assert fetch(alias, "SELECT @left") is None
@@ -99,7 +99,7 @@ def test_a_reset_of_a_clean_session_ends_too(
     alias = add_pooled(to=account, pool_size=1, timeout=5, reset="always")
     fetch(alias, "SELECT 1")
     relay.silence()
-    assert _timed(lambda: give_back(alias)) < BOUND + SLACK
+    assert _timed(lambda: return_connection(alias)) < BOUND + SLACK
     assert stats(alias).total == 0
     relay.heal()
     assert fetch(alias, "SELECT 7") == 7
@@ -112,7 +112,7 @@ def test_a_ping_ends_and_the_next_connect_too(
     options = {"connect_timeout": 1}
     alias = add_pooled(options, to=account, pool_size=1, timeout=5, ping_after=0, mode=mode)
     fetch(alias, "SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     relay.silence()
 
     def borrow() -> None:
@@ -188,7 +188,7 @@ def test_a_unit_has_the_bound_of_read_timeout(
     def unit() -> None:
         with pytest.raises(OperationalError):
             insert()
-        give_back(alias)
+        return_connection(alias)
 
     # The statement waits; then Django closes the connection, and tries to connect.
     assert _timed(unit) < 2 + BOUND + SLACK
@@ -225,7 +225,7 @@ def test_to_close_a_connection_that_takes_no_more_data_ends(
                 duplicate.send(bytes(1_000_000))
         duplicate.setblocking(True)
     close_pool(alias)
-    assert _timed(lambda: give_back(alias)) < SLACK
+    assert _timed(lambda: return_connection(alias)) < SLACK
     assert stats(alias).total == 0
 
 
@@ -248,7 +248,7 @@ def test_rows_that_nobody_reads_to_the_end_hold_nobody_up(
     def drop() -> None:
         nonlocal cursor
         del cursor
-        give_back(alias)
+        return_connection(alias)
 
     assert _timed(drop) < 1 + BOUND + SLACK
     assert beats, "all threads stood still"
@@ -265,7 +265,7 @@ def test_those_who_wait_for_the_place_get_it(
     relay.silence()
     task = Task(fetch, alias, "SELECT 7")
     wait_until(lambda: stats(alias).waiting == 1, DEADLINE, "nobody waits")
-    give_back(alias)
+    return_connection(alias)
     task.join(1 + BOUND + SLACK)
     assert isinstance(task.error, OperationalError), "it has tried to connect"
     relay.heal()

@@ -11,7 +11,7 @@ from django.db import connections, models
 
 from pooldaemon.backends.mysql import base as pooled
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, stats
+from tests.mysql.use import fetch, return_connection, stats
 from tests.unit.databases import AddDatabase
 
 
@@ -54,10 +54,10 @@ def test_geodjangos_backend_works_pooled(
         editor.create_model(Place)
     try:
         Place.objects.using(alias).create(point=Point(1, 2))
-        give_back(alias)
+        return_connection(alias)
         found = Place.objects.using(alias).get(point__contains=Point(1, 2))
         assert found.point.coords == (1.0, 2.0)
-        give_back(alias)
+        return_connection(alias)
         assert stats(alias).connects == 1
     finally:
         with connections[alias].schema_editor() as editor:
@@ -74,7 +74,7 @@ def test_django_prometheus_counts_statements_and_sessions(
     alias = add_database(**scratch.account.settings(ENGINE=engine(wrapper)))
     for _ in range(3):
         assert fetch(alias, "SELECT 1") == 1
-        give_back(alias)
+        return_connection(alias)
 
     def count(counter: Any) -> float:
         return float(counter.labels(alias, "mysql")._value.get())
@@ -99,5 +99,5 @@ def test_a_wrapper_that_counts_sees_each_session_once(
     alias = add_database(**scratch.account.settings(ENGINE=engine(Counting)))
     for _ in range(3):
         assert fetch(alias, "SELECT 1") == 1
-        give_back(alias)
+        return_connection(alias)
     assert opened == [alias]

@@ -14,7 +14,7 @@ from pooldaemon import auto_close_db, close_pool
 from pooldaemon.connections import on_new_session
 from pooldaemon.pool.registry import registry
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.support.mode import MODES
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import Task
@@ -138,7 +138,7 @@ SENT = "SELECT variable_value FROM {}.session_status WHERE variable_name = 'Ques
 
 def test_what_the_session_has_been_set_to_is_not_set_again(alias: str) -> None:
     mariadb = "mariadb" in fetch(alias, "SELECT VERSION()").lower()
-    give_back(alias)
+    return_connection(alias)
     close_pool(alias)
 
     def count_sent() -> int:
@@ -153,7 +153,7 @@ def test_what_the_session_has_been_set_to_is_not_set_again(alias: str) -> None:
                 assert fetch(alias, "SELECT 1") == 1
         with auto_close_db():
             assert count_sent() == before + 5 + 1
-        give_back(alias)
+        return_connection(alias)
         assert stats(alias).resets == 0
         for _ in range(2):
             with auto_close_db():
@@ -182,7 +182,7 @@ def test_what_is_not_of_the_set_up_is_sent_and_all_that_follows_it(alias: str) -
 @pytest.mark.parametrize("one_shot", ["TRANSACTION READ ONLY", "transaction read only"])
 def test_what_ends_by_itself_is_set_each_time(alias: str, one_shot: str) -> None:
     run(alias, "SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     with executing(alias, f"SET {one_shot}"):
         for _ in range(3):
             with auto_close_db(), pytest.raises(Exception, match="READ ONLY"):
@@ -198,7 +198,7 @@ def test_a_session_that_is_never_reset_is_set_each_time(add_pooled: AddDatabase)
                 run(alias, "SET @a = 2")
 
 
-def test_a_receivers_cursor_that_outlives_it_sends_what_it_is_told(alias: str) -> None:
+def test_a_receivers_cursor_that_outlives_it_sends_every_statement(alias: str) -> None:
     cursors: list[Any] = []
 
     def keep(connection: Any) -> None:
@@ -208,7 +208,7 @@ def test_a_receivers_cursor_that_outlives_it_sends_what_it_is_told(alias: str) -
     with received_by(alias, keep):
         run(alias, "SELECT 1")
         cursors.clear()
-        give_back(alias)
+        return_connection(alias)
         run(alias, "SELECT 1")
         cursors[0].execute("SET @a = 2")
         cursors[0].execute("SET @a = 1")
@@ -228,7 +228,7 @@ def test_a_receiver_that_raises_fails_the_connect_and_keeps_nothing(alias: str) 
     for is_new in (True, False):
         if not is_new:
             run(alias, "SELECT 1")
-            give_back(alias)
+            return_connection(alias)
         with received_by(alias, check):
             for _ in range(3):  # more often than there are connections
                 with pytest.raises(PermissionDenied):
@@ -239,7 +239,7 @@ def test_a_receiver_that_raises_fails_the_connect_and_keeps_nothing(alias: str) 
             assert stats(alias).in_use == 0
             allowed = True
             assert fetch(alias, "SELECT 1") == 1
-            give_back(alias)
+            return_connection(alias)
         allowed = False
         close_pool(alias)
 
@@ -257,13 +257,13 @@ def test_receivers_for_another_sender_and_those_that_are_gone_are_not_called(ali
     try:
         for _ in range(2):
             run(alias, "SELECT 1")
-            give_back(alias)
+            return_connection(alias)
     finally:
         connection_created.disconnect(of_another, sender=type(default))
 
 
 @pytest.mark.parametrize("mode", [*MODES, "no pool", "django"])
-def test_a_listener_for_sessions_is_told_of_each_once(
+def test_on_new_session_reports_each_session_once(
     add_database: AddDatabase,
     add_pooled: AddDatabase,
     scratch: Scratch,
@@ -276,14 +276,14 @@ def test_a_listener_for_sessions_is_told_of_each_once(
         alias = add_database(**scratch.account.settings(OPTIONS={"pool": False}))
     else:
         alias = add_pooled(pool_size=1, mode=mode)
-    told: list[int] = []
+    sessions: list[int] = []
     monkeypatch.setattr(registry, "session_opened", registry.session_opened)
-    on_new_session(lambda wrapper, raw: told.append(raw.thread_id()))
+    on_new_session(lambda wrapper, raw: sessions.append(raw.thread_id()))
     try:
         seen = []
         for _ in range(3):
             with auto_close_db():
                 seen.append(session_id(alias))
-        assert told == (seen if mode in {"django", "no pool"} else seen[:1])
+        assert sessions == (seen if mode in {"django", "no pool"} else seen[:1])
     finally:
         connection_created.disconnect(dispatch_uid="pooldaemon.sessions")

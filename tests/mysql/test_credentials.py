@@ -18,7 +18,7 @@ from pooldaemon.exceptions import ImproperlyConfigured, PasswordProviderError
 from pooldaemon.pool.drivers import credentials
 from tests.mysql.conftest import StartServer
 from tests.mysql.scratch import Scratch, scratch_on
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.mysql.vault import Vault
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
@@ -240,7 +240,7 @@ def test_a_provider_that_hangs_costs_only_those_who_need_a_new_session(
             assert session_id(alias) == number
             held.set()
             hold.wait(DEADLINE)
-            give_back(alias)
+            return_connection(alias)
 
     other = Task(borrow_the_idle_one)
     held.wait(DEADLINE)
@@ -288,7 +288,9 @@ def test_dbshell_logs_in(
     assert connections[alias].settings_dict["PASSWORD"] == ""
 
 
-def test_dbshell_tells_a_bad_provider_in_one_line(add_database: AddDatabase, vault: Vault) -> None:
+def test_dbshell_reports_a_bad_provider_in_one_line(
+    add_database: AddDatabase, vault: Vault
+) -> None:
     vault.password = ""
     alias = add_database(**vault.settings())
     with pytest.raises(CommandError, match=r"Vault returned an empty password; it must return"):

@@ -206,7 +206,7 @@ def test_a_cap_that_the_process_never_reaches_is_named(
     assert ids(add_database(**shop.account.settings())) == ["W004"]
 
 
-def test_a_wrong_setting_is_told_by_the_doctor_too_which_can_not_connect(
+def test_a_wrong_setting_is_reported_by_the_doctor_too_which_can_not_connect(
     add_database: AddDatabase, shop: Scratch
 ) -> None:
     wrong = {"pool": {"pool_sise": 3}}

@@ -12,7 +12,7 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from pooldaemon import auto_close_db
 from pooldaemon.exceptions import PoolTimeout
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.support.mode import session_mode_only
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
@@ -49,7 +49,7 @@ def test_an_idle_session_killed_on_the_server_is_replaced_unseen(
     alias: str, scratch: Scratch
 ) -> None:
     first = session_id(alias)
-    give_back(alias)
+    return_connection(alias)
     scratch.admin.kill(first)
     wait_until(lambda: not scratch.sessions(), DEADLINE, "it lives on")
     assert session_id(alias) != first
@@ -86,7 +86,7 @@ def test_a_session_killed_in_use_is_an_error_and_the_next_borrow_is_fine(
     wait_until(lambda: not scratch.sessions(), DEADLINE, "it lives on")
     with pytest.raises(OperationalError):
         fetch(alias, "SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     assert session_id(alias) != first
     assert stats(alias).total == 1
 
@@ -101,21 +101,21 @@ def test_closing_a_lost_connection_does_not_meddle_with_one_that_got_its_descrip
     scratch.admin.kill(lost)
     with pytest.raises(OperationalError):
         fetch(alias, "SELECT 1")  # here the client library closes the socket
-    connected, given_back = threading.Event(), threading.Event()
+    connected, returned = threading.Event(), threading.Event()
 
     @auto_close_db
     def work() -> Any:
         connections[alias].ensure_connection()
         assert connections[alias].connection.fileno() == descriptor, "the test shows nothing"
         connected.set()
-        given_back.wait(DEADLINE)
+        returned.wait(DEADLINE)
         return fetch(alias, "SELECT 7")
 
     task = Task(work)
     connected.wait(DEADLINE)
-    give_back(alias)
+    return_connection(alias)
     assert stats(alias).total == 1, "it waits for the end of another session"
-    given_back.set()
+    returned.set()
     assert task.result() == 7
 
 
@@ -130,7 +130,7 @@ def test_a_session_killed_inside_atomic_rolls_back_and_is_not_replayed(
 
     with pytest.raises(DatabaseError):
         work()
-    give_back(alias)
+    return_connection(alias)
     assert fetch(alias, "SELECT COUNT(*) FROM t") == 0
 
 
@@ -151,7 +151,7 @@ def test_when_a_statement_is_killed_its_session_lives_on(alias: str, scratch: Sc
         run(alias, "SELECT SLEEP(30)")
     assert time.monotonic() - started < 20
     killer.result()
-    give_back(alias)
+    return_connection(alias)
     assert session_id(alias) == first
 
 
@@ -160,7 +160,7 @@ def test_a_statement_that_fails_keeps_the_session(alias: str) -> None:
     for sql in ("SELECT * FROM no_such_table", "SELEC 1", "INSERT INTO t VALUES ('x', 1)"):
         with pytest.raises(DatabaseError):
             run(alias, sql)
-    give_back(alias)
+    return_connection(alias)
     assert session_id(alias) == first
 
 
@@ -172,12 +172,12 @@ def test_an_exhausted_pool_is_a_database_error_that_says_who_holds_what(
     session_id(alias)
     with pytest.raises(PoolTimeout) as caught:
         Task(session_id, alias).result()
-    told = str(caught.value)
+    message = str(caught.value)
     assert isinstance(caught.value, OperationalError)
-    assert f"mysql {scratch.account.user}@{scratch.account.host}" in told
-    assert threading.current_thread().name in told
-    assert "use.py" in told, "the place that borrowed"
-    assert scratch.account.password not in told
+    assert f"mysql {scratch.account.user}@{scratch.account.host}" in message
+    assert threading.current_thread().name in message
+    assert "use.py" in message, "the place that borrowed"
+    assert scratch.account.password not in message
 
 
 def test_waiters_in_front_of_failing_connects_are_not_forgotten(
@@ -198,15 +198,17 @@ def test_a_ping_is_sent_after_ping_after_and_finds_a_dead_session(
 ) -> None:
     alias = add_pooled(pool_size=1, ping_after=0)
     first = session_id(alias)
-    give_back(alias)
+    return_connection(alias)
     assert session_id(alias) == first
-    give_back(alias)
+    return_connection(alias)
     scratch.admin.kill(first)
     assert session_id(alias) != first
 
 
 @pytest.mark.parametrize("value", [0, -1, "ten"])
-def test_a_wrong_size_is_told_before_anything_connects(add_pooled: AddDatabase, value: Any) -> None:
+def test_a_wrong_size_is_refused_before_anything_connects(
+    add_pooled: AddDatabase, value: Any
+) -> None:
     alias = add_pooled(pool_size=value)
     with pytest.raises(ImproperlyConfigured, match=r"\['pool_size'\] is .*from 1 to 100000"):
         fetch(alias, "SELECT 1")

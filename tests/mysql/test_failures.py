@@ -17,7 +17,7 @@ from pooldaemon.pool.drivers.mysql.connection import PooledConnection
 from pooldaemon.pool.drivers.mysql.failures import NEVER_SENDS, may_send
 from pooldaemon.pool.queue import lease
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, session_id
+from tests.mysql.use import fetch, return_connection, session_id
 from tests.support.relay import Relay, relay_to
 from tests.unit.databases import AddDatabase
 
@@ -83,10 +83,10 @@ def _through(relay: Relay, scratch: Scratch, add: AddDatabase, **pool: Any) -> s
 
 
 def _assert_never_lent_again(alias: str, lost: int) -> None:
-    give_back(alias)
+    return_connection(alias)
     for _ in range(2):
         assert session_id(alias) != lost
-        give_back(alias)
+        return_connection(alias)
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=["ours", "SQLAlchemy's"])
@@ -148,14 +148,14 @@ def test_a_silence_that_read_timeout_ends_costs_one_unit(
     account = replace(scratch.account, host="127.0.0.1", port=relay.port)
     alias = add_pooled({"read_timeout": 1}, to=account, mode=mode, pool_size=1, timeout=5)
     fetch(alias, "SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     relay.silence(after=0 if where == "BEGIN" else 5000)
     with pytest.raises(OperationalError):
         connections[alias].set_autocommit(False) if where == "BEGIN" else fetch(alias, BIG)
     assert relay.is_silent
     with suppress(Error):
-        give_back(alias)
+        return_connection(alias)
     relay.heal()
     for _ in range(3):
         assert fetch(alias, "SELECT 7") == 7
-        give_back(alias)
+        return_connection(alias)

@@ -32,10 +32,10 @@ def run_greenlets(library: str, *, patch_first: bool) -> subprocess.CompletedPro
 def test_greenlets_of_gevent_take_turns_whatever_becomes_of_them() -> None:
     finished = run_greenlets("gevent", patch_first=True)
     assert finished.returncode == 0, finished.stderr
-    told = json.loads(finished.stdout)
-    for step in told.values():
+    results = json.loads(finished.stdout)
+    for step in results.values():
         assert (step["errors"], step["timeouts"], step["peak"]) == ([], 0, 2)
-    turns, killed, holding = told["take_turns"], told["be_killed"], told["end_holding"]
+    turns, killed, holding = results["take_turns"], results["be_killed"], results["end_holding"]
     assert turns["done"] == 20
     assert turns["beats"] > 5, "those who waited kept the others from running"
     assert (turns["in_use"], turns["waiting"]) == (0, 0)

@@ -75,7 +75,7 @@ def test_an_exception_at_any_line_of_a_unit_loses_no_place(
             (stats,) = pool_stats()
             assert (stats.in_use, stats.waiting) == (0, 0)
             assert inside == [0]
-        except Exception as error:  # noqa: BLE001 - all of them are told
+        except Exception as error:  # noqa: BLE001 - all of them are reported
             wrong.append(f"{place}: {type(error).__name__} {error}"[:300])
         inside.clear()
         actor.end()

@@ -1,4 +1,4 @@
-"""What a borrower keeps after the give-back is dead, and no door to the next borrower."""
+"""What a borrower keeps after the return is dead, and no door to the next borrower."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +13,7 @@ from MySQLdb import ProgrammingError as DriverProgrammingError
 from MySQLdb.cursors import DictCursor, SSCursor
 
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, run, session_id
+from tests.mysql.use import fetch, return_connection, run, session_id
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import DEADLINE
@@ -40,22 +40,22 @@ KEEP: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 
 
 @pytest.mark.parametrize("what", KEEP)
-def test_it_is_dead_after_the_give_back(alias: str, what: str) -> None:
+def test_it_is_dead_after_the_return(alias: str, what: str) -> None:
     connections[alias].ensure_connection()
     first = session_id(alias)
     keep, use = KEEP[what]
     kept = keep(connections[alias].connection)
-    give_back(alias)
+    return_connection(alias)
     assert session_id(alias) == first, "not the session that was kept a part of"
     with pytest.raises((DriverInterfaceError, DriverProgrammingError)):
         use(kept)
     assert fetch(alias, "SELECT @intruder") is None
 
 
-def test_djangos_cursor_is_dead_after_the_give_back(alias: str) -> None:
+def test_djangos_cursor_is_dead_after_the_return(alias: str) -> None:
     cursor = connections[alias].cursor()
     cursor.execute("SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     run(alias, "SELECT 1")
     with pytest.raises((InterfaceError, DatabaseError)):
         cursor.execute("SET @intruder = 1")
@@ -67,7 +67,7 @@ def test_closing_a_kept_cursor_or_handle_does_not_disturb_the_next_borrower(alia
     handle = connections[alias].connection
     cursor = handle.cursor(SSCursor)
     cursor.execute("SELECT 1 UNION SELECT 2")
-    give_back(alias)
+    return_connection(alias)
     first = session_id(alias)
     cursor.close()
     with pytest.raises(DriverInterfaceError):
@@ -76,11 +76,11 @@ def test_closing_a_kept_cursor_or_handle_does_not_disturb_the_next_borrower(alia
     assert session_id(alias) == first
 
 
-def test_rows_already_fetched_can_be_read_after_the_give_back(alias: str) -> None:
+def test_rows_already_fetched_can_be_read_after_the_return(alias: str) -> None:
     cursor = connections[alias].cursor()
     cursor.execute("SELECT 1 UNION SELECT 2")
     rows = cursor.fetchall()
-    give_back(alias)
+    return_connection(alias)
     assert rows == ((1,), (2,))
 
 
@@ -89,7 +89,7 @@ def test_many_cursors_of_one_borrower_are_all_dead(alias: str) -> None:
     cursors = [connections[alias].connection.cursor() for _ in range(200)]
     for cursor in cursors[::2]:
         cursor.close()
-    give_back(alias)
+    return_connection(alias)
     run(alias, "SELECT 1")
     for cursor in cursors:
         with pytest.raises((DriverInterfaceError, DriverProgrammingError)):
@@ -101,7 +101,7 @@ def test_a_connection_closed_by_hand_is_replaced(alias: str, scratch: Scratch) -
     connections[alias].connection.close()
     with pytest.raises((DatabaseError, InterfaceError)):
         fetch(alias, "SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     assert session_id(alias) != first
     wait_until(lambda: len(scratch.sessions()) == 1, DEADLINE, "the closed one is still there")
 

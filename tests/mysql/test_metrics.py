@@ -43,12 +43,12 @@ class Exports:
         return Scrape(generate_latest(self._registry).decode())
 
     def prometheus(self) -> States:
-        told = self.scrape()
+        metrics = self.scrape()
         states = {
-            state: int(told("pooldaemon_pool_connections", state=state))
+            state: int(metrics("pooldaemon_pool_connections", state=state))
             for state in ("used", "idle")
         }
-        assert told("pooldaemon_pool_sessions") == sum(states.values())
+        assert metrics("pooldaemon_pool_sessions") == sum(states.values())
         return states
 
     def opentelemetry(self) -> States:

@@ -1,4 +1,4 @@
-"""Threads that end without giving back, wait for themselves or hold for too long, on a server."""
+"""Threads that never return a connection, wait for themselves or hold one for too long."""
 
 import gc
 import logging
@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 
 from pooldaemon.exceptions import PoolDeadlock
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.support.mode import session_mode_only
 from tests.support.poll import wait_until
 from tests.support.promise import assert_within
@@ -67,7 +67,7 @@ def test_the_transaction_of_a_thread_that_ended_is_rolled_back(
 ) -> None:
     alias = add_pooled(pool_size=1, timeout=5)
     run(alias, "INSERT INTO t VALUES (1)")
-    give_back(alias)
+    return_connection(alias)
 
     def lock_and_end() -> None:
         transaction.atomic(using=alias).__enter__()
@@ -77,7 +77,7 @@ def test_the_transaction_of_a_thread_that_ended_is_rolled_back(
     with caplog.at_level(logging.WARNING, "pooldaemon.pool"):
         run(alias, "UPDATE t SET n = n + 10")  # would wait for the row's lock
     assert fetch(alias, "SELECT n FROM t") == 11
-    assert "the thread careless has ended without giving back" in caplog.text
+    assert "the thread careless has ended without returning the connection" in caplog.text
     assert "test_owners.py" in caplog.text
     assert stats(alias).discards["thread ended"] == 1
     assert len(scratch.sessions()) == 1
@@ -120,24 +120,24 @@ def test_a_connection_that_threads_share_survives_the_one_that_opened_it(
         opened.append(session_id(alias))
 
     in_thread(open_for_all)
-    in_thread(lambda: give_back_after(alias, lambda: run(alias, "SELECT 1")))
+    in_thread(lambda: return_after(alias, lambda: run(alias, "SELECT 1")))
     assert session_id(alias) == opened[0]
     wrapper.dec_thread_sharing()
 
 
-def give_back_after(alias: str, work: Callable[[], None]) -> None:
+def return_after(alias: str, work: Callable[[], None]) -> None:
     work()
-    give_back(alias)
+    return_connection(alias)
 
 
-def test_a_thread_that_waits_for_itself_is_told_within_a_tenth_of_a_second(
+def test_a_thread_that_waits_for_itself_gets_an_error_within_a_tenth_of_a_second(
     add_pooled: AddDatabase,
 ) -> None:
     alias, twin = (add_pooled(pool_size=1, timeout=30) for _ in range(2))  # they share a pool
     with transaction.atomic(using=alias):
         run(alias, "SELECT 1")
 
-        def told_after() -> float:
+        def error_after() -> float:
             started = time.monotonic()
             with pytest.raises(
                 PoolDeadlock, match=r"wait for itself.* borrowed at \S+/test_owners.py:\d+ in"
@@ -145,27 +145,27 @@ def test_a_thread_that_waits_for_itself_is_told_within_a_tenth_of_a_second(
                 run(twin, "SELECT 1")
             return time.monotonic() - started
 
-        assert_within(0.1, told_after)
-    give_back(alias)
+        assert_within(0.1, error_after)
+    return_connection(alias)
     run(twin, "SELECT 1")
 
 
 @session_mode_only
-def test_a_leak_is_told_with_the_shape_of_its_last_statement(
+def test_a_leak_is_logged_with_the_shape_of_its_last_statement(
     add_pooled: AddDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
     alias = add_pooled(pool_size=1, leak_threshold=0.5)
     run(alias, "SELECT 1")  # to connect takes time too
-    give_back(alias)
+    return_connection(alias)
     with caplog.at_level(logging.WARNING, "pooldaemon.pool"):
         fetch(alias, "SELECT %s, 'literal', n FROM t WHERE n > 7 UNION SELECT 1, 2, 3", ["secret"])
         wait_until(lambda: bool(caplog.records), DEADLINE, "nobody noticed")
-        give_back(alias)
+        return_connection(alias)
     leak, back = (record.getMessage() for record in caplog.records)
     assert "MainThread has held a connection for 0." in leak
     assert "use.py" in leak
     assert leak.endswith("SELECT ?, ?, n FROM t WHERE n > ? UNION SELECT ?, ?, ?")
-    assert "has come back after" in back
+    assert "was returned after" in back
 
 
 def test_a_close_from_another_thread_ends_a_running_statement_and_hurts_nobody_else(
@@ -173,7 +173,7 @@ def test_a_close_from_another_thread_ends_a_running_statement_and_hurts_nobody_e
 ) -> None:
     alias = add_pooled(pool_size=1, timeout=10)
     run(alias, "INSERT INTO t VALUES (1)")
-    give_back(alias)
+    return_connection(alias)
     wrappers: list[Any] = []
     outcomes: list[Any] = []
 

@@ -16,7 +16,7 @@ from MySQLdb.cursors import DictCursor
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.queue import lease
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.support.mode import MODES
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
@@ -44,7 +44,7 @@ class TracedCursor:
 
 
 class Traced:
-    """What is inside is told by `__wrapped__`, and so is its class."""
+    """`__wrapped__` is what is inside, and `__class__` is that of what is inside."""
 
     def __init__(self, connection: Any, log: Log) -> None:
         self.__dict__.update(__wrapped__=connection, _log=log)
@@ -135,13 +135,13 @@ def test_a_proxy_sees_each_statement_once(
 ) -> None:
     alias = add_pooled(mode=mode, pool_size=1, **pool)
     fetch(alias, "SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     traced.clear()
     for _ in range(3):
         assert fetch(alias, "SELECT %s + 1", [41]) == 42
         with transaction.atomic(using=alias):
             run(alias, INSERT)
-        give_back(alias)
+        return_connection(alias)
     assert traced == ["SELECT %s + 1", INSERT, "COMMIT"] * 3
     assert stats(alias).connects == 1
     assert stats(alias).resets == 0, "clean statements were not recognized"
@@ -153,12 +153,12 @@ def test_statements_through_a_proxy_are_judged(
 ) -> None:
     alias = add_pooled(mode=mode, pool_size=1)
     run(alias, "SET @left = 1")
-    give_back(alias)
+    return_connection(alias)
     assert fetch(alias, "SELECT @left") is None
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_was_got_through_a_proxy_is_dead_after_the_give_back(
+def test_what_was_got_through_a_proxy_is_dead_after_the_return(
     mode: str, traced: Log, add_pooled: AddDatabase
 ) -> None:
     alias = add_pooled(mode=mode, pool_size=1)
@@ -166,9 +166,9 @@ def test_what_was_got_through_a_proxy_is_dead_after_the_give_back(
     cursor.execute("SELECT 1")
     kept = connections[alias].connection
     query, commit = kept.query, kept.commit
-    give_back(alias)
+    return_connection(alias)
     for use in (kept.cursor().execute, cursor.execute, query):
-        with pytest.raises(Exception, match=r"given back|cursor closed"):
+        with pytest.raises(Exception, match=r"returned|cursor closed"):
             use("SET @left = 1")
     with pytest.raises(MySQLdb.InterfaceError):
         commit()
@@ -210,7 +210,7 @@ def test_a_closed_connection_and_its_proxy_are_freed_at_once(traced: Log, alias:
     connection = weakref.ref(lease.physical(connections[alias].connection))
     gc.disable()
     try:
-        give_back(alias)
+        return_connection(alias)
         connections[alias].pool.close()  # type: ignore[attr-defined]
         assert connection() is None
     finally:
@@ -275,7 +275,7 @@ def test_a_subclass_of_the_drivers_connection_keeps_its_methods(
     assert connections[alias].connection.greet() == f"hello from {number}"
     assert isinstance(connections[alias].connection.autocommit, Callable)  # type: ignore[arg-type]
     run(alias, "SET @left = 1")
-    give_back(alias)
+    return_connection(alias)
     assert fetch(alias, "SELECT @left") is None
 
 
@@ -288,7 +288,7 @@ def test_a_subclass_of_the_drivers_connection_can_wrap_cursors(
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT 1")
         assert type(cursor.cursor.cursor) is TracedCursor
-    give_back(alias)
+    return_connection(alias)
     assert fetch(alias, "SELECT 7") == 7
     assert stats(alias).resets == 0
 
@@ -305,7 +305,7 @@ def test_to_look_at_a_method_costs_no_statement(
 ) -> None:
     alias = add_pooled(mode=mode, pool_size=1)
     fetch(alias, "SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     with connections[alias].cursor() as cursor:
         before = _statements(scratch)
         for name in ("info", "insert_id", "warning_count", "affected_rows", "no_such_thing"):

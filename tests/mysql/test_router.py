@@ -151,7 +151,7 @@ def test_what_the_pool_adds_to_a_statement_is_not_refused(
         scratch.admin.query(f"DROP PROCEDURE {name}.asks")
 
 
-def test_what_the_router_refuses_is_told_and_leaves_the_connection_as_it_was(
+def test_what_the_router_refuses_is_raised_and_leaves_the_connection_as_it_was(
     connect: AddDatabase,
 ) -> None:
     alias = connect("sharing", pool_size=1)

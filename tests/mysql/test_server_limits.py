@@ -12,7 +12,7 @@ from pooldaemon.pool.drivers.mysql import dialect
 from pooldaemon.pool.queue import pool
 from tests.mysql.conftest import StartServer
 from tests.mysql.scratch import Account, Scratch, scratch_on
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.support.mode import session_mode_only
 from tests.support.poll import wait_until
 from tests.support.server import Server
@@ -80,7 +80,7 @@ def test_a_session_counts_until_the_server_has_ended_it(
     server.pause()
     try:
         connections[alias].connection.close()
-        give_back(alias)
+        return_connection(alias)
         assert stats(alias).total == 1, "the server has not let go of it"
     finally:
         server.resume()
@@ -202,7 +202,7 @@ def test_a_server_that_is_down_is_an_error_and_once_it_is_back_all_is_well(
     server.stop()
     with pytest.raises(OperationalError):
         fetch(alias, "SELECT 1")  # it was borrowed before
-    give_back(alias)
+    return_connection(alias)
     for _ in range(3):
         with pytest.raises(OperationalError) as caught:
             fetch(alias, "SELECT 1")
@@ -218,7 +218,7 @@ def test_a_session_that_idled_past_wait_timeout_is_replaced_unseen(
     server = start_server("--wait-timeout=1")
     alias = add_pooled(to=own(server), pool_size=1)
     first = session_id(alias)
-    give_back(alias)
+    return_connection(alias)
     wait_until(lambda: server.processlist() == [], DEADLINE, "the server keeps idle sessions")
     assert session_id(alias) != first
 
@@ -241,11 +241,11 @@ def test_a_session_is_not_used_at_the_edge_of_its_wait_timeout(
     options = {"init_command": "SET SESSION wait_timeout = 20"}
     alias = add_pooled(options, pool_size=1, ping_after=ping_after, recycle=-1)
     first = session_id(alias)
-    give_back(alias)
+    return_connection(alias)
     monkeypatch.setattr(pool, "time", Later(15))
     assert session_id(alias) == first
     monkeypatch.undo()
-    give_back(alias)
+    return_connection(alias)
     monkeypatch.setattr(pool, "time", Later(19.5))
     assert session_id(alias) != first, "half a second later the server would end it"
     monkeypatch.undo()
@@ -258,7 +258,7 @@ def test_a_frozen_server_does_not_hang_a_borrower_for_ever(
     server = start_server()
     alias = add_pooled({"connect_timeout": 1}, to=own(server), pool_size=1, timeout=3, ping_after=0)
     fetch(alias, "SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     server.pause()
     try:
         started = time.monotonic()
@@ -296,31 +296,31 @@ def refusing(scratch: Scratch) -> Iterator[None]:
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 @pytest.mark.parametrize(
-    "told",
+    "read_only",
     [
         {"init_command": "SET SESSION TRANSACTION READ ONLY"},
         {"statement": "SET SESSION TRANSACTION READ ONLY"},
         {"statement": "START TRANSACTION READ ONLY"},
         {"statement": "SET TRANSACTION READ ONLY"},
     ],
-    ids=lambda told: " by ".join(*told.items()),
+    ids=lambda read_only: " by ".join(*read_only.items()),
 )
-def test_a_session_that_was_told_to_be_read_only_stays(
-    add_pooled: AddDatabase, refusing: None, mode: str, told: dict[str, str]
+def test_a_session_that_was_made_read_only_stays(
+    add_pooled: AddDatabase, refusing: None, mode: str, read_only: dict[str, str]
 ) -> None:
-    options = {name: value for name, value in told.items() if name == "init_command"}
+    options = {name: value for name, value in read_only.items() if name == "init_command"}
     alias = add_pooled(options, pool_size=1, mode=mode)
     first = session_id(alias)
-    give_back(alias)
+    return_connection(alias)
     for _ in range(2):
-        if statement := told.get("statement"):
+        if statement := read_only.get("statement"):
             run(alias, statement)
         with pytest.raises(OperationalError) as caught:
             run(alias, "INSERT INTO refusing VALUES (1)")
         assert caught.value.args[0] == 1792
-        give_back(alias)
+        return_connection(alias)
         assert session_id(alias) == first
-        give_back(alias)
+        return_connection(alias)
     assert stats(alias).connects == 1
 
 
@@ -337,9 +337,9 @@ def test_one_that_the_server_made_read_only_is_left(
         with pytest.raises(OperationalError) as caught:
             run(alias, "INSERT INTO t VALUES (1)")
         assert caught.value.args[0] == 1792
-        give_back(alias)
+        return_connection(alias)
         assert session_id(alias) != first
-        give_back(alias)
+        return_connection(alias)
         close_pool(alias)
 
 
@@ -356,7 +356,7 @@ def test_a_server_that_turned_read_only_is_left(
             run(alias, "INSERT INTO t VALUES (1)")
         assert caught.value.args[0] == 1290
         server.admin.query("SET GLOBAL read_only = 0")
-        give_back(alias)
+        return_connection(alias)
         assert session_id(alias) != first
-        give_back(alias)
+        return_connection(alias)
         close_pool(alias)

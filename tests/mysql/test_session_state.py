@@ -10,7 +10,7 @@ from MySQLdb.cursors import SSCursor
 
 from pooldaemon import auto_close_db
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.support.mode import POOL_MODE
 from tests.unit.databases import AddDatabase
 
@@ -277,9 +277,9 @@ def test_sessions_without_autocommit_come_without_it_each_time(
         assert fetch(alias, "SELECT @@autocommit") == 0
         assert not connections[alias].get_autocommit()
         run(alias, "INSERT INTO t VALUES (1)")
-        give_back(alias)
+        return_connection(alias)
     assert fetch(alias, "SELECT COUNT(*) FROM t") == 0
-    give_back(alias)
+    return_connection(alias)
 
 
 # -- what the text of a statement does not show -----------------------------------------

@@ -16,7 +16,7 @@ from pooldaemon import auto_close_db, use_database
 from pooldaemon.checks import check_pool_settings
 from tests.mysql.scratch import Scratch
 from tests.mysql.test_backend import status  # noqa: F401  # a fixture
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import DEADLINE, Task
@@ -95,7 +95,7 @@ def test_a_cursor_that_ends_in_another_thread_leaves_the_connection_to_the_units
     Task(end).result()
     run(alias, "INSERT INTO t VALUES (1)")
     assert held(alias)
-    give_back(alias)
+    return_connection(alias)
     assert not held(alias)
 
 
@@ -194,7 +194,7 @@ def test_a_suspect_name_keeps_it_until_the_end_of_the_unit_and_others_do_not(
         assert not held(alias)
         run(alias, "SELECT n FROM seen")
         assert held(alias)
-        give_back(alias)
+        return_connection(alias)
         assert not held(alias)
     finally:
         scratch.admin.query(f"DROP VIEW {name}.seen, {name}.harmless")
@@ -231,7 +231,7 @@ def test_without_autocommit_it_is_pinned_and_a_check_says_so(
     transaction.commit(using=alias)
     run(alias, "INSERT INTO t VALUES (2)")
     assert held(alias)
-    give_back(alias)
+    return_connection(alias)
     assert fetch(alias, "SELECT COUNT(*) FROM t") == 1
     (message,) = (message for message in check_pool_settings() if message.obj == alias)
     assert message.id == "pooldaemon.W002"
@@ -242,11 +242,11 @@ def test_a_handle_or_cursor_kept_over_the_end_of_the_unit_is_dead(alias: str) ->
     cursor = connections[alias].cursor()
     handle = connections[alias].connection
     cursor.execute("SELECT 1")
-    give_back(alias)
+    return_connection(alias)
     for use in (handle.ping, lambda: handle.cursor().execute("SELECT 1"), lambda: handle.encoders):
         with pytest.raises(InterfaceError):
             use()
-    with pytest.raises(Exception, match="given back"):
+    with pytest.raises(Exception, match="returned to the pool"):
         cursor.execute("SELECT 1")
     assert not held(alias)
 
@@ -262,7 +262,7 @@ def test_the_drivers_connection_is_borrowed_for_each_call(alias: str) -> None:
     assert held(alias)
     assert connection.connection.store_result().fetch_row() == ((1,),)
     assert held(alias)
-    give_back(alias)
+    return_connection(alias)
     assert connection.schema_editor().quote_value("it's") == "'it\\'s'"
 
 
@@ -286,7 +286,7 @@ def test_a_lost_session_that_held_something_is_not_replaced_unseen(
     for _ in range(2):
         with pytest.raises(OperationalError):
             fetch(alias, "SELECT @left")
-    give_back(alias)
+    return_connection(alias)
     assert fetch(alias, "SELECT @left") is None
 
 
@@ -324,7 +324,7 @@ def test_a_forked_child_has_a_session_of_its_own(
         try:
             run(alias, "INSERT INTO t VALUES (1)")
             status = 0 if not held(alias) and session_id(alias) != number else 2
-            give_back(alias)
+            return_connection(alias)
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

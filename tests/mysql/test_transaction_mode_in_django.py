@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from pooldaemon import auto_close_db
 from tests.mysql.scratch import Scratch
-from tests.mysql.use import fetch, give_back, run, session_id, stats
+from tests.mysql.use import fetch, return_connection, run, session_id, stats
 from tests.support.poll import wait_until
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import DEADLINE, Task
@@ -45,7 +45,7 @@ class Volume(models.Model):
 def without_tables(add_pooled: AddDatabase) -> Iterator[str]:
     alias = add_pooled(mode="transaction", pool_size=1, timeout=5)
     yield alias
-    give_back(alias)
+    return_connection(alias)
     with connections[alias].schema_editor() as editor:
         editor.delete_model(Volume)
         editor.delete_model(Shelf)
@@ -56,7 +56,7 @@ def alias(without_tables: str) -> str:
     with connections[without_tables].schema_editor() as editor:
         editor.create_model(Shelf)
         editor.create_model(Volume)
-    give_back(without_tables)
+    return_connection(without_tables)
     return without_tables
 
 
@@ -69,7 +69,7 @@ def held(alias: str) -> bool:
 
 
 def others_count(alias: str) -> Any:
-    """Told by another thread, which needs the only connection."""
+    """Found out by another thread, which needs the only connection."""
     return Task(auto_close_db(lambda: shelves(alias).count())).result()
 
 
@@ -86,7 +86,7 @@ def test_a_schema_editor_does_its_deferred_statements_on_the_session_of_the_othe
         assert editor.quote_value("it's") == "'it\\'s'"
     assert session_id(alias) == session
     assert fetch(alias, "SELECT @before") == 1
-    give_back(alias)
+    return_connection(alias)
     assert not held(alias)
     with pytest.raises(IntegrityError):
         Volume.objects.using(alias).create(shelf_id=7)
@@ -102,7 +102,7 @@ def test_constraint_checks_are_off_for_the_block_and_for_nobody_else(alias: str)
     with pytest.raises(IntegrityError):
         connection.check_constraints()
     Volume.objects.using(alias).all().delete()
-    give_back(alias)
+    return_connection(alias)
     assert Task(auto_close_db(fetch), alias, "SELECT @@foreign_key_checks").result() == 1
 
 
@@ -167,7 +167,7 @@ def test_rows_are_locked_until_the_end_of_the_transaction_and_never_outside_of_o
     assert scratch.admin.query(nobody_waits) == [{"name": "one"}]
 
 
-def test_wrappers_and_the_log_of_queries_outlast_a_give_back(alias: str) -> None:
+def test_wrappers_and_the_log_of_queries_outlast_a_return(alias: str) -> None:
     seen: list[str] = []
 
     def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -181,10 +181,10 @@ def test_wrappers_and_the_log_of_queries_outlast_a_give_back(alias: str) -> None
         run(alias, "SELECT 2")
         with transaction.atomic(using=alias):
             run(alias, "SELECT 3")
-    told = [query["sql"] for query in queries.captured_queries]
+    statements = [query["sql"] for query in queries.captured_queries]
     assert seen == ["SELECT 1", "SELECT 2", "SELECT 3"]
-    assert [sql for sql in told if sql.startswith("SELECT")] == seen
-    assert told == [*seen[:2], "BEGIN", *seen[2:], "COMMIT"]
+    assert [sql for sql in statements if sql.startswith("SELECT")] == seen
+    assert statements == [*seen[:2], "BEGIN", *seen[2:], "COMMIT"]
 
 
 def test_with_atomic_requests_a_view_is_one_transaction(
@@ -250,9 +250,9 @@ def assert_succeeds(case: type[TransactionTestCase], tests: int) -> None:
     assert (result.testsRun, result.errors, result.failures) == (tests, [], [])
 
 
-def test_whose_line_a_statement_of_the_orms_is_at_is_told_while_it_runs(alias: str) -> None:
+def test_the_line_of_an_orm_statement_is_reported_while_it_runs(alias: str) -> None:
     shelves(alias).create(name="only")
-    give_back(alias)
+    return_connection(alias)
 
     def sleep_on_the_server() -> None:
         assert shelves(alias).count() == 1  # the next statement goes on with its connection

@@ -286,7 +286,7 @@ def actors(
 
 
 def empty(scratches: tuple[Scratch, ...]) -> None:
-    """Ids tell whose they are."""
+    """Each id shows whose it is."""
     for scratch in scratches:
         for number in range(THREADS):
             table = f"{scratch.account.name}.rows{number}"
@@ -315,8 +315,8 @@ def test_every_result_is_the_one_on_djangos_backend(
             for thread, action, n in steps:
                 ours, djangos = actors[thread].act(action, n)
                 done.append(f"thread {thread}: {action.__name__}({n})")
-                told = "\n".join(done)
-                assert ours == djangos, f"example {example}, step {len(done)}\n{told}"
+                transcript = "\n".join(done)
+                assert ours == djangos, f"example {example}, step {len(done)}\n{transcript}"
         finally:
             for actor in actors:
                 actor.act(Side.reset, 0)

@@ -23,7 +23,7 @@ def session_id(alias: str) -> int:
     return number
 
 
-def give_back(alias: str) -> None:
+def return_connection(alias: str) -> None:
     connections[alias].close()
 
 

@@ -9,9 +9,9 @@ from tests.mysql.scratch import Scratch
 
 
 class Vault:
-    """Returns the password of an account, and rotates it. Nobody is told one in between.
+    """Returns the password of an account, and rotates it. A caller never gets one in between.
 
-    :param lifetime: seconds that it tells; `None`: none.
+    :param lifetime: seconds that it returns with it; `None`: none.
     """
 
     def __init__(self, scratch: Scratch, lifetime: float | None = None) -> None:

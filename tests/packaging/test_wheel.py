@@ -98,8 +98,8 @@ def test_the_wheel_says_who_it_is_and_carries_its_licence(wheel: Path) -> None:
 def test_the_wheel_registers_the_plugin_of_pytest(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
-        told = archive.read(name).decode()
-    assert told.strip() == "[pytest11]\npooldaemon.pytest_plugin = pooldaemon.pytest_plugin"
+        entry_points = archive.read(name).decode()
+    assert entry_points.strip() == "[pytest11]\npooldaemon.pytest_plugin = pooldaemon.pytest_plugin"
 
 
 def test_the_public_names_import_without_settings_and_without_a_mysql_driver(
@@ -123,6 +123,6 @@ def test_django_finds_the_command(python: Path, project: Path) -> None:
 
 def test_the_daemon_runs(python: Path, project: Path) -> None:
     arguments = ("rundaemon", "work.perform", "--until-idle", "--processes", "1", "--threads", "1")
-    told = run(python, "-m", "django", *arguments, cwd=project, settings="site_settings")
-    assert "one unit of work" in told
-    assert "worker-1 (pid " in told
+    output = run(python, "-m", "django", *arguments, cwd=project, settings="site_settings")
+    assert "one unit of work" in output
+    assert "worker-1 (pid " in output

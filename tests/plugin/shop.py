@@ -103,10 +103,10 @@ class Shop:
             text=True,
             check=False,
         )
-        told = finished.stdout + finished.stderr
-        summary = told.rstrip().rpartition("\n")[2]
+        output = finished.stdout + finished.stderr
+        summary = output.rstrip().rpartition("\n")[2]
         counts = {"passed": passed, "failed": failed, "error": errors}
         for word, count in counts.items():
             match = re.search(rf"(\d+) {word}", summary)
-            assert (int(match[1]) if match else 0) == count, told
-        return told
+            assert (int(match[1]) if match else 0) == count, output
+        return output

@@ -65,8 +65,8 @@ def test_a_test_that_does_not_see_its_daemon_through_fails_with_the_daemons_log(
 ) -> None:
     shop = Shop(tmp_path / "project")
     shop.write("test_careless.py", CARELESS)
-    told = shop.test(passed=3, failed=4, errors=2)
-    shown = [line for line in told.splitlines() if not line.startswith((">", "    "))]
+    output = shop.test(passed=3, failed=4, errors=2)
+    shown = [line for line in output.splitlines() if not line.startswith((">", "    "))]
     for text, times in {
         "the daemon send_reminders --pidfile=": 2,
         "pid: processes were left running": 2,
@@ -75,8 +75,8 @@ def test_a_test_that_does_not_see_its_daemon_through_fails_with_the_daemons_log(
         "CommandError: --processes is 0; it must be a whole number from 1 to 1000.": 2,
         "pid: it has ended with status 1, not 3": 1,
     }.items():
-        assert sum(text in line for line in shown) == times, f"{text!r}\n{told}"
-    assert "RuntimeWarning" not in told
+        assert sum(text in line for line in shown) == times, f"{text!r}\n{output}"
+    assert "RuntimeWarning" not in output
     wait_until(
         lambda: not [p for p in processes.every() if _works_in(p, shop.directory)],
         GONE,
@@ -96,14 +96,15 @@ def test_a_test_database_in_memory_is_refused_with_the_remedy(tmp_path: Path) ->
     settings = (shop.directory / "settings.py").read_text()
     shop.write("settings.py", settings + "\nDATABASES['default'].pop('TEST')\n")
     shop.write("test_careless.py", CARELESS.partition("@pytest.mark.django_db\n")[0])
-    told = shop.test(failed=2)
+    output = shop.test(failed=2)
     assert (
-        "is in memory, where another process can't see it: set DATABASES['default']['TEST']" in told
+        "is in memory, where another process can't see it: set DATABASES['default']['TEST']"
+        in output
     )
 
 
 @pytest.mark.parametrize(
-    ("point", "action", "told"),
+    ("point", "action", "message"),
     [
         ("before_units", "crash", "'before_units' is not one of .* Did you mean 'before_unit'?"),
         ("charged", "crash", "'charged' is not one of "),
@@ -112,11 +113,11 @@ def test_a_test_database_in_memory_is_refused_with_the_remedy(tmp_path: Path) ->
     ],
 )
 def test_a_fault_that_cannot_come_is_refused(
-    tmp_path: Path, point: str, action: str, told: str
+    tmp_path: Path, point: str, action: str, message: str
 ) -> None:
     daemon = DaemonProcess(tmp_path / "daemon", ["send_reminders"])
     daemon.prepare()
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         daemon.arm(point, action)
 
 

@@ -41,7 +41,7 @@ def stop(process: subprocess.Popen[bytes], log: Path) -> None:
     try:
         status = process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGABRT)  # all tell where they are
+        os.killpg(process.pid, signal.SIGABRT)  # all print where they are
         process.wait()
         raise AssertionError(f"it does not end:\n{log.read_text()}") from None
     assert status in {0, -signal.SIGTERM}, f"status {status}:\n{log.read_text()}"

@@ -1,4 +1,4 @@
-"""Prometheus and a server of several processes: one scrape tells of all, whoever answers it."""
+"""Prometheus and a server of several processes: one scrape has all pools, whichever answers."""
 
 import os
 import signal
@@ -43,28 +43,28 @@ def test_gunicorns_workers_are_summed_up_also_when_they_die(
         answers.append(int(ask(url)))
         return len(set(answers))
 
-    def all_is_told() -> bool:
+    def all_is_scraped() -> bool:
         try:
-            told = scrape(f"{url}metrics")
+            metrics = scrape(f"{url}metrics")
         except HTTPError:  # the client may find a new worker's file before it has its size
             return False
         sessions, borrows = len(ground.scratch.sessions()), 1 + len(answers)
         return (
-            told("pooldaemon_pool_use_seconds_count") == borrows
-            and told("pooldaemon_pool_wait_seconds_bucket", le="+Inf") == borrows
-            and told("pooldaemon_pool_sessions") == sessions
-            and told("pooldaemon_pool_connections", state="idle") == sessions
+            metrics("pooldaemon_pool_use_seconds_count") == borrows
+            and metrics("pooldaemon_pool_wait_seconds_bucket", le="+Inf") == borrows
+            and metrics("pooldaemon_pool_sessions") == sessions
+            and metrics("pooldaemon_pool_connections", state="idle") == sessions
         )
 
     with running(command, environment, log) as process:
         wait_for_answer(url, process, log)
         wait_until(lambda: ask_one() >= 2 and len(answers) > UNITS, PATIENCE, "one worker only")
-        wait_until(all_is_told, PATIENCE, "something is missing")
+        wait_until(all_is_scraped, PATIENCE, "something is missing")
         victim = answers[-1]
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: f"worker {victim} is gone" in log.read_text(), PATIENCE, "no funeral")
-        wait_until(all_is_told, PATIENCE, "what the dead worker did is missing")
+        wait_until(all_is_scraped, PATIENCE, "what the dead worker did is missing")
         wait_until(lambda: ask_one() >= 3, PATIENCE, "no third worker")
-        wait_until(all_is_told, PATIENCE, "something is missing of the third worker")
+        wait_until(all_is_scraped, PATIENCE, "something is missing of the third worker")
         stop(process, log)
     assert "Traceback" not in log.read_text()

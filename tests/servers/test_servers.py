@@ -62,7 +62,7 @@ def test_gunicorn_with_preload_and_threads(
         command += ["--preload"]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "4"]
     command += ["--max-requests", "100"]
-    # A worker that is told to end while it boots does not hear of it.
+    # A worker that is told to end while it boots does not notice.
     command += ["--graceful-timeout", "5"]
     serve_for_a_while(command, f"http://127.0.0.1:{port}/", ground, tmp_path)
 

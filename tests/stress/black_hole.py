@@ -1,6 +1,6 @@
 """Units in every stage while the network drops all packets; a program for a namespace of its own.
 
-Tells as JSON, for each stage, the seconds until its thread was back and the error it had.
+Prints as JSON, for each stage, the seconds until its thread was back and the error it had.
 """
 
 import json
@@ -62,7 +62,7 @@ def _commit(alias: str) -> None:
         ask(alias, "INSERT INTO t (token) VALUES (1)")
 
 
-def _give_back(alias: str) -> None:
+def _return_connection(alias: str) -> None:
     connections[alias].close()
 
 
@@ -76,9 +76,9 @@ STAGES: dict[str, tuple[Step, Step, dict[str, Any]]] = {
     "unit without read_timeout": (_lent_before, ask_once, {}),
     "transaction": (_inside_atomic, ask_once, {}),
     "transaction without read_timeout": (_inside_atomic, ask_once, {}),
-    "give back a variable": (_variable, _give_back, {}),
-    "give back a transaction": (_inside_atomic, _give_back, {}),
-    "give back unread rows": (_rows_unread, _give_back, {}),
+    "return a variable": (_variable, _return_connection, {}),
+    "return a transaction": (_inside_atomic, _return_connection, {}),
+    "return unread rows": (_rows_unread, _return_connection, {}),
     "close": (_lent_before, close_pool, {}),
 }
 
@@ -112,7 +112,7 @@ def main(database: dict[str, Any], device: str) -> dict[str, Any]:
     aliases = [alias for alias in settings.DATABASES if alias != "default"]
     barrier = threading.Barrier(len(aliases) + 1)
     silent = threading.Event()
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
 
     def run(alias: str) -> None:
         before, step, _ = STAGES[alias.partition(" ")[2]]
@@ -124,7 +124,7 @@ def main(database: dict[str, Any], device: str) -> dict[str, Any]:
             step(alias)
         except Error as failure:
             error = failure.args[0]
-        told[alias] = {"seconds": round(time.monotonic() - started, 2), "error": error}
+        results[alias] = {"seconds": round(time.monotonic() - started, 2), "error": error}
         connections[alias].close()
 
     threads = [threading.Thread(target=run, args=[alias], daemon=True) for alias in aliases]
@@ -136,11 +136,11 @@ def main(database: dict[str, Any], device: str) -> dict[str, Any]:
     deadline = time.monotonic() + DEADLINE
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    hang = [alias for alias in aliases if alias not in told]
+    hang = [alias for alias in aliases if alias not in results]
     heal(database["HOST"], device)
     answers = {alias: ask(alias, "SELECT 7")[0][0] for alias in aliases if alias not in hang}
     return {
-        "told": told,
+        "results": results,
         "hang": hang,
         "answers": answers,
         "most": max(pool.peak for pool in pool_stats()),

@@ -22,7 +22,7 @@ TIMEOUT = 150.0
 GONE = 10.0
 SLACK = 4.0  # on a busy machine
 
-# In seconds. After a statement that had no answer Django gives the connection back and, outside of
+# In seconds. After a statement that had no answer Django returns the connection and, outside of
 # atomic(), opens none; a transaction's end may open another one.
 BOUNDS = {
     "connect": CONNECT_TIMEOUT,
@@ -31,9 +31,9 @@ BOUNDS = {
     "unit without read_timeout": SILENCE_LIMIT,
     "transaction": READ_TIMEOUT,
     "transaction without read_timeout": SILENCE_LIMIT,
-    "give back a variable": RESET_TIMEOUT,
-    "give back a transaction": RESET_TIMEOUT,
-    "give back unread rows": 0,
+    "return a variable": RESET_TIMEOUT,
+    "return a transaction": RESET_TIMEOUT,
+    "return unread rows": 0,
     "close": 0,
 }
 
@@ -65,12 +65,12 @@ def test_in_a_black_hole_every_thread_is_back_within_its_bound(
     answer = json.loads(run.stdout)
     assert not answer["hang"]
     late = {
-        stage: told["seconds"]
-        for stage, told in answer["told"].items()
-        if told["seconds"] > BOUNDS[stage.partition(" ")[2]] + SLACK
+        stage: result["seconds"]
+        for stage, result in answer["results"].items()
+        if result["seconds"] > BOUNDS[stage.partition(" ")[2]] + SLACK
     }
-    assert not late, answer["told"]
-    failed = {stage for stage, told in answer["told"].items() if told["error"] is not None}
+    assert not late, answer["results"]
+    failed = {stage for stage, result in answer["results"].items() if result["error"] is not None}
     assert failed == {
         f"{mode} {stage}"
         for mode in ("session", "transaction")

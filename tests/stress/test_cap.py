@@ -1,6 +1,6 @@
 """The hard cap against everything at once, on an account that the server limits to exactly it.
 
-STRESS_SECONDS=60 makes it longer; --log-cli-level=INFO tells what happened.
+STRESS_SECONDS=60 makes it longer; --log-cli-level=INFO shows what happened.
 """
 
 import logging

@@ -167,7 +167,7 @@ def test_a_primary_turned_read_only_is_left_at_once(on_server: OnServer) -> None
         wait_for_units(load)
     assert_only(load, {1290, 1792, 1836})
     assert [str(one) for one in load.failures if one.started > writable] == []
-    # Sessions that were told so are not used again: the next may find the new primary.
+    # Sessions that got this error are not used again: the next may find the new primary.
     stats = connection.pool.stats()  # type: ignore[attr-defined]
     assert stats.discards["broken"] >= 8
     assert stats.connects > before
@@ -205,7 +205,7 @@ def test_a_server_that_never_answers_is_given_up_after_connect_timeout(
     assert len(errors) == 4
     timeouts = [error for error in errors if isinstance(error, PoolTimeout)]
     lost = [error for error in errors if not isinstance(error, PoolTimeout)]
-    # Who connected is told by the driver, who waited by the pool, which names the driver's error.
+    # Who connected got the driver's error, who waited the pool's, which names the driver's.
     assert lost
     assert all(error.args[0] in {2003, 2013} for error in lost)
     assert timeouts

@@ -1,4 +1,4 @@
-"""What a pool tells: every field of PoolTimeout and of pool_stats(), on a real server."""
+"""Every field of PoolTimeout and of pool_stats(), on a real server."""
 
 import re
 import threading
@@ -90,11 +90,11 @@ def test_a_timeout_carries_what_it_knows(alias: str, scratch: Scratch) -> None:
     assert isinstance(error, OperationalError)
     assert 0.25 <= error.waited <= took
     assert error.stats is not None
-    told = error.stats
-    assert (told.total, told.in_use, told.idle, told.cap, told.timeouts) == (2, 2, 0, 2, 1)
-    assert [one.thread for one in told.holders] == ["first-holder", "second-holder"]
-    assert told.holders[0].seconds > told.holders[1].seconds > 0.2
-    assert all(re.search(r"test_telling\.py:\d+ in hold$", one.place) for one in told.holders)
+    stats = error.stats
+    assert (stats.total, stats.in_use, stats.idle, stats.cap, stats.timeouts) == (2, 2, 0, 2, 1)
+    assert [one.thread for one in stats.holders] == ["first-holder", "second-holder"]
+    assert stats.holders[0].seconds > stats.holders[1].seconds > 0.2
+    assert all(re.search(r"test_pool_stats\.py:\d+ in hold$", one.place) for one in stats.holders)
     assert error.last_connect_error is None
     assert error.__cause__ is None
     assert scratch.account.password not in f"{error!r}{error.stats}"
@@ -109,7 +109,9 @@ def test_a_timeout_prints_what_it_knows(alias: str, scratch: Scratch) -> None:
         assert part in text
     assert re.search(r"in 0\.\d s", text)
     for name in ("first-holder", "second-holder"):
-        assert re.search(rf"{name} for \d\.\d s, borrowed at \S+test_telling\.py:\d+ in hold", text)
+        assert re.search(
+            rf"{name} for \d\.\d s, borrowed at \S+test_pool_stats\.py:\d+ in hold", text
+        )
     assert "pool_size or timeout" in text
     assert "Last connect error" not in text
 
@@ -130,7 +132,7 @@ def test_a_timeout_counts_those_who_wait(add_database: AddDatabase, scratch: Scr
     assert max(error.stats.waiting for error in errors if error.stats) >= 1
 
 
-def test_a_connect_error_that_is_over_is_not_told(
+def test_a_timeout_does_not_have_a_connect_error_that_is_over(
     add_database: AddDatabase, scratch: Scratch
 ) -> None:
     """One that is not over: test_faults.py, a server that never answers."""
@@ -201,7 +203,7 @@ def use(alias: str) -> None:
     connections[alias].close()
 
 
-def test_a_new_pool_tells_its_name_class_and_cap(alias: str, scratch: Scratch) -> None:
+def test_a_new_pool_reports_its_name_class_and_cap(alias: str, scratch: Scratch) -> None:
     assert connections[alias].pool is not None  # type: ignore[attr-defined]
     stats = only_stats()
     assert scratch.account.name in stats.name
@@ -263,7 +265,7 @@ def test_a_pool_counts_resets(alias: str) -> None:
         assert only_stats().resets == number + 1
 
 
-def test_a_pool_tells_why_it_closed_connections(alias: str, scratch: Scratch) -> None:
+def test_a_pool_reports_why_it_closed_connections(alias: str, scratch: Scratch) -> None:
     use(alias)
     scratch.admin.kill(scratch.sessions()[0].id)
     wait_until(lambda: not scratch.sessions(), DEADLINE, "not killed")
@@ -285,7 +287,7 @@ def bucket(seconds: float) -> int:
     return sum(bound < seconds for bound in BOUNDS)
 
 
-def test_a_pool_tells_how_long_things_took(alias: str) -> None:
+def test_a_pool_reports_how_long_things_took(alias: str) -> None:
     pool: Any = connections[alias].pool  # type: ignore[attr-defined]
     pool.resize(1)
     with holder(alias, "holder"):
@@ -306,7 +308,7 @@ def test_a_pool_tells_how_long_things_took(alias: str) -> None:
     assert 0 < stats.connect.total < took
 
 
-def test_a_pool_tells_that_it_is_paused(alias: str) -> None:
+def test_a_pool_reports_that_it_is_paused(alias: str) -> None:
     use(alias)
     pool: Any = connections[alias].pool  # type: ignore[attr-defined]
     for step, paused in ((pool.pause, True), (pool.resume, False)):

@@ -76,8 +76,8 @@ def test_restarts_under_load_interrupt_no_unit_and_return_when_new_workers_are_r
     def status() -> dict[str, Any]:
         return ask(socket_of(pidfile), "status")
 
-    def workers(told: dict[str, Any]) -> set[int]:
-        return {worker["pid"] for worker in told["workers"]}
+    def workers(status: dict[str, Any]) -> set[int]:
+        return {worker["pid"] for worker in status["workers"]}
 
     receiver = AttemptReceiver(latency=0.05)
     with (
@@ -93,10 +93,10 @@ def test_restarts_under_load_interrupt_no_unit_and_return_when_new_workers_are_r
             before, old, began = workers(status()), daemon, time.monotonic()
             daemon = act("restart")
             seconds.append(time.monotonic() - began)
-            told = status()
-            assert told["ready"]
-            assert len(workers(told)) == 2
-            assert before.isdisjoint(workers(told))
+            answer = status()
+            assert answer["ready"]
+            assert len(workers(answer)) == 2
+            assert before.isdisjoint(workers(answer))
             assert not old.members()
             assert deliveries.pending() > 0
         daemon.wait_for("recorded", 20)

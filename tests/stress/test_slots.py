@@ -15,7 +15,7 @@ from tests.stress.load import Load, read_back
 from tests.support.poll import wait_until
 from tests.support.server import Server
 from tests.unit.databases import AddDatabase
-from tests.unit.fakes import Pool, Task, give_back
+from tests.unit.fakes import Pool, Task, return_connection
 
 pytestmark = pytest.mark.mysql
 
@@ -28,7 +28,7 @@ class Interrupted(BaseException):
 
 def test_a_borrow_that_is_interrupted_keeps_no_slot() -> None:
     pool = Pool(pool_size=1, timeout=0.5)
-    give_back(pool.borrow())
+    return_connection(pool.borrow())
 
     def interrupt() -> None:
         pool.driver.before_look = lambda: None
@@ -42,7 +42,7 @@ def test_a_borrow_that_is_interrupted_keeps_no_slot() -> None:
     assert (pool.stats().in_use, pool.stats().idle) == (0, 1)
 
 
-def test_a_give_back_that_is_interrupted_keeps_no_slot_and_no_unclean_session() -> None:
+def test_a_return_that_is_interrupted_keeps_no_slot_and_no_unclean_session() -> None:
     pool = Pool(pool_size=1, timeout=0.5)
     borrowed = pool.borrow()
     unclean = borrowed.number
@@ -53,7 +53,7 @@ def test_a_give_back_that_is_interrupted_keeps_no_slot_and_no_unclean_session() 
 
     pool.driver.before_reset = interrupt
     with pytest.raises(Interrupted):
-        give_back(borrowed)
+        return_connection(borrowed)
     with pool.borrowed() as connection:
         assert connection.number != unclean
     assert (pool.stats().in_use, pool.stats().idle) == (0, 1)
@@ -69,7 +69,7 @@ def test_a_full_queue_costs_no_waiter_its_wake_up() -> None:
         served = 0
         while time.monotonic() < end:
             try:
-                give_back(pool.borrow())
+                return_connection(pool.borrow())
             except TooManyWaiters:
                 continue
             except PoolTimeout as error:
@@ -128,7 +128,7 @@ def test_an_open_session_is_counted_at_every_moment(
     assert counts == [1]
 
 
-def test_a_give_back_to_a_stopped_server_is_bounded_and_keeps_no_slot(
+def test_a_return_with_a_stopped_server_is_bounded_and_keeps_no_slot(
     on_server: Callable[..., tuple[Server, str]],
 ) -> None:
     timeouts = {"read_timeout": 1, "connect_timeout": 1}

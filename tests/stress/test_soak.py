@@ -71,7 +71,7 @@ class SoakTrouble(Trouble):
         ]
 
     def end_thread(self) -> None:
-        """A thread that ends without giving back, in the middle of a transaction."""
+        """A thread that ends without returning its connection, in the middle of a transaction."""
         self.abandoned += 1
 
         def work() -> None:

@@ -1,6 +1,6 @@
 """Many tenants under one limit, on an account that the server limits to exactly it.
 
-STRESS_SECONDS=60 makes it longer; --log-cli-level=INFO tells what happened.
+STRESS_SECONDS=60 makes it longer; --log-cli-level=INFO shows what happened.
 """
 
 import logging
@@ -82,7 +82,7 @@ class Town:
     def _alive(self) -> list[Session]:
         return [one for one in self.scratch.sessions() if one.command != "Killed"]
 
-    def tell(self, what: str) -> None:
+    def log_results(self, what: str) -> None:
         logger.info(
             "%s: %d units, at most %d sessions, %d connects, longest wait %.2f s, %d pools",
             what,
@@ -150,7 +150,7 @@ def test_every_thread_sees_its_tenant_and_the_server_never_one_session_too_many(
             town.visit(tenant, chance)
 
     crowd(THREADS, round_trip, town.look)
-    town.tell("random order")
+    town.log_results("random order")
     assert len(town.most) <= LIMIT
     assert town.done > 20 * SECONDS
     assert sum(stats.in_use + stats.waiting for stats in pool_stats()) == 0
@@ -163,7 +163,7 @@ def test_one_thread_that_goes_from_tenant_to_tenant(town: Town) -> None:
             town.visit(number % TENANTS, chance)
         if number % 10 == 0:
             town.look()
-    town.tell("one thread")
+    town.log_results("one thread")
     assert len(town.most) <= LIMIT
 
 
@@ -187,7 +187,7 @@ def test_a_busy_tenant_does_not_keep_another_waiting(town: Town) -> None:
         first.role(chance)
 
     crowd(2 * THREADS, work, town.look)
-    town.tell("busy tenant")
+    town.log_results("busy tenant")
     logger.info("the rare tenants: %d visits, longest %.2f s", len(waits), max(waits))
     # A tenth of its share, at least: its tenants want a new connection each time.
     assert len(waits) > town.done / (2 * THREADS) / 10

@@ -135,7 +135,7 @@ def add_database(django_db_blocker: DjangoDbBlocker, place: Place) -> Iterator[A
 
 
 def make_faults(faults: Faults, banks: dict[str, Bank], made: list[Fault]) -> None:
-    """Each kind after the other, and again; *made* is told."""
+    """Each kind after the other, and again; *made* gets each."""
     kinds = [one for one in faults.kinds() if not CHOSEN or one[0].__name__ in CHOSEN.split(",")]
     for kind, codes in kinds * ROUNDS:
         began = time.monotonic()
@@ -178,7 +178,7 @@ def test_no_transfer_is_lost_and_each_fault_is_overcome_in_time(
     finally:
         for bank in banks.values():
             bank.close(DEADLINE)
-        tell(faults, banks)
+        log_results(faults, banks)
     close_pool()
     wait_until(lambda: not place.has_sessions(), DEADLINE, "sessions are left")
     for title, bank in banks.items():
@@ -200,7 +200,7 @@ def ends(faults: list[Fault]) -> list[float]:
     return [*(fault.began for fault in faults[1:]), float("inf")]
 
 
-def tell(faults: list[Fault], banks: dict[str, Bank]) -> None:
+def log_results(faults: list[Fault], banks: dict[str, Bank]) -> None:
     for title, bank in banks.items():
         logger.info("%s: %d transfers", title, bank.transfers)
         for fault, until in zip(faults, ends(faults), strict=True):

@@ -18,7 +18,7 @@ from tests.support.server import Session
 # From 3.12 on Python warns of what is done here on purpose.
 FORKING = "ignore:.*multi-threaded, use of fork:DeprecationWarning"
 
-KILL_TAKES = 0.1  # seconds until the killed session's socket tells
+KILL_TAKES = 0.1  # seconds until the killed session's socket shows it
 LEAST = 2  # connections that a pool is resized to
 
 KILLED = {1053, 1317, 1927, 2006, 2013, 2055}

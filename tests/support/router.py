@@ -28,7 +28,7 @@ ROOT = Path(os.environ.get("MYSQLROUTER_ROOT", "/"))
 PROGRAM = "/usr/bin/mysqlrouter"
 PATIENCE = 30.0
 
-# With sharing it has to know the password: clients tell it over TLS, or encrypted with the RSA key.
+# With sharing it has to know the password: clients send it over TLS, or encrypted with the RSA key.
 CONFIGURATION = """
 [DEFAULT]
 runtime_folder={directory}

@@ -33,7 +33,7 @@ def test_a_new_server_shows_no_session(start_server: StartServer) -> None:
 def test_the_processlist_shows_other_sessions_and_what_they_run(start_server: StartServer) -> None:
     server = start_server()
     with Admin(server.url) as other:
-        other.query("SET @told = 1")
+        other.query("SET @noted = 1")
         wait_until(
             lambda: [(s.user, s.command) for s in server.processlist()] == [("pool", "Sleep")],
             5,

@@ -27,8 +27,8 @@ def _run(tracer: str, settings: dict[str, Any], kind: str) -> dict[str, Any]:
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    told: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return told
+    result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return result
 
 
 @pytest.mark.parametrize("tracer", TRACERS)
@@ -42,9 +42,9 @@ def test_each_statement_has_the_spans_that_it_has_on_djangos_backend(
     assert expected["spans"]
     for mode in ("session", "transaction"):
         options = {"pool": {"mode": mode, "pool_size": 1, "timeout": 5}}
-        told = _run(tracer, scratch.account.settings(OPTIONS=options), "pooled")
-        assert told["spans"] == expected["spans"], mode
-        assert told["kept handle is dead"], mode
-        assert told["kept cursor is dead"], mode
-        assert told["sessions"] == 1, mode
-        assert told["resets"] == 0, mode
+        result = _run(tracer, scratch.account.settings(OPTIONS=options), "pooled")
+        assert result["spans"] == expected["spans"], mode
+        assert result["kept handle is dead"], mode
+        assert result["kept cursor is dead"], mode
+        assert result["sessions"] == 1, mode
+        assert result["resets"] == 0, mode

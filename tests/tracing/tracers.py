@@ -1,4 +1,4 @@
-"""Tracing packages, switched on, each with a list of what it has told.
+"""Tracing packages, switched on, each with a list of the spans that it has sent.
 
 Each function switches one on before Django is set up, and returns a context in which spans are
 recorded, and the list of them. It raises ImportError where the package is not installed.
@@ -14,55 +14,55 @@ Recording = tuple[Callable[[], AbstractContextManager[Any]], list[str]]
 def _opentelemetry() -> tuple[Any, list[str]]:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-    told: list[str] = []
+    spans: list[str] = []
 
     class Collect(SpanProcessor):
         def on_end(self, span: Any) -> None:
-            told.append(span.attributes.get("db.statement") or span.name)
+            spans.append(span.attributes.get("db.statement") or span.name)
 
     provider = TracerProvider()
     provider.add_span_processor(Collect())
-    return provider, told
+    return provider, spans
 
 
 def opentelemetry_mysqlclient() -> Recording:
     from opentelemetry.instrumentation.mysqlclient import MySQLClientInstrumentor
 
-    provider, told = _opentelemetry()
+    provider, spans = _opentelemetry()
     MySQLClientInstrumentor().instrument(tracer_provider=provider)
-    return nullcontext, told
+    return nullcontext, spans
 
 
 def opentelemetry_sqlcommenter() -> Recording:
     from opentelemetry.instrumentation.mysqlclient import MySQLClientInstrumentor
 
-    provider, told = _opentelemetry()
+    provider, spans = _opentelemetry()
     MySQLClientInstrumentor().instrument(tracer_provider=provider, enable_commenter=True)
-    return nullcontext, told
+    return nullcontext, spans
 
 
 def opentelemetry_dbapi() -> Recording:
     import MySQLdb
     from opentelemetry.instrumentation.dbapi import trace_integration
 
-    provider, told = _opentelemetry()
+    provider, spans = _opentelemetry()
     trace_integration(MySQLdb, "connect", "mysql", tracer_provider=provider)
-    return nullcontext, told
+    return nullcontext, spans
 
 
 def ddtrace() -> Recording:
     from ddtrace import patch
     from ddtrace.trace import TraceFilter, tracer
 
-    told: list[str] = []
+    spans: list[str] = []
 
     class Collect(TraceFilter):
         def process_trace(self, trace: Any) -> None:  # nothing is sent
-            told.extend(span.resource for span in trace)
+            spans.extend(span.resource for span in trace)
 
     tracer.configure(trace_processors=[Collect()])
     patch(mysqldb=True)
-    return nullcontext, told
+    return nullcontext, spans
 
 
 def ddtrace_django() -> Recording:
@@ -78,12 +78,12 @@ def elastic_apm() -> Recording:
 
     import elasticapm
 
-    told: list[str] = []
+    spans: list[str] = []
 
     class Collect(elasticapm.Client):  # type: ignore[misc]
         def queue(self, event_type: str, data: Any, flush: bool = False) -> None:
             if event_type == "span":
-                told.append(data["context"]["db"]["statement"])
+                spans.append(data["context"]["db"]["statement"])
 
     client = Collect(service_name="shop", metrics_interval="0ms", central_config=False)
     elasticapm.instrument()
@@ -94,18 +94,18 @@ def elastic_apm() -> Recording:
         yield
         client.end_transaction("unit")
 
-    return transaction, told
+    return transaction, spans
 
 
 def newrelic() -> Recording:
     import newrelic.agent
     from newrelic.api.database_trace import DatabaseTrace
 
-    told: list[str] = []
+    spans: list[str] = []
     enter = DatabaseTrace.__enter__
 
     def noting(self: Any) -> Any:
-        told.append(self.sql)
+        spans.append(self.sql)
         return enter(self)
 
     DatabaseTrace.__enter__ = noting
@@ -113,22 +113,22 @@ def newrelic() -> Recording:
     newrelic.agent.global_settings().app_name = "shop"
     newrelic.agent.initialize()
     application = newrelic.agent.register_application("shop", timeout=10)
-    return lambda: newrelic.agent.BackgroundTask(application, "unit"), told
+    return lambda: newrelic.agent.BackgroundTask(application, "unit"), spans
 
 
 def sentry() -> Recording:
     import sentry_sdk
     from sentry_sdk.transport import Transport
 
-    told: list[str] = []
+    spans: list[str] = []
 
     class Collect(Transport):
         def capture_envelope(self, envelope: Any) -> None:
             event = envelope.get_transaction_event() or {}
-            told.extend(span["description"] for span in event.get("spans", ()))
+            spans.extend(span["description"] for span in event.get("spans", ()))
 
     sentry_sdk.init("http://key@localhost/1", transport=Collect(), traces_sample_rate=1.0)
-    return lambda: sentry_sdk.start_transaction(name="unit"), told
+    return lambda: sentry_sdk.start_transaction(name="unit"), spans
 
 
 def scout() -> Recording:
@@ -137,7 +137,7 @@ def scout() -> Recording:
     from scout_apm.core.tracked_request import TrackedRequest
     from scout_apm.django.instruments.sql import ensure_sql_instrumented
 
-    told: list[str] = []
+    spans: list[str] = []
 
     @contextmanager
     def request() -> Any:
@@ -145,13 +145,13 @@ def scout() -> Recording:
         tracked = TrackedRequest.instance()
         tracked.start_span(operation="Job/unit")
         yield
-        told.extend(
+        spans.extend(
             s.tags["db.statement"] for s in tracked.complete_spans if "db.statement" in s.tags
         )
         tracked.complete_spans.clear()
         tracked.stop_span()
 
-    return request, told
+    return request, spans
 
 
 TRACERS: dict[str, Callable[[], Recording]] = {

@@ -1,4 +1,4 @@
-"""Units of work under one tracing package; tells its spans as JSON. Run in a process of its own."""
+"""Units of work under one tracing package; prints its spans as JSON. Runs in its own process."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def is_dead(use: Callable[[], object]) -> bool:
 def main(tracer: str, database: dict[str, Any], *, pooled: bool) -> dict[str, Any]:
     settings.configure(DATABASES={"default": database}, INSTALLED_APPS=[])
     try:
-        recording, told = TRACERS[tracer]()
+        recording, spans = TRACERS[tracer]()
     except ImportError as error:
         return {"missing": str(error)}
     django.setup()
@@ -68,12 +68,12 @@ def main(tracer: str, database: dict[str, Any], *, pooled: bool) -> dict[str, An
 
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM t")
-    unit()  # the set-up of the session is told here
-    told.clear()
+    unit()  # the spans of the session's set-up
+    spans.clear()
     for _ in range(ROUNDS):
         unit()
     answer: dict[str, Any] = {
-        "spans": [re.sub(r"`s\d+_", "`", each) for each in told]
+        "spans": [re.sub(r"`s\d+_", "`", each) for each in spans]
     }  # savepoints
     if pooled:
         handle, cursor = keep_handles(connection)

@@ -1,4 +1,4 @@
-"""What a server and a daemon may tell, for the rules."""
+"""Answers of a server and of a daemon, for the rules."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -64,7 +64,7 @@ def database(
 
 
 def times(count: int = 0, seconds: float = 0.0) -> dict[str, Any]:
-    """As a pool tells: so often, each so long."""
+    """As in a pool's statistics: so often, each so long."""
     bucket = sum(seconds > bound for bound in BOUNDS)
     counts = [0] * (len(BOUNDS) + 1)
     counts[bucket] = count
@@ -72,7 +72,7 @@ def times(count: int = 0, seconds: float = 0.0) -> dict[str, Any]:
 
 
 def pool(**changes: Any) -> dict[str, Any]:
-    """As a worker tells of one; a sound one, but for what is given."""
+    """As in a worker's report; a sound one, but for what is given."""
     return {
         "name": "mysql shop@db.internal/shop",
         "alias": "default",

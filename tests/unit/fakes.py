@@ -22,7 +22,7 @@ DEADLINE = 30.0  # seconds; nothing here takes a hundredth of it
 
 
 class ClosedError(Exception):
-    """What a connection raises after it has been given back."""
+    """What a connection raises after it was returned."""
 
 
 class ConnectError(Exception):
@@ -130,14 +130,14 @@ class Pool:
         try:
             yield connection
         finally:
-            give_back(connection)
+            return_connection(connection)
 
     def wait_for_waiters(self, number: int) -> None:
         wait_until(lambda: self.stats().waiting == number, DEADLINE, f"no {number} waiters")
 
 
-def give_back(connection: Any) -> None:
-    lease.give_back(connection)
+def return_connection(connection: Any) -> None:
+    lease.return_connection(connection)
 
 
 class Task(threading.Thread):

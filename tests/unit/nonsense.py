@@ -55,8 +55,8 @@ class Nonsense:
             try:
                 attack(self)
             except BaseException as error:
-                told = f"FUZZ_SEED={SEED}, round {self.rounds}: {self.last!r}"
-                error.add_note(told[:2000])
+                note = f"FUZZ_SEED={SEED}, round {self.rounds}: {self.last!r}"
+                error.add_note(note[:2000])
                 raise
 
     def value(self) -> Any:
@@ -64,13 +64,13 @@ class Nonsense:
 
     def changed(self, given: Any, changes: int = 3) -> Any:
         """*given* with up to so many values replaced, removed, doubled or added, at any depth."""
-        told = copy.deepcopy(given)
+        value = copy.deepcopy(given)
         for _ in range(self.random.randint(1, changes)):
-            told = self._changed(told)
-        return told
+            value = self._changed(value)
+        return value
 
-    def _changed(self, told: Any) -> Any:
-        slots = [(told, key) for key in _keys(told)]
+    def _changed(self, value: Any) -> Any:
+        slots = [(value, key) for key in _keys(value)]
         for where, key in slots:  # grows while it is walked
             slots += [(where[key], inner) for inner in _keys(where[key])]
         if not slots or self.random.random() < 0.05:
@@ -85,11 +85,11 @@ class Nonsense:
                 where[str(self.value())] = where[key]
             case _:
                 where[key] = self.value()
-        return told
+        return value
 
-    def text(self, told: Any) -> bytes:
-        """*told* in JSON, now and then damaged: a strange token, a byte, its end."""
-        line = json.dumps(told).encode()
+    def text(self, value: Any) -> bytes:
+        """*value* in JSON, now and then damaged: a strange token, a byte, its end."""
+        line = json.dumps(value).encode()
         if self.random.random() < 0.3 and b":" in line:  # the value of some name
             name, _, rest = line.partition(b": ")
             for _ in range(self.random.randrange(3)):

@@ -21,8 +21,8 @@ class Canned(Daemon):
         object.__setattr__(self, "_answer", answer)  # the class is frozen
 
     def ask(self, command: str, **values: Any) -> Status:
-        told: Status = self.__dict__["_answer"](command, **values)
-        return told
+        answer: Status = self.__dict__["_answer"](command, **values)
+        return answer
 
 
 def pool(alias: str = "default", **values: Any) -> Status:

@@ -28,8 +28,8 @@ def ids(case: Case) -> list[str]:
     return [str(message.id).removeprefix("pooldaemon.") for message in find(case)]
 
 
-def case_of(*databases: Database, told: dict[str, Any] | None = None, **known: Any) -> Case:
-    used = tuple(uses(told)) if told else ()
+def case_of(*databases: Database, status: dict[str, Any] | None = None, **known: Any) -> Case:
+    used = tuple(uses(status)) if status else ()
     return Case(databases=databases, uses=used, **known)
 
 
@@ -48,7 +48,7 @@ def test_every_id_has_its_place_in_the_docs_and_no_other_has() -> None:
 
 def test_nothing_is_said_about_what_is_sound() -> None:
     processes = (Processes("web", 4), running(daemon(pool(), pool(), max_connections=4)))
-    case = case_of(sound(), told=daemon(pool(), pool()), processes=processes, max_process=20)
+    case = case_of(sound(), status=daemon(pool(), pool()), processes=processes, max_process=20)
     assert find(case) == []
 
 
@@ -192,7 +192,7 @@ def test_the_limit_of_the_account_is_judged_by_itself() -> None:
         ([database(pool={"poolclass": "NullPool"}, at=server(), OPTIONS=TLS)], {}),
     ],
 )
-def test_what_fits_is_not_told(databases: list[Database], known: dict[str, Any]) -> None:
+def test_what_fits_is_not_reported(databases: list[Database], known: dict[str, Any]) -> None:
     assert ids(case_of(*databases, processes=(WEB,), **known)) == []
 
 
@@ -242,7 +242,7 @@ LOAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "D009",
         {"discards": {"thread ended": 2}},
         {},
-        "2 threads ended without giving back a connection.",
+        "2 threads ended without returning a connection.",
     ),
     (
         "D009",
@@ -252,7 +252,7 @@ LOAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ),
     ("D010", {"connect_errors": 20}, {}, "20 of 24 attempts to connect failed."),
     ("D011", {"connects": 30, "discards": {"dead": 21}}, {}, "21 of 30 connections were dead"),
-    ("D012", {"resets": 4900}, {}, "4900 of 5000 give-backs"),
+    ("D012", {"resets": 4900}, {}, "4900 of 5000 returns"),
     ("D013", {"paused": True}, {}, "is paused"),
 ]
 
@@ -261,7 +261,7 @@ LOAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 def test_what_shows_under_load_is_named_with_its_figures_and_alone(
     name: str, changes: dict[str, Any], options: dict[str, Any], said: str
 ) -> None:
-    (message,) = find(case_of(sound(), told=daemon(pool(**changes), **options)))
+    (message,) = find(case_of(sound(), status=daemon(pool(**changes), **options)))
     assert message.id == f"pooldaemon.{name}"
     assert message.obj == "deliver, pool mysql shop@db.internal/shop"
     assert said in message.msg
@@ -281,13 +281,13 @@ def test_what_shows_under_load_is_named_with_its_figures_and_alone(
 def test_the_advice_names_the_setting_that_the_cap_comes_from(
     options: dict[str, Any], place: str, size: int
 ) -> None:
-    (message,) = find(case_of(sound(), told=daemon(pool(timeouts=1), **options)))
+    (message,) = find(case_of(sound(), status=daemon(pool(timeouts=1), **options)))
     assert str(message.hint).startswith(f"Set {place}")
     assert f"so that a worker has {size} connections" in str(message.hint)
 
 
 def test_more_connections_are_no_help_to_threads_that_are_fewer() -> None:
-    (message,) = find(case_of(sound(), told=daemon(pool(timeouts=1), threads=3)))
+    (message,) = find(case_of(sound(), status=daemon(pool(timeouts=1), threads=3)))
     assert str(message.hint).startswith("Look for units that borrow a second connection")
 
 
@@ -302,24 +302,24 @@ def test_more_connections_are_no_help_to_threads_that_are_fewer() -> None:
 def test_transaction_mode_is_not_advised_where_it_has_no_effect_or_nobody_knows(
     there: Database,
 ) -> None:
-    told = daemon(pool(timeouts=2, use=times(99, 0.3)))
-    assert ids(case_of(there, told=told)) == ["D006"]
+    status = daemon(pool(timeouts=2, use=times(99, 0.3)))
+    assert ids(case_of(there, status=status)) == ["D006"]
 
 
-def test_the_grant_that_ends_it_is_told_in_full() -> None:
+def test_the_grant_that_ends_it_is_given_in_full() -> None:
     (message,) = find(case_of(sound(code=Code(unseen=("TRIGGER",), all_writes=True))))
     assert str(message.hint).startswith("GRANT TRIGGER ON `default`.* TO 'shop'@'%'; or, ")
 
 
-def test_resets_that_hidden_code_makes_necessary_are_not_told_again() -> None:
-    told = daemon(pool(resets=4900))
-    assert ids(case_of(sound(code=Code(suspects=("a_view",))), told=told)) == []
+def test_resets_that_hidden_code_makes_necessary_are_not_reported_again() -> None:
+    status = daemon(pool(resets=4900))
+    assert ids(case_of(sound(code=Code(suspects=("a_view",))), status=status)) == []
 
 
 def test_looking_up_names_is_advised_against_only_where_it_is_done() -> None:
-    told = daemon(pool(connect=times(30, 0.2)))
+    status = daemon(pool(connect=times(30, 0.2)))
     for on, advised in [(1, False), (0, True)]:
-        (message,) = find(case_of(sound(skip_name_resolve=on), told=told))
+        (message,) = find(case_of(sound(skip_name_resolve=on), status=status))
         assert ("skip_name_resolve" in str(message.hint)) is advised
 
 
@@ -330,7 +330,7 @@ def test_the_pools_of_one_name_in_several_workers_are_one() -> None:
     assert use.use.count == 10_000
 
 
-def test_pools_that_tell_no_cap_and_workers_that_tell_nothing_yet_are_passed_over() -> None:
-    told = daemon(pool(cap=None, paused=True))
-    told["workers"].append({"age": 0.1})
-    assert list(uses(told)) == []
+def test_pools_without_a_cap_and_workers_without_a_report_are_passed_over() -> None:
+    status = daemon(pool(cap=None, paused=True))
+    status["workers"].append({"age": 0.1})
+    assert list(uses(status)) == []

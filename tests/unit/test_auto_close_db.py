@@ -9,7 +9,7 @@ import pytest
 from django.db import DatabaseError, connections, transaction
 
 from pooldaemon import auto_close_db
-from pooldaemon.connections import give_back
+from pooldaemon.connections import return_connections
 from tests.unit.databases import AddDatabase
 from tests.unit.fakes import Task
 
@@ -30,7 +30,7 @@ def holds(alias: str) -> bool:
     return connections[alias].connection is not None
 
 
-def test_a_decorated_function_gives_back_when_it_returns(alias: str) -> None:
+def test_a_decorated_function_returns_its_connection_when_it_ends(alias: str) -> None:
     @auto_close_db
     def work() -> int:
         answer = ask(alias)
@@ -66,7 +66,7 @@ def test_a_method_can_be_decorated(alias: str) -> None:
     assert not holds(alias)
 
 
-def test_the_context_manager_gives_back_at_its_end(alias: str) -> None:
+def test_the_context_manager_returns_the_connection_at_its_end(alias: str) -> None:
     with auto_close_db():
         ask(alias)
         assert holds(alias)
@@ -93,7 +93,7 @@ def test_an_exception_passes_and_the_connection_goes_back(alias: str) -> None:
     assert not holds(alias)
 
 
-def test_nested_units_give_back_once_at_the_outermost_exit(alias: str) -> None:
+def test_nested_units_return_their_connection_once_at_the_outermost_exit(alias: str) -> None:
     @auto_close_db
     def inner() -> None:
         ask(alias)
@@ -109,7 +109,7 @@ def test_nested_units_give_back_once_at_the_outermost_exit(alias: str) -> None:
     assert not holds(alias)
 
 
-def test_every_database_is_given_back(add_sqlite: AddDatabase) -> None:
+def test_the_connection_of_every_database_is_returned(add_sqlite: AddDatabase) -> None:
     one, two = add_sqlite("one"), add_sqlite("two")
     with auto_close_db():
         ask(one)
@@ -165,12 +165,12 @@ def test_a_connection_that_fails_to_go_back_keeps_no_other(
         ask(second)
         with monkeypatch.context() as patched:
             patched.setattr(connections[first], "close", fail)
-            give_back()
+            return_connections()
         assert not holds(second)
-    assert f"Giving back the connection of the database '{first}' failed." in caplog.text
+    assert f"Returning the connection of the database '{first}' failed." in caplog.text
 
 
-def test_each_thread_gives_back_its_own_connection_only(alias: str) -> None:
+def test_each_thread_returns_its_own_connection_only(alias: str) -> None:
     with auto_close_db():
         ask(alias)
 
@@ -211,7 +211,7 @@ def make_generator(alias: str) -> Callable[[], Any]:
     return numbers
 
 
-def test_a_generator_gives_back_when_it_is_exhausted(alias: str) -> None:
+def test_a_generator_returns_its_connection_when_it_is_exhausted(alias: str) -> None:
     generator = make_generator(alias)()
     assert next(generator) == 0
     assert holds(alias)
@@ -219,14 +219,14 @@ def test_a_generator_gives_back_when_it_is_exhausted(alias: str) -> None:
     assert not holds(alias)
 
 
-def test_a_generator_gives_back_when_it_is_closed(alias: str) -> None:
+def test_a_generator_returns_its_connection_when_it_is_closed(alias: str) -> None:
     generator = make_generator(alias)()
     next(generator)
     generator.close()
     assert not holds(alias)
 
 
-def test_a_generator_gives_back_when_it_raises(alias: str) -> None:
+def test_a_generator_returns_its_connection_when_it_raises(alias: str) -> None:
     @auto_close_db
     def failing() -> Iterator[int]:
         ask(alias)
@@ -274,7 +274,7 @@ def test_a_generator_passes_on_what_is_sent_thrown_and_returned(alias: str) -> N
     assert echo.__name__ == "echo"
 
 
-def test_a_generator_inside_a_unit_gives_back_at_the_outermost_exit(alias: str) -> None:
+def test_a_generator_inside_a_unit_returns_its_connection_at_the_outermost_exit(alias: str) -> None:
     with auto_close_db():
         list(make_generator(alias)())
         assert holds(alias)
@@ -293,13 +293,15 @@ def test_a_generator_closed_by_another_thread_leaves_the_connections_of_both_alo
             generator.close()
             return holds(alias)
 
-        assert Task(close_it).result(), "it gave back the connection of another thread"
+        assert Task(close_it).result(), "it returned the connection of another thread"
         return holds(alias)
 
     assert Task(own_it).result()
 
 
-def test_after_its_generator_was_closed_elsewhere_a_thread_gives_back_again(alias: str) -> None:
+def test_a_thread_whose_generator_was_closed_elsewhere_returns_connections_again(
+    alias: str,
+) -> None:
     def own_it() -> bool:
         generator = make_generator(alias)()
         next(generator)

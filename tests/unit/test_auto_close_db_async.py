@@ -28,7 +28,7 @@ async def aholds(alias: str) -> bool:
     return await sync_to_async(holds)(alias)
 
 
-def test_a_coroutine_gives_back_when_it_returns(alias: str) -> None:
+def test_a_coroutine_returns_its_connection_when_it_ends(alias: str) -> None:
     @auto_close_db
     async def work() -> int:
         answer = await aask(alias)
@@ -42,7 +42,7 @@ def test_a_coroutine_gives_back_when_it_returns(alias: str) -> None:
     assert work.__name__ == "work"
 
 
-def test_a_coroutine_gives_back_when_it_raises_or_is_cancelled(alias: str) -> None:
+def test_a_coroutine_returns_its_connection_when_it_raises_or_is_cancelled(alias: str) -> None:
     @auto_close_db
     async def failing() -> None:
         await aask(alias)
@@ -70,7 +70,7 @@ def test_a_coroutine_gives_back_when_it_raises_or_is_cancelled(alias: str) -> No
     run(main())
 
 
-def test_async_with_gives_back_at_its_end_and_nests(alias: str) -> None:
+def test_async_with_returns_the_connection_at_its_end_and_nests(alias: str) -> None:
     async def main() -> None:
         async with auto_close_db():
             async with auto_close_db():
@@ -81,7 +81,7 @@ def test_async_with_gives_back_at_its_end_and_nests(alias: str) -> None:
     run(main())
 
 
-def test_a_task_that_outlives_its_request_gives_back_in_the_thread_it_moved_to(alias: str) -> None:
+def test_a_task_that_outlives_its_request_returns_its_connection_where_it_ends(alias: str) -> None:
     async def main() -> None:
         begun, request_ended = asyncio.Event(), asyncio.Event()
 
@@ -143,7 +143,7 @@ def test_a_unit_that_is_cancelled_while_it_begins_leaves_no_trace(
     run(main())
 
 
-def test_a_unit_that_is_cancelled_while_it_ends_gives_back(alias: str) -> None:
+def test_a_unit_that_is_cancelled_while_it_ends_returns_its_connection(alias: str) -> None:
     async def main() -> None:
         about_to_end, end = asyncio.Event(), asyncio.Event()
 
@@ -193,7 +193,7 @@ def test_a_plain_decorated_function_in_an_event_loop_is_refused() -> None:
     run(main())
 
 
-def test_an_async_generator_gives_back_when_it_ends(alias: str) -> None:
+def test_an_async_generator_returns_its_connection_when_it_ends(alias: str) -> None:
     closed: list[str] = []
 
     @auto_close_db
@@ -242,7 +242,7 @@ def test_an_async_generator_passes_on_what_is_sent_and_thrown(alias: str) -> Non
     assert heard == ["sent", "thrown"]
 
 
-def test_an_object_with_an_async_call_gives_back_after_it_was_awaited(alias: str) -> None:
+def test_an_object_with_an_async_call_returns_its_connection_once_awaited(alias: str) -> None:
     class Work:
         async def __call__(self) -> int:
             return await aask(alias)

@@ -187,13 +187,13 @@ def test_nothing_is_written_where_it_would_disturb(
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_status_draws_bars_on_a_terminal_and_tells_numbers_elsewhere(
+def test_status_draws_bars_on_a_terminal_and_prints_numbers_elsewhere(
     monkeypatch: pytest.MonkeyPatch, is_terminal: bool
 ) -> None:
     worker = {"name": "worker-1", "pid": 7, "state": "ready", "age": 1, "longest": None}
     worker |= dict.fromkeys(("units", "failures", "busy", "connections", "rss", "crashes"), 0)
     worker["progress"] = [{"thread": "worker-1/thread-1", "done": 3, "total": 4}]
-    told = {
+    status = {
         "state": "running",
         "pid": 6,
         "uptime": 1,
@@ -201,9 +201,9 @@ def test_status_draws_bars_on_a_terminal_and_tells_numbers_elsewhere(
         "last_death": None,
         "reload": {"state": "none"},
     }
-    told |= {"workers": [worker], "options": {}, "metrics": None}
+    status |= {"workers": [worker], "options": {}, "metrics": None}
     monkeypatch.setattr(actions, "lock_holder", lambda path: 6)
-    monkeypatch.setattr(actions, "ask", lambda path, command: told)
+    monkeypatch.setattr(actions, "ask", lambda path, command: status)
     out = io.StringIO()
     monkeypatch.setattr(out, "isatty", lambda: is_terminal)
     assert Operator("work", "pid", 1.0, OutputWrapper(out)).status(as_json=False) == 0
@@ -214,7 +214,7 @@ def test_status_draws_bars_on_a_terminal_and_tells_numbers_elsewhere(
 def test_status_says_what_the_daemon_cannot_do_just_now() -> None:
     error = "BlockingIOError: [Errno 11] Resource temporarily unavailable"
     trouble = {"what": "start workers", "error": error, "for": 75.0, "times": 3}
-    told = {"state": "running", "pid": 6, "uptime": 1, "processes": 2, "last_death": None}
-    told |= {"reload": {"state": "none"}, "workers": [], "options": {}, "troubles": [trouble]}
-    lines = daemon_table(told, bars=False).splitlines()
+    status = {"state": "running", "pid": 6, "uptime": 1, "processes": 2, "last_death": None}
+    status |= {"reload": {"state": "none"}, "workers": [], "options": {}, "troubles": [trouble]}
+    lines = daemon_table(status, bars=False).splitlines()
     assert f"can't start workers: {error} (3 failures in 1 min)" in lines

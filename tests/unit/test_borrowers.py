@@ -1,4 +1,4 @@
-"""Whose connection is it: threads that end without giving back, and threads that wait for
+"""Whose connection is it: threads that end without returning theirs, and threads that wait for
 themselves."""
 
 import gc
@@ -13,7 +13,7 @@ import pytest
 
 from pooldaemon.exceptions import PoolDeadlock, PoolTimeout
 from pooldaemon.pool.queue import lease
-from tests.unit.fakes import DEADLINE, FakeConnection, Pool, Task, give_back
+from tests.unit.fakes import DEADLINE, FakeConnection, Pool, Task, return_connection
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_waiting_thread_gets_the_place_of_one_that_ends() -> None:
 
     loser = Task(lose_later)
     assert borrowed.wait(DEADLINE)
-    waiter = Task(lambda: give_back(pool.borrow()))
+    waiter = Task(lambda: return_connection(pool.borrow()))
     pool.wait_for_waiters(1)
     end.set()
     loser.result()
@@ -65,10 +65,10 @@ def test_a_thousand_threads_that_end_with_their_connections_need_no_collector() 
     for _ in range(1000):
         lose(pool)
     assert pool.driver.most_open <= 2
-    gc.collect()  # the lost handles die now, and must not give back what is another's
+    gc.collect()  # the lost handles die now, and must not return what is another's
     assert pool.stats().in_use <= 1
     with pool.borrowed(), ExitStack() as task:
-        task.callback(give_back, Task(pool.borrow).result())
+        task.callback(return_connection, Task(pool.borrow).result())
     assert pool.driver.most_open <= 2
 
 
@@ -96,24 +96,25 @@ def test_a_warning_names_the_thread_and_the_place(caplog: pytest.LogCaptureFixtu
         pass
     (record,) = caplog.records
     assert "fake app@host/db: the thread Thread-" in record.getMessage()
-    assert "has ended without giving back" in record.getMessage()
+    assert "has ended without returning the connection" in record.getMessage()
     assert "fakes.py" in record.getMessage()
     assert " in borrow" in record.getMessage()
 
 
-def test_what_a_thread_gave_back_is_not_taken_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_thread_returned_is_not_taken_again(caplog: pytest.LogCaptureFixture) -> None:
     pool = Pool(pool_size=1)
-    Task(lambda: give_back(pool.borrow())).result()
+    Task(lambda: return_connection(pool.borrow())).result()
     with pool.borrowed():
         assert pool.driver.connects == 1
     assert caplog.records == []
 
 
-def test_a_handle_given_back_by_another_thread_is_not_reclaimed(
+def test_a_handle_returned_by_another_thread_is_not_reclaimed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pool = Pool(pool_size=1)
-    give_back(Task(pool.borrow).result())  # its thread has ended: an orphan, but not for long
+    # Its thread has ended: an orphan, but not for long.
+    return_connection(Task(pool.borrow).result())
     with pool.borrowed():
         pass
     assert pool.stats().in_use == 0
@@ -140,25 +141,25 @@ def test_what_threads_share_is_nobodys_to_reclaim() -> None:
     with pytest.raises(PoolTimeout, match="several threads"):
         Task(pool.borrow).result()
     assert shared.number == 1
-    give_back(shared)
+    return_connection(shared)
     with pool.borrowed():
         assert pool.driver.connects == 1
 
 
-def test_a_thread_that_waits_for_itself_is_told_at_once() -> None:
+def test_a_thread_that_waits_for_itself_gets_an_error_at_once() -> None:
     pool = Pool(pool_size=2, timeout=60)
     with pool.borrowed(), pool.borrowed(), pytest.raises(PoolDeadlock) as caught:
         pool.borrow()
-    told = str(caught.value)
+    message = str(caught.value)
     for part in ("fake app@host/db", "wait for itself", "MainThread", "fakes.py", "2 in use"):
-        assert part in told
+        assert part in message
     assert caught.value.waited == 0
     assert caught.value.stats is not None
     assert [one.thread for one in caught.value.stats.holders] == ["MainThread"] * 2
     assert pool.stats().waiting == 0
 
 
-def test_threads_that_wait_for_each_other_are_told_at_once() -> None:
+def test_of_threads_that_wait_for_each_other_one_gets_an_error_at_once() -> None:
     pool = Pool(pool_size=2, timeout=60)
     held = threading.Event()
 
@@ -209,7 +210,7 @@ def test_a_forked_child_owes_nothing_to_its_parents_pool() -> None:
             childs.borrow()
 
     assert in_child(check) == 0
-    give_back(connection)
+    return_connection(connection)
     with parents.borrowed():
         assert parents.driver.connects == 1
 

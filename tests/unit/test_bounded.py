@@ -42,7 +42,7 @@ def test_a_hook_is_looked_after_and_ends_when_it_likes() -> None:
     assert interval == 0.0, "the timer goes on"
 
 
-def test_a_hook_that_takes_too_long_is_told_so_where_it_is() -> None:
+def test_a_hook_that_takes_too_long_gets_an_exception_where_it_is() -> None:
     with (
         pytest.raises(HookTimeoutError, match=r"^setup\(\) has taken longer than 0\.1 s$"),
         bounded("setup()", 0.1, lambda: None),

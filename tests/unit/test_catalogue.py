@@ -172,7 +172,7 @@ def test_a_schema_that_is_not_read_is_suspect_by_its_name() -> None:
     assert dirty(catalogue, "SELECT a FROM many.t", "SELECT a FROM t") == ["SELECT a FROM many.t"]
 
 
-def test_suspects_are_told_to_other_processes() -> None:
+def test_suspects_can_be_sent_to_other_processes() -> None:
     found = find_suspects(SCHEMA)
     assert Suspects.from_json(found.to_json()) == found
 

@@ -38,7 +38,7 @@ def warnings_of_checks() -> list[Any]:
 
 @pytest.mark.parametrize("engine", [MYSQL, SQLITE])
 @pytest.mark.parametrize(
-    ("pool", "told"),
+    ("pool", "expected"),
     [
         ({"pool_sise": 5}, "['pool']['pool_sise'] is not a setting of FairQueuePool. Did you mean"),
         ({"pool_size": "ten"}, "['pool']['pool_size'] is 'ten'; it must be a whole number from 1"),
@@ -48,14 +48,14 @@ def warnings_of_checks() -> list[Any]:
     ],
 )
 def test_wrong_pool_settings_are_error_e001(
-    add_database: AddDatabase, engine: str, pool: Any, told: str
+    add_database: AddDatabase, engine: str, pool: Any, expected: str
 ) -> None:
     alias = add_database(ENGINE=engine, NAME="unit", OPTIONS={"pool": pool})
     (message,) = messages(alias)
     assert isinstance(message, Error)
     assert message.id == "pooldaemon.E001"
     assert message.msg.startswith(f"DATABASES['{alias}']['OPTIONS']")
-    assert told in message.msg
+    assert expected in message.msg
     assert "docs/settings" in (message.hint or "")
 
 
@@ -138,7 +138,7 @@ def test_pool_settings_of_djangos_own_engine_are_error_e003(add_database: AddDat
     assert [message.id for message in found] == ["pooldaemon.E003"]
 
 
-def test_manage_py_check_tells_a_wrong_setting_without_a_traceback(tmp_path: Path) -> None:
+def test_manage_py_check_reports_a_wrong_setting_without_a_traceback(tmp_path: Path) -> None:
     # With a JSONField Django 6.1's own checks connect, and may come before ours.
     (tmp_path / "wrong.py").write_text(
         "from pooldaemon_example.settings import *\n"
@@ -180,7 +180,7 @@ def test_a_password_provider_is_checked_without_calling_it(
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         (
             {"OPTIONS": {"pool": {"password_provider": "no.such.thing"}}},
@@ -204,12 +204,12 @@ def test_a_password_provider_is_checked_without_calling_it(
     ids=["path", "PASSWORD", "password", "passwd", "outside the pool", "SQLite"],
 )
 def test_a_provider_that_can_not_be_used_is_error_e001(
-    add_database: AddDatabase, settings: dict[str, Any], told: str
+    add_database: AddDatabase, settings: dict[str, Any], expected: str
 ) -> None:
     alias = add_database(**{"ENGINE": MYSQL, "NAME": "unit", **settings})
     (message,) = messages(alias)
     assert message.id == "pooldaemon.E001"
-    assert message.msg.startswith(f"DATABASES['{alias}']{told}")
+    assert message.msg.startswith(f"DATABASES['{alias}']{expected}")
     assert "s3cret" not in message.msg
 
 
@@ -294,7 +294,7 @@ def test_a_wrong_historic_backend_is_named_by_its_own_setting(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({"MAX_POOL": 5}, "settings.POOLDAEMON['MAX_POOL'] is not a setting. Did you mean"),
         ({"MAX_POOLS": 0}, "settings.POOLDAEMON['MAX_POOLS'] is 0; it must be a whole number"),
@@ -309,13 +309,13 @@ def test_a_wrong_historic_backend_is_named_by_its_own_setting(
     ],
 )
 def test_wrong_settings_for_all_pools_and_daemons_are_error_e002(
-    settings: Settings, given: Any, told: str
+    settings: Settings, given: Any, expected: str
 ) -> None:
     settings.POOLDAEMON = given
     (message,) = check_pooldaemon_settings()
     assert isinstance(message, Error)
     assert message.id == "pooldaemon.E002"
-    assert told in message.msg
+    assert expected in message.msg
 
 
 def test_right_settings_for_all_pools_and_daemons_are_silent(settings: Settings) -> None:

@@ -307,5 +307,5 @@ def test_a_call_of_what_is_not_known_is_dirty_wherever_it_stands(
         ("SET @a = 1", classify.DIRTY),
     ],
 )
-def test_reads_are_told_from_writes(statement: str, verdict: int) -> None:
+def test_reads_and_writes_are_distinguished(statement: str, verdict: int) -> None:
     assert judge(statement) == verdict

@@ -23,7 +23,7 @@ def sessions(alias: str) -> int:
     return open_sessions
 
 
-def test_close_pool_gives_back_and_closes(alias: str) -> None:
+def test_close_pool_returns_connections_and_closes(alias: str) -> None:
     ask(alias)
     assert sessions(alias) == 1
     close_pool()
@@ -146,13 +146,13 @@ def test_changed_settings_are_followed_at_the_next_borrow(
     assert connection.pool is not second  # type: ignore[attr-defined]
 
 
-def test_unpooled_databases_are_told(add_database: AddDatabase, alias: str) -> None:
+def test_unpooled_databases_are_listed(add_database: AddDatabase, alias: str) -> None:
     memory = add_database(ENGINE="pooldaemon.backends.sqlite3", NAME=":memory:")
     off = add_database(ENGINE="pooldaemon.backends.sqlite3", NAME="x", OPTIONS={"pool": False})
     django = add_database(ENGINE="django.db.backends.sqlite3", NAME="x")
-    told = unpooled_aliases()
-    assert {memory, off, django} <= set(told)
-    assert alias not in told
+    unpooled = unpooled_aliases()
+    assert {memory, off, django} <= set(unpooled)
+    assert alias not in unpooled
 
 
 def test_the_peak_of_connections_is_that_of_the_busiest_pool(add_sqlite: AddDatabase) -> None:

@@ -1,4 +1,4 @@
-"""The supervisor's part in orders to pools: whom it tells, what it keeps, and what it counts."""
+"""The supervisor's part in commands to pools: who gets them, what it keeps and counts."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Floor:
     """A worker set whose workers are pipes."""
 
     def __init__(self, size: int, **budget: Any) -> None:
-        self.told: dict[str, Receiver] = {}
+        self.receivers: dict[str, Receiver] = {}
         self.opened: list[int] = []
         self.worker_set = WorkerSet(size, self._fork, Budget(**budget))
         self.book = CommandRelay(self.worker_set, {})
@@ -31,9 +31,9 @@ class Floor:
     def _fork(self, name: str, caps: PerDatabase, now: float) -> WorkerHandle:
         ends = os.pipe()
         self.opened += ends
-        self.told[name] = Receiver(ends[0])
+        self.receivers[name] = Receiver(ends[0])
         receiver: Any = None
-        return WorkerHandle(name, 100 + len(self.told), receiver, now, caps, Sender(ends[1]))
+        return WorkerHandle(name, 100 + len(self.receivers), receiver, now, caps, Sender(ends[1]))
 
     def take(self, command: str, **values: Any) -> dict[str, Any]:
         return self.book.take({"command": command, **values})
@@ -53,11 +53,11 @@ def floor(request: pytest.FixtureRequest) -> Iterator[Floor]:
             os.close(end)
 
 
-def test_every_worker_is_told_and_the_answer_says_whom_to_wait_for(floor: Floor) -> None:
+def test_every_worker_gets_the_command_and_the_answer_says_whom_to_wait_for(floor: Floor) -> None:
     floor.worker_set.workers["worker-2"].commands = None  # of a version without commands
-    told = floor.take("pause", pool="default")
-    assert told == {"number": 1, "workers": {"worker-1": 101}, "unsupported": ["worker-2"]}
-    assert floor.told["worker-1"].receive() == [
+    answer = floor.take("pause", pool="default")
+    assert answer == {"number": 1, "workers": {"worker-1": 101}, "unsupported": ["worker-2"]}
+    assert floor.receivers["worker-1"].receive() == [
         {"kind": "command", "number": 1, "verb": "pause", "pool": "default", "size": None}
     ]
     assert floor.take("resume", pool="default")["number"] == 2
@@ -76,7 +76,7 @@ def test_a_supervisor_of_a_version_without_orders_hands_over_none(floor: Floor) 
     assert list(CommandRelay(floor.worker_set, {}).standing()) == []
 
 
-def test_a_pool_is_known_by_what_workers_tell_and_by_the_settings(floor: Floor) -> None:
+def test_a_pool_is_known_by_the_reports_of_workers_and_by_the_settings(floor: Floor) -> None:
     view = floor.worker_set.workers["worker-2"].view
     view.take({"kind": "pool", "round": 1, "pool": {"name": "mysql app@host/shop"}})
     view.take({"kind": "report_end", "round": 1})
@@ -111,21 +111,21 @@ def test_restarts_are_counted_by_place_and_units_also_of_the_dead(floor: Floor) 
     for worker in floor.worker_set.workers.values():
         worker.report = Report(units=10, failures=1)
     floor.replace("worker-2")
-    told = describe_workers(floor.worker_set, 0.0)
-    assert (told["units"], told["failures"], told["restarts"]) == (20, 2, 1)
-    assert [worker["restarts"] for worker in told["workers"]] == [0, 1]
+    status = describe_workers(floor.worker_set, 0.0)
+    assert (status["units"], status["failures"], status["restarts"]) == (20, 2, 1)
+    assert [worker["restarts"] for worker in status["workers"]] == [0, 1]
     after = WorkerSet(1, floor.worker_set._fork, Budget())
     after.adopt(floor.worker_set.workers.values())
     after.go_on_counting(floor.worker_set.hand_over())
-    told = describe_workers(after, 0.0)
-    assert (told["units"], told["failures"], told["restarts"]) == (20, 2, 1)
+    status = describe_workers(after, 0.0)
+    assert (status["units"], status["failures"], status["restarts"]) == (20, 2, 1)
     after.bury(after.workers["worker-1"])
     after.vacate("worker-1", 0.0)
     after.fill(0.0, one_at_a_time=False)
     assert describe_workers(after, 0.0)["restarts"] == 2
 
 
-def test_a_crew_that_was_counted_by_an_older_version_begins_at_nothing(floor: Floor) -> None:
+def test_a_worker_set_that_was_counted_by_an_older_version_begins_at_nothing(floor: Floor) -> None:
     floor.worker_set.go_on_counting({})
     floor.replace("worker-1")
     assert describe_workers(floor.worker_set, 0.0)["restarts"] == 1

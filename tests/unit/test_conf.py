@@ -1,4 +1,4 @@
-"""Rules of settings, and how a wrong value is told."""
+"""Rules of settings, and the messages about wrong values."""
 
 import math
 from typing import Any

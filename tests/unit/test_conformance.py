@@ -1,4 +1,4 @@
-"""make conformance without Django's tests: what is compared, told, and kept."""
+"""make conformance without Django's tests: what is compared, printed, and kept."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -83,7 +83,7 @@ def test_a_listed_test_that_ends_in_another_way_than_its_reason_says_fails_the_r
     assert compare("app", listed=[Listed("app.*", "failed: Other: *", ("session",), "")]) == 1
 
 
-def test_a_difference_that_is_gone_when_the_test_runs_alone_is_told_and_does_not_count(
+def test_a_difference_that_is_gone_when_the_test_runs_alone_is_reported_and_does_not_count(
     compare: Callable[..., int], suite: FakeSuite, capsys: Any
 ) -> None:
     suite.changes = {"app.tests.T.test_a": "failed: Error: late"}
@@ -122,10 +122,10 @@ def test_an_app_that_breaks_off_fails_the_run_and_leaves_the_others_compared(
 ) -> None:
     suite.broken = {"app"}
     assert compare("app", "other") == 1
-    told = capsys.readouterr()
-    assert "it broke off on django" in told.err
-    assert "other: 1 tests" in told.out
-    assert told.out.endswith("not compared, since they broke off: app\n")
+    output = capsys.readouterr()
+    assert "it broke off on django" in output.err
+    assert "other: 1 tests" in output.out
+    assert output.out.endswith("not compared, since they broke off: app\n")
 
 
 def test_a_failed_set_up_of_a_class_belongs_to_its_app(
@@ -167,7 +167,7 @@ def test_a_package_whose_source_has_no_tests_says_so_and_what_to_do(
         package.prepare()
 
 
-def test_a_package_without_tests_is_told_and_does_not_fail_the_run(
+def test_a_package_without_tests_is_reported_and_does_not_fail_the_run(
     compare: Callable[..., int],
     suite: FakeSuite,
     capsys: Any,
@@ -178,9 +178,9 @@ def test_a_package_without_tests_is_told_and_does_not_fail_the_run(
 
     monkeypatch.setattr(suite, "run", has_none)
     assert compare("app") == 0
-    told = capsys.readouterr()
-    assert "app: it has no tests" in told.err
-    assert told.out.endswith("not compared, since they bring no tests: app\n")
+    output = capsys.readouterr()
+    assert "app: it has no tests" in output.err
+    assert output.out.endswith("not compared, since they bring no tests: app\n")
 
 
 def test_what_does_not_end_in_time_is_stopped(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_what_a_suite_has_started_and_left_ends_with_it(tmp_path: Path) -> None:
     wait_until(lambda: not is_alive(int(outcomes["child"])), 10, "its child is still there")
 
 
-def test_a_package_that_is_not_listed_is_told_with_those_that_are() -> None:
+def test_for_a_package_that_is_not_listed_the_message_names_those_that_are() -> None:
     with pytest.raises(SuiteError, match=r"it has django-mysql, "):
         packages.Packages().run("session", ["nothing"])
 

@@ -83,7 +83,7 @@ def test_a_server_that_is_slow_to_log_in_is_not_asked_again_and_again(server: Se
 
 
 @pytest.mark.parametrize("code", [1045, 2002])
-def test_a_refusal_is_told_at_once(server: Server, code: int) -> None:
+def test_a_refusal_is_raised_at_once(server: Server, code: int) -> None:
     server.connector.doubtful, server.refusal = True, OperationalError(code, "no")
     with pytest.raises(OperationalError):
         server.connector.connect()

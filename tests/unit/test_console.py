@@ -34,12 +34,12 @@ def add_daemon(tmp_path: Path) -> Iterator[AddDaemon]:
         yield add
 
 
-def test_an_unknown_verb_is_told_the_nearest() -> None:
+def test_for_an_unknown_verb_the_message_names_the_nearest() -> None:
     with pytest.raises(CommandError, match=r"'lst' is not a verb. Did you mean 'list'\? "):
         call_command("pooldaemon", "lst")
 
 
-def test_no_verb_is_told_the_valid_ones() -> None:
+def test_without_a_verb_the_message_names_the_valid_ones() -> None:
     with pytest.raises(CommandError, match=f"^pooldaemon needs a verb. Valid: {', '.join(VERBS)}."):
         call_command("pooldaemon")
 
@@ -49,12 +49,12 @@ def test_options_of_django_may_stand_before_and_behind_the_verb(
     words: list[str], tmp_path: Path
 ) -> None:
     words += ["--directory", str(tmp_path / "x")]
-    # With --traceback it is raised, without it would be told.
+    # With --traceback it is raised; without, only its message is printed.
     with pytest.raises(CommandError, match="x: No such file or directory"):
         execute_from_command_line(["manage.py", "pooldaemon", *words])
 
 
-def test_a_daemon_that_is_dead_is_told_apart(
+def test_a_daemon_that_is_dead_is_reported_as_such(
     add_daemon: AddDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_daemon("alive")
@@ -88,7 +88,7 @@ def test_the_only_living_daemon_needs_no_name(add_daemon: AddDaemon, tmp_path: P
         ("dead", r"--daemon dead: not running. Running in .*: orders, stock\."),
     ],
 )
-def test_a_daemon_that_can_not_be_chosen_is_told_why(
+def test_the_message_says_why_a_daemon_can_not_be_chosen(
     name: str | None, said: str, add_daemon: AddDaemon, tmp_path: Path
 ) -> None:
     add_daemon("orders")

@@ -12,8 +12,8 @@ from tests.unit.statuses import Status, daemon, pool, waits, worker
 def view(*samples: Status) -> DaemonView:
     """One sample a second."""
     history = History("shop")
-    for second, told in enumerate(samples):
-        history.answered(told, float(second))
+    for second, status in enumerate(samples):
+        history.answered(status, float(second))
     return history.view(len(samples) - 1.0)
 
 
@@ -98,7 +98,7 @@ def test_the_pools_of_one_name_are_added_up() -> None:
     assert (seen.workers[0].in_use, seen.workers[0].cap, seen.workers[0].waiting) == (3, 8, 2)
 
 
-def test_pools_of_one_name_with_other_settings_are_told_apart() -> None:
+def test_pools_of_one_name_with_other_settings_are_shown_apart() -> None:
     one, other = pool(cap=2), pool(alias="jobs", name="mysql shop@db/default", cap=7)
     assert [p.cap for p in view(daemon(worker(1, one, other))).pools] == [2, 7]
 
@@ -138,10 +138,10 @@ def test_units_and_holders_are_listed_with_the_longest_first() -> None:
     )
 
 
-def test_an_older_daemon_that_tells_no_pools_is_shown_without() -> None:
-    told = daemon(worker(1))
-    del told["units"], told["workers"][0]["pools"], told["workers"][0]["running"]
-    seen = view(told, told)
+def test_an_older_daemon_that_reports_no_pools_is_shown_without() -> None:
+    status = daemon(worker(1))
+    del status["units"], status["workers"][0]["pools"], status["workers"][0]["running"]
+    seen = view(status, status)
     assert (seen.pools, seen.units, seen.rate) == ((), (), None)
     assert seen.workers[0].cap is None
 

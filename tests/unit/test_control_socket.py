@@ -168,21 +168,21 @@ def test_who_asks_without_a_pause_does_not_keep_the_main_loop(control: ControlSo
         assert clients[-1].recv(1000)
 
 
-@pytest.mark.parametrize("told", [b"", b"[1]\n", b"[" * 10**5 + b"\n", b"{", b"9" * 5000 + b"\n"])
-def test_what_is_no_answer_is_an_error(tmp_path: Path, told: bytes) -> None:
+@pytest.mark.parametrize("answer", [b"", b"[1]\n", b"[" * 10**5 + b"\n", b"{", b"9" * 5000 + b"\n"])
+def test_what_is_no_answer_is_an_error(tmp_path: Path, answer: bytes) -> None:
     with socket.create_server(str(tmp_path / "sock"), family=socket.AF_UNIX) as server:
-        answering = threading.Thread(target=_answer_once, args=(server, told))
+        answering = threading.Thread(target=_answer_once, args=(server, answer))
         answering.start()
         with pytest.raises(OSError, match="disconnected without an answer"):
             ask(tmp_path / "sock", "status")
         answering.join()
 
 
-def _answer_once(server: socket.socket, told: bytes) -> None:
+def _answer_once(server: socket.socket, answer: bytes) -> None:
     client, _ = server.accept()
     with client:
         client.recv(1000)
-        client.sendall(told)
+        client.sendall(answer)
 
 
 def test_an_answer_that_comes_a_byte_at_a_time_is_not_waited_for_longer(

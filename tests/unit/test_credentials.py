@@ -138,12 +138,12 @@ def test_a_rotation_between_asking_and_the_login_is_gone_through_as_well(login: 
 
 def test_a_password_that_was_refused_is_not_tried_again_at_once(login: Login) -> None:
     login.server.password = "p2"
-    told = str(login.refusal())
+    message = str(login.refusal())
     assert login.server.tried == ["p1"]
     assert login.vault.calls == 2, "it may have had a newer one"
     for part in ("Access denied for user 'shop'", f"pool {NAME}", "FakeVault", "no further login"):
-        assert part in told
-    assert "p1" not in told
+        assert part in message
+    assert "p1" not in message
 
 
 def test_the_error_is_the_servers_in_class_and_number(login: Login) -> None:

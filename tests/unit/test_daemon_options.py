@@ -40,15 +40,17 @@ def no_settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(settings.DATABASES, "other", settings.DATABASES["default"])
 
 
-def test_a_database_that_fails_djangos_checks_is_told_of_in_a_line(
+def test_a_database_that_fails_djangos_checks_is_reported_in_a_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def check(*args: Any, **kwargs: Any) -> None:
         raise OperationalError(2002, "Can't connect to server")
 
     monkeypatch.setattr(BaseCommand, "check", check)
-    told = r"^Django's system checks failed to query a database: OperationalError: .*Can't connect"
-    with pytest.raises(CommandError, match=told):
+    pattern = (
+        r"^Django's system checks failed to query a database: OperationalError: .*Can't connect"
+    )
+    with pytest.raises(CommandError, match=pattern):
         call_command(Command(), skip_checks=False)
 
 
@@ -118,8 +120,8 @@ def test_connections_may_be_limited_by_database_in_the_environment(
     monkeypatch.setenv("POOLDAEMON_MAX_CONNECTIONS", "4,other=2")
     assert read().max_connections == {"*": 4, "other": 2}
     options = read_options(Command(), parse())
-    told = options["max_connections"]
-    assert (shown(told.value), told.origin) == ("4,other=2", "POOLDAEMON_MAX_CONNECTIONS")
+    option = options["max_connections"]
+    assert (shown(option.value), option.origin) == ("4,other=2", "POOLDAEMON_MAX_CONNECTIONS")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_a_wrong_value_on_the_command_line_hides_no_setting(settings: Settings) 
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "expected"),
     [
         ("processes", "0", "a whole number from 1 to 1000"),
         ("processes", "-1", "a whole number from 1 to 1000"),
@@ -168,11 +170,11 @@ def test_a_wrong_value_on_the_command_line_hides_no_setting(settings: Settings) 
         ("graceful-timeout", "inf", "a number of seconds from 0 to 604800"),
     ],
 )
-def test_a_wrong_option_is_named_with_its_range(option: str, value: str, told: str) -> None:
+def test_a_wrong_option_is_named_with_its_range(option: str, value: str, expected: str) -> None:
     with pytest.raises(CommandError) as caught:
         read(f"--{option}={value}")
     assert str(caught.value).startswith(f"--{option} is ")
-    assert str(caught.value).endswith(f"; it must be {told}.")
+    assert str(caught.value).endswith(f"; it must be {expected}.")
 
 
 @pytest.mark.parametrize(
@@ -222,10 +224,10 @@ def test_an_unknown_setting_is_named_with_the_nearest(
     settings.POOLDAEMON = {given: 1}
     with pytest.raises(CommandError) as caught:
         read()
-    told = str(caught.value)
-    assert told.startswith(f"settings.POOLDAEMON['{given}'] is not a setting.")
-    assert f"Did you mean {meant!r}?" in told
-    assert "Valid: BOOT_TIMEOUT, " in told
+    message = str(caught.value)
+    assert message.startswith(f"settings.POOLDAEMON['{given}'] is not a setting.")
+    assert f"Did you mean {meant!r}?" in message
+    assert "Valid: BOOT_TIMEOUT, " in message
 
 
 @pytest.mark.parametrize("wrong", [None, "PROCESSES=2", 5, ["PROCESSES"]])
@@ -246,7 +248,7 @@ def test_what_was_read_can_be_changed_without_changing_the_settings(settings: Se
     assert settings.POOLDAEMON == {"PROCESSES": 2}
 
 
-def test_a_daemon_without_perform_is_told_so() -> None:
+def test_a_daemon_without_perform_is_refused() -> None:
     with pytest.raises(NotImplementedError, match=r"Command needs a perform\(self, ctx\)"):
         Command().perform(None)  # type: ignore[arg-type]
 
@@ -255,7 +257,7 @@ def test_a_daemon_without_perform_is_told_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "message"),
     [
         ("nodots", "the target 'nodots' can't be imported: "),
         ("no_such_module.work", "the target 'no_such_module.work' can't be imported: No module"),
@@ -265,10 +267,10 @@ def test_a_daemon_without_perform_is_told_so() -> None:
         ("math.", "the target 'math.' can't be imported: "),
     ],
 )
-def test_a_target_that_cannot_be_run_is_named(target: str, told: str) -> None:
+def test_a_target_that_cannot_be_run_is_named(target: str, message: str) -> None:
     with pytest.raises(CommandError) as caught:
         call_command("rundaemon", target)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
 
 
 def test_without_a_target_the_command_says_where_to_give_one() -> None:

@@ -36,11 +36,11 @@ def test_without_servers_and_daemons_it_has_nothing_to_say(
     assert capsys.readouterr() == ("[]\n", "")
 
 
-def test_what_it_finds_is_told_with_status_1(
+def test_what_it_finds_is_printed_with_status_1(
     alias: str, directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = daemon(pool(name="a\x1b[2Jb", timeouts=3))
-    monkeypatch.setattr(Daemon, "ask", lambda *_: told)
+    status = daemon(pool(name="a\x1b[2Jb", timeouts=3))
+    monkeypatch.setattr(Daemon, "ask", lambda *_: status)
     words = ("doctor", "--database", alias, "--directory", str(directory))
     with pytest.raises(SystemExit) as raised:
         call_command("pooldaemon", *words)

@@ -1,4 +1,4 @@
-"""What a supervisor does in each round: one failure stops nothing else, and is told once."""
+"""What a supervisor does in each round: one failure stops nothing else, and is logged once."""
 
 import errno
 import logging
@@ -26,7 +26,7 @@ def error_of(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-def test_a_failure_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
     duties, fork = Duties(), Flaky(*[error_of(errno.EAGAIN)] * 3)
     with caplog.at_level(logging.INFO):
         for now in range(6):

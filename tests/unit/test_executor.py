@@ -47,7 +47,7 @@ def test_a_connection_is_back_when_the_future_is_done(alias: str) -> None:
         assert in_use() == [0]
 
 
-def test_a_failed_task_gives_back_and_its_traceback_names_its_line(alias: str) -> None:
+def test_a_failed_task_returns_its_connection_and_its_traceback_names_its_line(alias: str) -> None:
     with PooledThreadPoolExecutor(1) as executor:
         error = executor.submit(fail, alias).exception()
         assert in_use() == [0]
@@ -55,7 +55,7 @@ def test_a_failed_task_gives_back_and_its_traceback_names_its_line(alias: str) -
     assert traceback.extract_tb(error.__traceback__)[-1].line == "raise OwnError"
 
 
-def test_map_gives_back_and_more_threads_than_connections_take_turns(
+def test_map_returns_connections_and_more_threads_than_connections_take_turns(
     add_sqlite: AddDatabase,
 ) -> None:
     alias = add_sqlite(pool_size=2, timeout=DEADLINE)
@@ -72,7 +72,7 @@ def test_map_gives_back_and_more_threads_than_connections_take_turns(
     assert [pool.peak <= 2 for pool in pool_stats()] == [True]
 
 
-def test_the_initializer_gives_back(add_sqlite: AddDatabase) -> None:
+def test_the_initializer_returns_its_connection(add_sqlite: AddDatabase) -> None:
     alias = add_sqlite(pool_size=1, timeout=0)
     executor = PooledThreadPoolExecutor(1, initializer=ask, initargs=(alias,))
     with executor:

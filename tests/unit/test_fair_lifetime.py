@@ -7,7 +7,7 @@ import pytest
 
 from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool.queue import pool
-from tests.unit.fakes import DEADLINE, ClosedError, Pool, Task, give_back
+from tests.unit.fakes import DEADLINE, ClosedError, Pool, Task, return_connection
 
 
 class Clock:
@@ -46,7 +46,7 @@ def test_nothing_is_opened_before_somebody_borrows() -> None:
     assert Pool(pool_size=5).driver.connects == 0
 
 
-def test_a_session_is_reset_at_each_give_back_and_before_it_is_idle() -> None:
+def test_a_session_is_reset_at_each_return_and_before_it_is_idle() -> None:
     pool = Pool(pool_size=1)
     with pool.borrowed() as connection:
         assert connection.resets == 0
@@ -58,8 +58,8 @@ def test_the_most_recently_used_is_handed_out_first_unless_told_otherwise() -> N
     for use_lifo, expected in ((True, 2), (False, 1)):
         pool = Pool(pool_size=2, use_lifo=use_lifo)
         first, second = pool.borrow(), pool.borrow()
-        give_back(first)
-        give_back(second)
+        return_connection(first)
+        return_connection(second)
         assert number_of_next(pool) == expected
 
 
@@ -69,12 +69,12 @@ def test_connections_above_pool_size_are_closed_when_they_come_back() -> None:
     with pytest.raises(PoolTimeout):
         pool.borrow()
     for connection in borrowed:
-        give_back(connection)
+        return_connection(connection)
     assert len(pool.driver.open) == 1
     again = [pool.borrow() for _ in range(3)]
     assert len(pool.driver.open) == 3
     for connection in again:
-        give_back(connection)
+        return_connection(connection)
 
 
 def test_a_connection_above_pool_size_goes_to_a_waiter_rather_than_being_closed() -> None:
@@ -82,9 +82,9 @@ def test_a_connection_above_pool_size_goes_to_a_waiter_rather_than_being_closed(
     kept, extra = pool.borrow(), pool.borrow()
     task = Task(lambda: number_of_next(pool))
     pool.wait_for_waiters(1)
-    give_back(extra)
+    return_connection(extra)
     assert task.result() == 2
-    give_back(kept)
+    return_connection(kept)
 
 
 def test_a_connection_is_replaced_when_its_lifetime_is_over(clock: Clock) -> None:
@@ -100,10 +100,10 @@ def test_a_connection_is_replaced_when_its_lifetime_is_over(clock: Clock) -> Non
 def test_lifetimes_differ_a_little_so_that_not_all_end_at_once(clock: Clock) -> None:
     pool = Pool(pool_size=50, recycle=100, use_lifo=False)
     for connection in [pool.borrow() for _ in range(50)]:
-        give_back(connection)
+        return_connection(connection)
     clock.now += 95
     for connection in [pool.borrow() for _ in range(50)]:
-        give_back(connection)
+        return_connection(connection)
     assert 50 < pool.driver.connects < 100
 
 
@@ -117,7 +117,7 @@ def test_without_recycle_a_connection_lives_on(clock: Clock) -> None:
 def test_a_connection_idle_for_too_long_is_closed_when_another_comes_back(clock: Clock) -> None:
     pool = Pool(pool_size=3, max_idle=60, recycle=-1)
     for connection in [pool.borrow() for _ in range(3)]:
-        give_back(connection)
+        return_connection(connection)
     clock.now += 30
     number_of_next(pool)
     assert len(pool.driver.open) == 3
@@ -129,7 +129,7 @@ def test_a_connection_idle_for_too_long_is_closed_when_another_comes_back(clock:
 def test_without_max_idle_nothing_is_closed_for_being_idle(clock: Clock) -> None:
     pool = Pool(pool_size=2, max_idle=-1, recycle=-1)
     for connection in [pool.borrow() for _ in range(2)]:
-        give_back(connection)
+        return_connection(connection)
     clock.now += 1e9
     number_of_next(pool)
     assert len(pool.driver.open) == 2
@@ -147,7 +147,7 @@ def test_a_dead_connection_is_replaced_unseen() -> None:
     pool = Pool(pool_size=2)
     for connection in (pool.borrow(), pool.borrow()):
         connection.alive = False
-        give_back(connection)
+        return_connection(connection)
     assert number_of_next(pool) == 3
     assert pool.driver.most_open == 2
 
@@ -155,7 +155,7 @@ def test_a_dead_connection_is_replaced_unseen() -> None:
 def test_closing_the_pool_closes_idle_connections_now() -> None:
     pool = Pool(pool_size=3)
     for connection in [pool.borrow() for _ in range(3)]:
-        give_back(connection)
+        return_connection(connection)
     pool.close()
     assert pool.driver.open == set()
     assert number_of_next(pool) == 4
@@ -170,7 +170,7 @@ def test_closing_the_pool_keeps_the_cap_while_connections_are_out() -> None:
         pool.borrow()
     assert out[0].number == 1, "a connection in use goes on working"
     for connection in out:
-        give_back(connection)
+        return_connection(connection)
     assert pool.driver.open == set(), "made before the close: closed when it comes back"
     with pool.borrowed(), pool.borrowed(), pytest.raises(PoolTimeout):
         pool.borrow()
@@ -183,7 +183,7 @@ def test_closing_the_pool_wakes_those_who_wait_for_what_it_closed() -> None:
     task = Task(lambda: number_of_next(pool))
     pool.wait_for_waiters(1)
     pool.close()
-    give_back(connection)
+    return_connection(connection)
     assert task.result() == 2
 
 
@@ -200,7 +200,7 @@ def test_a_connection_made_while_the_pool_is_closed_does_not_outlive_its_borrow(
     assert connecting.wait(DEADLINE)
     pool.close()
     closed.set()
-    give_back(task.result())
+    return_connection(task.result())
     assert pool.driver.open == set()
 
 
@@ -226,16 +226,16 @@ def test_no_close_is_forgotten_when_many_threads_borrow_and_one_closes_the_pool(
     assert pool.managed.dialect.open_sessions == 0
 
 
-def test_a_handle_is_dead_once_its_connection_is_given_back() -> None:
+def test_a_handle_is_dead_once_its_connection_is_returned() -> None:
     pool = Pool(pool_size=1)
     handle = pool.borrow()
     assert handle.number == 1
-    give_back(handle)
-    with pytest.raises(ClosedError, match="given back"):
+    return_connection(handle)
+    with pytest.raises(ClosedError, match="returned to the pool"):
         handle.number  # noqa: B018
-    with pytest.raises(ClosedError, match="given back"):
+    with pytest.raises(ClosedError, match="returned to the pool"):
         handle.alive = False
-    assert "given back" in repr(handle)
+    assert "returned" in repr(handle)
     assert number_of_next(pool) == 1
 
 
@@ -250,7 +250,7 @@ def test_what_is_set_on_a_handle_is_set_on_the_connection() -> None:
 def test_sessions_are_counted_now_and_at_their_peak() -> None:
     pool = Pool(pool_size=3)
     for connection in [pool.borrow() for _ in range(2)]:
-        give_back(connection)
+        return_connection(connection)
     dialect = pool.managed.dialect
     assert (dialect.open_sessions, dialect.peak_sessions) == (2, 2)
     pool.close()

@@ -12,7 +12,7 @@ import pytest
 from pooldaemon.workers.process.health import Health
 
 
-def test_a_health_file_that_cannot_be_touched_is_told_once_until_it_can(
+def test_a_health_file_that_cannot_be_touched_is_logged_once_until_it_can(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = tmp_path / "run"
@@ -24,9 +24,9 @@ def test_a_health_file_that_cannot_be_touched_is_told_once_until_it_can(
         signs.beat("running", alive=True)
         return [record.getMessage() for record in caplog.records]
 
-    told = [f"Can't touch the health file {health}: No such file or directory"]
+    logged = [f"Can't touch the health file {health}: No such file or directory"]
     for _ in range(2):
-        assert [beat(), beat()] == [told, []]
+        assert [beat(), beat()] == [logged, []]
         directory.mkdir()
         assert beat() == []
         assert health.exists()
@@ -78,14 +78,14 @@ def test_a_hook_that_holds_up_the_main_loop_is_announced(tmp_path: Path, *, watc
     signs = Health(variables | ({"WATCHDOG_USEC": "5000000"} if watchdog else {}))
     signs.expect_silence(60.0)
     signs.end_silence(20.0)
-    told = systemd.messages()
+    messages = systemd.messages()
     systemd.close()
     signs.release()
     expected = [
         "WATCHDOG_USEC=75000000", "EXTEND_TIMEOUT_USEC=75000000",
         "WATCHDOG_USEC=5000000", "EXTEND_TIMEOUT_USEC=35000000",
     ]  # fmt: skip
-    assert told == (expected if watchdog else expected[1::2])
+    assert messages == (expected if watchdog else expected[1::2])
 
 
 def test_a_start_is_prolonged_while_it_makes_progress(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_a_start_is_prolonged_while_it_makes_progress(tmp_path: Path) -> None:
     signs.beat("starting", alive=True)
     signs.ready()
     signs.beat("starting", alive=True)
-    told = systemd.messages()
+    messages = systemd.messages()
     systemd.close()
     signs.release()
-    assert told == [
+    assert messages == [
         "STATUS=starting", "EXTEND_TIMEOUT_USEC=10000000", "WATCHDOG=1", "READY=1", "WATCHDOG=1",
     ]  # fmt: skip
 
@@ -133,7 +133,7 @@ def test_without_a_free_descriptor_the_signs_of_life_go_on(tmp_path: Path) -> No
         signs.release()
 
 
-def test_what_systemd_could_not_take_it_is_told_later_in_the_order(tmp_path: Path) -> None:
+def test_what_systemd_could_not_take_it_is_sent_later_in_the_order(tmp_path: Path) -> None:
     address = tmp_path / "notify"
     signs = Health({"NOTIFY_SOCKET": str(address)})
     signs.beat("starting", alive=False)

@@ -118,14 +118,14 @@ print(variables["GIVEN"], "ADDED" in variables, "POOLDAEMON_HANDOVER" in variabl
 
 def test_the_environment_is_that_of_the_start() -> None:
     variables = {"GIVEN": "at the start", "POOLDAEMON_HANDOVER": "7"}
-    told = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-c", CODE],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout == "at the start False False\n"
+    assert child.stdout == "at the start False False\n"
 
 
 def test_another_processs_environment_is_brought_but_for_what_is_ones_own() -> None:

@@ -1,4 +1,4 @@
-"""The system is told when to give a silent connection up."""
+"""Socket options that make the system end a silent connection."""
 
 import socket
 

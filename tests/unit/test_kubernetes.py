@@ -1,4 +1,4 @@
-"""The manifest in the docs: its times fit the daemon's, and its probes tell what they should."""
+"""The manifest in the docs: its times fit the daemon's, and its probes work."""
 
 import os
 import re

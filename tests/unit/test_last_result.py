@@ -69,7 +69,7 @@ class Session:
     def __init__(self, **done: Any) -> None:
         self.dirty = False
         self.ran = 0
-        self.told_ids: set[int] = set()
+        self.generated_ids: set[int] = set()
         self.id_is_own = False
         self.last_statement: bytes | str = b""
         self.warnings = 0
@@ -124,13 +124,13 @@ def test_the_error_names_the_ways_out_and_shows_no_data() -> None:
 @pytest.mark.parametrize(
     ("question", "done", "answered"),
     [
-        ("LAST_INSERT_ID()", {"ran": WRITES, "told_ids": {7}, "last_id": 7}, True),
+        ("LAST_INSERT_ID()", {"ran": WRITES, "generated_ids": {7}, "last_id": 7}, True),
         ("LAST_INSERT_ID()", {"ran": WRITES, "last_id": 7}, False),
-        ("LAST_INSERT_ID()", {"ran": WRITES, "told_ids": {500}, "last_id": 7}, False),
+        ("LAST_INSERT_ID()", {"ran": WRITES, "generated_ids": {500}, "last_id": 7}, False),
         ("LAST_INSERT_ID()", {"ran": READS, "last_id": 7}, False),
         ("LAST_INSERT_ID()", {"dirty": True, "id_is_own": True, "last_id": 43}, True),
         ("LAST_INSERT_ID()", {"dirty": True, "id_is_own": True}, False),
-        ("LAST_INSERT_ID(), ROW_COUNT()", {"ran": WRITES, "told_ids": {7}}, True),
+        ("LAST_INSERT_ID(), ROW_COUNT()", {"ran": WRITES, "generated_ids": {7}}, True),
         ("LAST_INSERT_ID(), ROW_COUNT()", {"ran": WRITES}, False),
         ("FOUND_ROWS()", {"ran": READS}, True),
         ("FOUND_ROWS()", {"ran": WRITES}, False),

@@ -9,7 +9,7 @@ from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.drivers.mysql.sql.classify import SHOWN_SHAPE, shape
 from pooldaemon.pool.queue import lease
 from tests.support.poll import wait_until
-from tests.unit.fakes import DEADLINE, Pool, Task, give_back
+from tests.unit.fakes import DEADLINE, Pool, Task, return_connection
 
 THRESHOLD = 0.1
 
@@ -18,7 +18,7 @@ def watchers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("leak-watch")]
 
 
-def test_who_holds_for_too_long_is_told_once_and_when_it_comes_back(
+def test_a_leak_is_logged_once_and_once_more_when_the_connection_is_returned(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pool = Pool(pool_size=2, leak_threshold=THRESHOLD)
@@ -26,9 +26,9 @@ def test_who_holds_for_too_long_is_told_once_and_when_it_comes_back(
         connection = pool.borrow()
         lease.physical(connection).last_statement = b"SELECT 'secret' FROM t WHERE id = 42"
         wait_until(lambda: bool(caplog.records), DEADLINE, "nobody noticed")
-        with pool.borrowed():  # a short one is not told
+        with pool.borrowed():  # a short one is not logged
             pass
-        give_back(connection)
+        return_connection(connection)
     pool.close()
     leak, back = (record.getMessage() for record in caplog.records)
     assert "pool fake app@host/db: MainThread has held a connection for 0.1 s" in leak
@@ -36,7 +36,7 @@ def test_who_holds_for_too_long_is_told_once_and_when_it_comes_back(
     assert "fakes.py" in leak
     assert leak.endswith("last statement: SELECT ? FROM t WHERE id = ?")
     assert "MainThread borrowed at" in back
-    assert "has come back after 0." in back
+    assert "was returned after 0." in back
 
 
 def test_the_watch_ends_with_the_last_borrow_and_begins_again() -> None:
@@ -109,12 +109,12 @@ def test_the_shape_of_a_statement_has_no_data(statement: str | bytes, expected: 
 
 
 def test_a_long_shape_is_cut() -> None:
-    told = shape("SELECT " + "a, " * 1000)
-    assert told.endswith(" …")
-    assert len(told) <= SHOWN_SHAPE + 2
+    shown = shape("SELECT " + "a, " * 1000)
+    assert shown.endswith(" …")
+    assert len(shown) <= SHOWN_SHAPE + 2
 
 
-def test_where_no_thread_can_be_started_a_borrow_goes_on_and_it_is_told_once(
+def test_where_no_thread_can_be_started_a_borrow_goes_on_and_it_is_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(thread: threading.Thread) -> None:
@@ -124,9 +124,9 @@ def test_where_no_thread_can_be_started_a_borrow_goes_on_and_it_is_told_once(
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "pooldaemon.pool"):
         patch.setattr(threading.Thread, "start", refuse)
         for _ in range(3):
-            give_back(pool.borrow())
-    (told,) = caplog.messages
-    assert "leak_threshold has no effect as long as no thread can be started" in told
+            return_connection(pool.borrow())
+    (message,) = caplog.messages
+    assert "leak_threshold has no effect as long as no thread can be started" in message
     with pool.borrowed():  # it is tried again
         wait_until(lambda: len(caplog.records) == 2, DEADLINE, "nobody noticed")
     pool.close()

@@ -13,7 +13,7 @@ from pooldaemon.exceptions import PoolDeadlock, PoolTimeout
 from pooldaemon.pool.queue.borrowers import Borrower
 from pooldaemon.pool.queue.limiter import ConnectionLimiter
 from tests.support.poll import wait_until
-from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, give_back
+from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, return_connection
 
 LIMIT = 2
 
@@ -40,7 +40,7 @@ def make_pool(driver: FakeDriver, limiter: ConnectionLimiter) -> MakePool:
 
 
 def use(pool: Pool) -> None:
-    give_back(pool.borrow())
+    return_connection(pool.borrow())
 
 
 def test_many_threads_on_many_pools_never_have_more_than_the_limit(
@@ -54,7 +54,7 @@ def test_many_threads_on_many_pools_never_have_more_than_the_limit(
             connection = chance.choice(pools).borrow()
             connection.broken = chance.random() < 0.1
             connection.alive = chance.random() > 0.1
-            give_back(connection)
+            return_connection(connection)
 
     for task in [Task(work, seed) for seed in range(12)]:
         task.result()
@@ -81,17 +81,17 @@ def test_who_does_not_wait_gets_the_place_of_an_idle_connection(make_pool: MakeP
         use(pool)
 
 
-def test_a_connection_given_back_elsewhere_makes_room_at_once(
+def test_a_connection_returned_elsewhere_makes_room_at_once(
     make_pool: MakePool, driver: FakeDriver
 ) -> None:
     busy, other = make_pool("busy"), make_pool("other")
     connections = [busy.borrow() for _ in range(LIMIT)]
     waiting = Task(use, other)
     other.wait_for_waiters(1)
-    give_back(connections.pop())
+    return_connection(connections.pop())
     waiting.result()
     assert busy.stats().discards == {"process limit": 1}
-    give_back(connections.pop())
+    return_connection(connections.pop())
     assert driver.most_open == LIMIT
 
 
@@ -104,7 +104,7 @@ def test_who_waits_in_another_pool_is_served_in_the_order_of_all(make_pool: Make
     def work(number: int, pool: Pool) -> None:
         connection = pool.borrow()
         order.append(number)
-        give_back(connection)
+        return_connection(connection)
 
     tasks = []
     for number, pool in enumerate([pools[0], third, pools[0], third, pools[0]]):
@@ -115,11 +115,11 @@ def test_who_waits_in_another_pool_is_served_in_the_order_of_all(make_pool: Make
             DEADLINE,
             "it does not wait",
         )
-    give_back(held[0])
+    return_connection(held[0])
     for task in tasks:
         task.result()
     assert order == [0, 1, 2, 3, 4]
-    give_back(held[1])
+    return_connection(held[1])
 
 
 def test_a_newcomer_does_not_take_what_is_on_its_way_to_another() -> None:
@@ -146,11 +146,11 @@ def test_own_waiters_that_came_earlier_keep_the_connection(make_pool: MakePool) 
     busy.wait_for_waiters(1)
     later = Task(use, other)
     other.wait_for_waiters(1)
-    give_back(held[0])
+    return_connection(held[0])
     own.result()
     later.result()
     assert busy.stats().connects == 1, "the own waiter got the connection itself"
-    give_back(held[1])
+    return_connection(held[1])
 
 
 def test_a_busy_pool_does_not_starve_another(make_pool: MakePool) -> None:
@@ -189,13 +189,15 @@ def test_a_timeout_under_the_pools_own_cap_does_not_blame_the_process(make_pool:
 
 def test_a_thread_that_holds_all_there_is_does_not_wait_for_itself(make_pool: MakePool) -> None:
     first, second, third = make_pool("first"), make_pool("second"), make_pool("third")
-    told = pytest.raises(PoolDeadlock, match=r"wait for itself.*\(1 second, 1 first\)")
-    with first.borrowed(), second.borrowed(), told:
+    refused = pytest.raises(PoolDeadlock, match=r"wait for itself.*\(1 second, 1 first\)")
+    with first.borrowed(), second.borrowed(), refused:
         third.borrow()
     use(third)
 
 
-def test_threads_that_wait_for_each_other_across_pools_are_told(make_pool: MakePool) -> None:
+def test_of_threads_that_wait_for_each_other_across_pools_one_gets_an_error(
+    make_pool: MakePool,
+) -> None:
     main, tenant = make_pool("main"), make_pool("tenant")
     with main.borrowed():
         holding, go = threading.Event(), threading.Event()
@@ -212,7 +214,7 @@ def test_threads_that_wait_for_each_other_across_pools_are_told(make_pool: MakeP
         tenant.wait_for_waiters(1)
         with pytest.raises(PoolDeadlock):
             tenant.borrow()
-    task.result()  # what was given back makes room
+    task.result()  # what was returned makes room
 
 
 def test_who_gave_up_keeps_nobody_back(make_pool: MakePool) -> None:
@@ -224,9 +226,9 @@ def test_who_gave_up_keeps_nobody_back(make_pool: MakePool) -> None:
     patient.wait_for_waiters(1)
     with pytest.raises(PoolTimeout):
         giving_up.result()
-    give_back(held.pop())
+    return_connection(held.pop())
     waiting.result()
-    give_back(held.pop())
+    return_connection(held.pop())
 
 
 def test_a_failed_connect_takes_nothing_from_the_limit(
@@ -254,10 +256,10 @@ def test_an_interrupted_waiter_leaves_its_place_to_others(
     other.wait_for_waiters(1)
     thread = ctypes.c_ulong(interrupted.ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))
-    give_back(held.pop())  # the interrupt arrives when the wait ends, with a place in hand
+    return_connection(held.pop())  # the interrupt arrives when the wait ends, with a place in hand
     with pytest.raises(KeyboardInterrupt):
         interrupted.result()
-    give_back(held.pop())
+    return_connection(held.pop())
     assert not limiter.queue
     with other.borrowed(), other.borrowed():
         pass
@@ -324,9 +326,9 @@ def test_sqlalchemys_own_pools_wait_for_room_within_their_timeout(
     theirs.managed.dialect.patience = 60
     waiting = Task(use, theirs)
     wait_until(lambda: limiter.queue, DEADLINE, "it does not wait")
-    give_back(held.pop())
+    return_connection(held.pop())
     waiting.result()
-    give_back(held.pop())
+    return_connection(held.pop())
     assert driver.most_open == LIMIT
 
 
@@ -370,4 +372,4 @@ def test_without_a_limit_nothing_is_shared(driver: FakeDriver) -> None:
     held = [pool.borrow() for pool in pools]
     assert driver.most_open == 3
     for connection in held:
-        give_back(connection)
+        return_connection(connection)

@@ -1,4 +1,4 @@
-"""Log records tell which daemon, worker and unit of work they come from."""
+"""Log records name the daemon, worker and unit of work that they come from."""
 
 import contextvars
 import io
@@ -34,7 +34,7 @@ def process_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.setLogRecordFactory(factory)
 
 
-def told(record: logging.LogRecord) -> tuple[str, ...]:
+def origin(record: logging.LogRecord) -> tuple[str, ...]:
     return tuple(getattr(record, field) for field in FIELDS)
 
 
@@ -45,13 +45,13 @@ def run_unit(perform: Any, name: str = "worker-2/thread-3") -> WorkerThread:
     return thread
 
 
-def test_a_record_made_in_a_unit_tells_daemon_worker_and_unit(
+def test_a_record_made_in_a_unit_names_daemon_worker_and_unit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     thread = run_unit(lambda ctx: logger.warning("in a unit"))
     thread.run_once()
     logger.warning("outside")
-    assert [told(record) for record in caplog.records] == [
+    assert [origin(record) for record in caplog.records] == [
         ("reminders", "worker-2", "thread-3/1"),
         ("reminders", "worker-2", "thread-3/2"),
         ("reminders", "worker-2", "-"),
@@ -64,7 +64,7 @@ def test_the_failure_of_a_unit_is_logged_as_the_units_own(
     run_unit(lambda ctx: 1 / 0)
     (record,) = caplog.records
     assert "a unit of work failed" in record.message
-    assert told(record) == ("reminders", "worker-2", "thread-3/1")
+    assert origin(record) == ("reminders", "worker-2", "thread-3/1")
 
 
 def test_a_thread_that_a_unit_starts_belongs_to_the_worker_and_in_its_context_to_the_unit(
@@ -125,7 +125,7 @@ def test_the_record_factory_that_was_there_before_is_still_asked(
     assert logging.getLogRecordFactory() is factory, "once is enough"
     logger.warning("a line")
     assert isinstance(caplog.records[0], OtherRecord)
-    assert told(caplog.records[0]) == ("reminders", "worker-2", "-")
+    assert origin(caplog.records[0]) == ("reminders", "worker-2", "-")
 
 
 def test_a_factory_that_forgets_the_fields_does_not_break_the_daemons_own_log(

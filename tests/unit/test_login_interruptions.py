@@ -135,7 +135,7 @@ def test_an_exception_at_any_line_of_a_login_keeps_no_other_waiting(
         place = actor.interruption.place
         try:
             trial.check()
-        except BaseException as error:  # noqa: BLE001 - all of them are told
+        except BaseException as error:  # noqa: BLE001 - all of them are reported
             wrong.append(f"{place}: {type(error).__name__} {error}"[:300])
         actor.end()
         if place is None:

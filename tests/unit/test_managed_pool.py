@@ -6,18 +6,18 @@ import pytest
 from django.db import OperationalError
 
 from pooldaemon.exceptions import PoolError, PoolTimeout
-from tests.unit.fakes import DEADLINE, ClosedError, ConnectError, Pool, Task, give_back
+from tests.unit.fakes import DEADLINE, ClosedError, ConnectError, Pool, Task, return_connection
 
 CLASSES = ["FairQueuePool", "QueuePool", "NullPool", "SingletonThreadPool", "AssertionPool"]
 
 
 @pytest.mark.parametrize("poolclass", CLASSES)
-def test_every_class_resets_at_give_back_and_ends_the_handle(poolclass: str) -> None:
+def test_every_class_resets_at_the_return_and_ends_the_handle(poolclass: str) -> None:
     pool = Pool(poolclass=poolclass)
     handle = pool.borrow()
     (connection,) = pool.driver.open
     assert (handle.number, connection.resets) == (1, 0)
-    give_back(handle)
+    return_connection(handle)
     assert connection.resets == 1
     with pytest.raises(ClosedError):
         handle.number  # noqa: B018
@@ -68,7 +68,7 @@ def test_every_class_closes_idle_connections_when_the_pool_is_closed(poolclass: 
 def test_every_class_closes_what_was_being_opened_when_the_pool_was_closed(poolclass: str) -> None:
     pool = Pool(poolclass=poolclass)
     pool.driver.before_connect = pool.close
-    give_back(pool.borrow())
+    return_connection(pool.borrow())
     assert pool.driver.open == set()
 
 

@@ -11,7 +11,7 @@ from pooldaemon import close_pool, pool_stats, use_database
 from pooldaemon.exceptions import ImproperlyConfigured, PoolRetired
 from pooldaemon.pool.registry import registry
 from tests.unit.databases import AddDatabase
-from tests.unit.fakes import Pool, Task, give_back
+from tests.unit.fakes import Pool, Task, return_connection
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ def test_sqlalchemys_own_pools_are_forgotten_as_well(
 
 def test_a_pool_that_is_wanted_while_it_is_about_to_be_forgotten_stays() -> None:
     pool = Pool(pool_size=2)
-    give_back(pool.borrow())
+    return_connection(pool.borrow())
     dialect = pool.managed.dialect
     waiting: list[Task] = []
 
     def close_slowly(connection: object) -> None:
-        waiting.append(Task(lambda: give_back(pool.borrow())))
+        waiting.append(Task(lambda: return_connection(pool.borrow())))
         pool.wait_for_waiters(1)
 
     dialect._close = close_slowly  # type: ignore[method-assign]
@@ -153,7 +153,7 @@ def test_many_threads_get_their_own_database_while_pools_come_and_go(
 
 
 @pytest.mark.parametrize("key", ["MAX_POOLS", "MAX_PROCESS_CONNECTIONS"])
-def test_a_wrong_setting_is_told_when_the_first_pool_is_needed(
+def test_a_wrong_setting_is_reported_when_the_first_pool_is_needed(
     alias: str, settings: Settings, key: str
 ) -> None:
     settings.POOLDAEMON = {key: 0}

@@ -20,8 +20,8 @@ def suspects(number: int, letter: str = "é") -> Suspects:
 
 @pytest.mark.parametrize("number", [0, 1, 100, 400])
 def test_what_was_split_is_put_together_again(number: int) -> None:
-    told = json.loads(json.dumps(suspects(number).to_json()))
-    parts, assembly = split(told), Assembly()
+    content = json.loads(json.dumps(suspects(number).to_json()))
+    parts, assembly = split(content), Assembly()
     assert all(len(json.dumps(part, ensure_ascii=False).encode()) < MAX_MESSAGE for part in parts)
     found = [assembly.add("k", n, len(parts), part) for n, part in reversed([*enumerate(parts)])]
     assert found[:-1] == [None] * (len(parts) - 1)
@@ -29,7 +29,7 @@ def test_what_was_split_is_put_together_again(number: int) -> None:
     assert Suspects.from_json(whole) == suspects(number)
 
 
-def test_what_is_far_too_long_is_not_told() -> None:
+def test_what_is_far_too_long_is_not_sent() -> None:
     assert split({"names": [["", f"{'x' * 60}{n}"] for n in range(100_000)]}) == []
     assert split({"names": [["", "x" * 10_000]]}) == []
     assert 1 < len(split({"names": [["", f"{'x' * 60}{n}"] for n in range(2000)]})) <= MAX_PARTS
@@ -45,7 +45,7 @@ def test_of_one_whose_part_was_lost_nothing_is_believed() -> None:
     assert assembly.add("new", 0, 2, first) is None
 
 
-def test_a_supervisor_believes_what_a_worker_tells_in_parts(
+def test_a_supervisor_takes_over_what_a_worker_sends_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     heard: dict[int, Any] = {}

@@ -51,7 +51,7 @@ def test_without_the_package_it_says_which_extra_to_install(
         listen(options(":0"))
 
 
-def test_an_address_in_use_is_told() -> None:
+def test_an_address_in_use_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f":{taken.getsockname()[1]}"
         with pytest.raises(
@@ -60,6 +60,6 @@ def test_an_address_in_use_is_told() -> None:
             listen(options(address))
 
 
-def test_a_host_that_does_not_exist_is_told() -> None:
+def test_a_host_that_does_not_exist_is_refused() -> None:
     with pytest.raises(CommandError, match=r"^--metrics-address no-host\.invalid:1: "):
         listen(options("no-host.invalid:1"))

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a daemon, from the answer of its control socket."""
+"""The metrics of a daemon, made from the answer of its control socket."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def times(*counts: int) -> dict[str, Any]:
 
 
 def pool(**values: Any) -> dict[str, Any]:
-    told = {
+    fields = {
         "name": POOL,
         "alias": "default",
         "poolclass": "FairQueuePool",
@@ -40,11 +40,11 @@ def pool(**values: Any) -> dict[str, Any]:
         "connect": times(8),
         "holders": [{"thread": "worker-1/thread-1", "seconds": 1.0, "place": "shop.py:1 in f"}],
     }
-    return told | values
+    return fields | values
 
 
 def worker(name: str, **values: Any) -> dict[str, Any]:
-    told = {
+    fields = {
         "name": name,
         "state": "ready",
         "silent": 0.5,
@@ -54,7 +54,7 @@ def worker(name: str, **values: Any) -> dict[str, Any]:
         "restarts": 2,
         "pools": [pool()],
     }
-    return told | values
+    return fields | values
 
 
 def daemon(*workers: dict[str, Any]) -> dict[str, Any]:
@@ -71,65 +71,65 @@ def daemon(*workers: dict[str, Any]) -> dict[str, Any]:
 
 
 def scrape(answer: dict[str, Any]) -> Scrape:
-    """As a daemon that answers so would be told of."""
+    """The metrics of a daemon that answers so."""
     registry = CollectorRegistry()
     with patch("pooldaemon.metrics.daemon.ask", lambda path, command: answer):
         registry.register(DaemonCollector(Path("work.pid.sock"), "work"))
         return Scrape(generate_latest(registry).decode())
 
 
-def test_what_holds_for_the_daemon_is_told_once() -> None:
-    told = scrape(daemon(worker("worker-1"), worker("worker-2", state="draining")))
-    assert told("pooldaemon_up", daemon="work") == 1
-    assert told("pooldaemon_uptime_seconds", daemon="work") == 12.5
-    assert told("pooldaemon_ready") == 1
-    assert told("pooldaemon_processes") == 2
-    assert told("pooldaemon_units_total", daemon="work") == 100
-    assert told("pooldaemon_unit_failures_total") == 3
-    assert told("pooldaemon_restarts_total") == 4
-    assert told("pooldaemon_reloads_total") == 1
-    assert told("pooldaemon_last_reload_successful") == 1
-    assert told("pooldaemon_workers", state="ready") == 1
-    assert told("pooldaemon_workers", state="draining") == 1
+def test_what_holds_for_the_daemon_is_exported_once() -> None:
+    metrics = scrape(daemon(worker("worker-1"), worker("worker-2", state="draining")))
+    assert metrics("pooldaemon_up", daemon="work") == 1
+    assert metrics("pooldaemon_uptime_seconds", daemon="work") == 12.5
+    assert metrics("pooldaemon_ready") == 1
+    assert metrics("pooldaemon_processes") == 2
+    assert metrics("pooldaemon_units_total", daemon="work") == 100
+    assert metrics("pooldaemon_unit_failures_total") == 3
+    assert metrics("pooldaemon_restarts_total") == 4
+    assert metrics("pooldaemon_reloads_total") == 1
+    assert metrics("pooldaemon_last_reload_successful") == 1
+    assert metrics("pooldaemon_workers", state="ready") == 1
+    assert metrics("pooldaemon_workers", state="draining") == 1
 
 
 def test_each_worker_has_series_of_its_own() -> None:
-    told = scrape(daemon(worker("worker-1"), worker("worker-2", busy=0, longest=None)))
-    assert told("pooldaemon_worker_busy_threads", worker="worker-1") == 1
-    assert told("pooldaemon_worker_longest_unit_seconds", worker="worker-1") == 3.5
-    assert told("pooldaemon_worker_longest_unit_seconds", worker="worker-2") == 0
-    assert told("pooldaemon_worker_resident_memory_bytes", worker="worker-1") == 2**20
-    assert told("pooldaemon_worker_silent_seconds", worker="worker-1") == 0.5
-    assert told("pooldaemon_worker_restarts_total", worker="worker-2") == 2
+    metrics = scrape(daemon(worker("worker-1"), worker("worker-2", busy=0, longest=None)))
+    assert metrics("pooldaemon_worker_busy_threads", worker="worker-1") == 1
+    assert metrics("pooldaemon_worker_longest_unit_seconds", worker="worker-1") == 3.5
+    assert metrics("pooldaemon_worker_longest_unit_seconds", worker="worker-2") == 0
+    assert metrics("pooldaemon_worker_resident_memory_bytes", worker="worker-1") == 2**20
+    assert metrics("pooldaemon_worker_silent_seconds", worker="worker-1") == 0.5
+    assert metrics("pooldaemon_worker_restarts_total", worker="worker-2") == 2
 
 
 def test_so_have_a_workers_pools() -> None:
-    told = scrape(daemon(worker("worker-1"), worker("worker-2", pools=[pool(in_use=4, idle=0)])))
+    metrics = scrape(daemon(worker("worker-1"), worker("worker-2", pools=[pool(in_use=4, idle=0)])))
     of_one = {"daemon": "work", "worker": "worker-1", "pool": POOL}
-    assert told("pooldaemon_pool_connections", **of_one, state="used") == 2
-    assert told("pooldaemon_pool_connections", worker="worker-2", state="used") == 4
-    assert told("pooldaemon_pool_waiting_threads", **of_one) == 5
-    assert told("pooldaemon_pool_timeouts_total", **of_one) == 6
-    assert told("pooldaemon_pool_rejections_total", **of_one) == 7
-    assert told("pooldaemon_pool_discards_total", **of_one, reason="dead") == 11
-    assert told("pooldaemon_pool_wait_seconds_bucket", **of_one, le="0.005") == 3
-    assert told("pooldaemon_pool_wait_seconds_sum", **of_one) == 0.5
+    assert metrics("pooldaemon_pool_connections", **of_one, state="used") == 2
+    assert metrics("pooldaemon_pool_connections", worker="worker-2", state="used") == 4
+    assert metrics("pooldaemon_pool_waiting_threads", **of_one) == 5
+    assert metrics("pooldaemon_pool_timeouts_total", **of_one) == 6
+    assert metrics("pooldaemon_pool_rejections_total", **of_one) == 7
+    assert metrics("pooldaemon_pool_discards_total", **of_one, reason="dead") == 11
+    assert metrics("pooldaemon_pool_wait_seconds_bucket", **of_one, le="0.005") == 3
+    assert metrics("pooldaemon_pool_wait_seconds_sum", **of_one) == 0.5
 
 
-def test_a_worker_that_has_told_nothing_yet_has_no_pools() -> None:
-    told = scrape(daemon(worker("worker-1", state="booting", pools=[])))
-    assert not told.samples("pooldaemon_pool_sessions")
-    assert told("pooldaemon_workers", state="booting") == 1
+def test_a_worker_that_has_not_reported_yet_has_no_pools() -> None:
+    metrics = scrape(daemon(worker("worker-1", state="booting", pools=[])))
+    assert not metrics.samples("pooldaemon_pool_sessions")
+    assert metrics("pooldaemon_workers", state="booting") == 1
 
 
 def test_a_field_that_is_not_known_here_is_passed_over() -> None:
-    told = scrape(daemon(worker("worker-1", pools=[pool(colour="red")])))
-    assert told("pooldaemon_pool_sessions") == 3
+    metrics = scrape(daemon(worker("worker-1", pools=[pool(colour="red")])))
+    assert metrics("pooldaemon_pool_sessions") == 3
 
 
 def test_a_daemon_that_is_gone_is_down(tmp_path: Path) -> None:
     registry = CollectorRegistry()
     registry.register(DaemonCollector(tmp_path / "gone.sock", "work"))
-    told = Scrape(generate_latest(registry).decode())
-    assert told("pooldaemon_up", daemon="work") == 0
-    assert told.names == {"pooldaemon_up"}
+    metrics = Scrape(generate_latest(registry).decode())
+    assert metrics("pooldaemon_up", daemon="work") == 0
+    assert metrics.names == {"pooldaemon_up"}

@@ -46,21 +46,21 @@ def borrows():
     ]
 
 borrow(3)
-told = [borrows()]
+counts = [borrows()]
 read_end, write_end = os.pipe()
 if os.fork() == 0:
     borrow(2)
     os.write(write_end, json.dumps(borrows()).encode())
     os._exit(0)
 os.wait()
-told.append(json.loads(os.read(read_end, 1000)))
+counts.append(json.loads(os.read(read_end, 1000)))
 borrow(1)
-told.append(borrows())
-print(json.dumps(told))
+counts.append(borrows())
+print(json.dumps(counts))
 """
 
 
-def test_parent_and_child_tell_of_their_own_borrows(tmp_path: Path) -> None:
+def test_parent_and_child_count_their_own_borrows(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / "fork.sqlite3")],
         cwd=ROOT,

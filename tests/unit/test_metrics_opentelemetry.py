@@ -70,7 +70,7 @@ def borrow(alias: str) -> None:
     connections[alias].ensure_connection()
 
 
-def give_back(alias: str) -> None:
+def return_connection(alias: str) -> None:
     connections[alias].close()
 
 
@@ -94,7 +94,7 @@ def test_the_values_are_the_pools(add_sqlite: AddDatabase) -> None:
 
 def test_histograms_are_the_pools_own(alias: str) -> None:
     borrow(alias)
-    give_back(alias)
+    return_connection(alias)
     export, (pool,) = Export(), pool_stats()
     for name, times in (
         ("create_time", pool.connect),
@@ -114,10 +114,10 @@ def test_a_reader_that_wants_deltas_gets_what_has_come_since(alias: str) -> None
     export = Export(DELTA)
     for _ in range(2):
         borrow(alias)
-        give_back(alias)
+        return_connection(alias)
     first = export.times("use_time")
     borrow(alias)
-    give_back(alias)
+    return_connection(alias)
     second = export.times("use_time")
     assert (first.count, second.count, export.times("use_time").count) == (2, 1, 0)
     assert first.sum + second.sum == pytest.approx(pool_stats()[0].use.total)
@@ -154,12 +154,12 @@ def test_without_pools_there_is_nothing() -> None:
     assert Export().metrics() == {}
 
 
-def test_of_sqlalchemys_own_pools_nothing_is_told(add_sqlite: AddDatabase) -> None:
+def test_of_sqlalchemys_own_pools_nothing_is_exported(add_sqlite: AddDatabase) -> None:
     borrow(add_sqlite(poolclass="QueuePool"))
     assert Export().metrics() == {}
 
 
-def test_a_provider_without_readers_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_provider_without_readers_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "pooldaemon.metrics"):
         instrument(NoOpMeterProvider())
     assert "NoOpMeterProvider is not the SDK's MeterProvider" in caplog.text

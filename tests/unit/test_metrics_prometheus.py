@@ -1,4 +1,4 @@
-"""The pools of a process, as Prometheus is told of them."""
+"""The pools of a process, as Prometheus scrapes them."""
 
 import subprocess
 import sys
@@ -43,31 +43,31 @@ def borrowed(add_sqlite: AddDatabase) -> Iterator[str]:
 
 
 def test_a_scrape_says_what_the_pool_does(registry: CollectorRegistry, borrowed: str) -> None:
-    def borrow_and_give_back() -> None:
+    def borrow_and_return() -> None:
         connections[borrowed].ensure_connection()
         connections[borrowed].close()
 
-    Task(borrow_and_give_back).result()
-    told, pool = scrape(registry), name_of_only_pool()
-    assert told("pooldaemon_pool_sessions", pool=pool) == 2
-    assert told("pooldaemon_pool_connections", pool=pool, state="used") == 1
-    assert told("pooldaemon_pool_connections", pool=pool, state="idle") == 1
-    assert told("pooldaemon_pool_max_connections", pool=pool) == 3
-    assert told("pooldaemon_pool_waiting_threads", pool=pool) == 0
-    assert told("pooldaemon_pool_paused", pool=pool) == 0
-    assert told("pooldaemon_pool_connects_total", pool=pool) == 2
-    assert told("pooldaemon_pool_timeouts_total", pool=pool) == 0
+    Task(borrow_and_return).result()
+    metrics, pool = scrape(registry), name_of_only_pool()
+    assert metrics("pooldaemon_pool_sessions", pool=pool) == 2
+    assert metrics("pooldaemon_pool_connections", pool=pool, state="used") == 1
+    assert metrics("pooldaemon_pool_connections", pool=pool, state="idle") == 1
+    assert metrics("pooldaemon_pool_max_connections", pool=pool) == 3
+    assert metrics("pooldaemon_pool_waiting_threads", pool=pool) == 0
+    assert metrics("pooldaemon_pool_paused", pool=pool) == 0
+    assert metrics("pooldaemon_pool_connects_total", pool=pool) == 2
+    assert metrics("pooldaemon_pool_timeouts_total", pool=pool) == 0
 
 
 def test_histograms_are_the_pools_own(registry: CollectorRegistry, borrowed: str) -> None:
     connections[borrowed].close()
-    told, (pool,) = scrape(registry), pool_stats()
+    metrics, (pool,) = scrape(registry), pool_stats()
     for name, times in (("wait", pool.wait), ("use", pool.use), ("connect", pool.connect)):
         metric = f"pooldaemon_pool_{name}_seconds"
-        assert told(f"{metric}_count") == times.count == 1
-        assert told(f"{metric}_sum") == times.total
-        assert told(f"{metric}_bucket", le="+Inf") == 1
-        buckets = told.samples(f"{metric}_bucket")
+        assert metrics(f"{metric}_count") == times.count == 1
+        assert metrics(f"{metric}_sum") == times.total
+        assert metrics(f"{metric}_bucket", le="+Inf") == 1
+        buckets = metrics.samples(f"{metric}_bucket")
         assert buckets == sorted(buckets)
 
 
@@ -79,7 +79,7 @@ def test_a_pause_shows(registry: CollectorRegistry, borrowed: str) -> None:
         connections[borrowed].pool.resume()  # type: ignore[attr-defined]
 
 
-def test_discards_tell_their_reason(registry: CollectorRegistry, borrowed: str) -> None:
+def test_discards_have_their_reason(registry: CollectorRegistry, borrowed: str) -> None:
     close_pool()
     ((reason, count),) = pool_stats()[0].discards.items()
     assert scrape(registry)("pooldaemon_pool_discards_total", reason=reason) == count == 1
@@ -93,20 +93,20 @@ def test_pools_of_one_name_are_one_series(
         connections[alias].ensure_connection()
     assert len({pool.name for pool in pool_stats()}) == 1
     assert len(pool_stats()) == 2
-    told = scrape(registry)
-    assert told("pooldaemon_pool_max_connections") == 3
-    assert told("pooldaemon_pool_connections", state="used") == 2
-    assert told("pooldaemon_pool_connect_seconds_count") == 2
+    metrics = scrape(registry)
+    assert metrics("pooldaemon_pool_max_connections") == 3
+    assert metrics("pooldaemon_pool_connections", state="used") == 2
+    assert metrics("pooldaemon_pool_connect_seconds_count") == 2
 
 
-def test_of_sqlalchemys_own_pools_nothing_is_told_that_they_do_not_know(
+def test_of_sqlalchemys_own_pools_nothing_is_exported_that_they_do_not_know(
     registry: CollectorRegistry, add_sqlite: AddDatabase
 ) -> None:
     alias = add_sqlite(poolclass="QueuePool")
     connections[alias].ensure_connection()
-    told = scrape(registry)
-    assert told("pooldaemon_pool_sessions") == told("pooldaemon_pool_connects_total") == 1
-    assert told.names == {"pooldaemon_pool_sessions", "pooldaemon_pool_connects_total"}
+    metrics = scrape(registry)
+    assert metrics("pooldaemon_pool_sessions") == metrics("pooldaemon_pool_connects_total") == 1
+    assert metrics.names == {"pooldaemon_pool_sessions", "pooldaemon_pool_connects_total"}
 
 
 def test_registering_twice_is_refused(registry: CollectorRegistry) -> None:

@@ -33,7 +33,7 @@ class Right(BaseDaemonCommand):
         return True
 
 
-def told(command: BaseDaemonCommand) -> str:
+def refusal(command: BaseDaemonCommand) -> str:
     with pytest.raises(CommandError) as caught:
         check_command(command, BaseDaemonCommand)
     return str(caught.value)
@@ -63,7 +63,7 @@ def test_an_attribute_that_is_nearly_one_of_ours_is_named_with_the_nearest(
 ) -> None:
     inherited = type("Base", (Right,), {name: value})
     for command in (type("Command", (Right,), {name: value})(), type("C", (inherited,), {})()):
-        text = told(command)
+        text = refusal(command)
         assert f".{name} is not an attribute of daemon commands" in text
         assert f"Did you mean {meant!r}?" in text
 
@@ -71,20 +71,20 @@ def test_an_attribute_that_is_nearly_one_of_ours_is_named_with_the_nearest(
 def test_an_attribute_of_the_object_is_looked_at_too() -> None:
     command: Any = Right()
     command.proceses = 4
-    assert "Did you mean 'processes'?" in told(command)
+    assert "Did you mean 'processes'?" in refusal(command)
 
 
 @pytest.mark.parametrize("databases", ["default", None])
 def test_databases_that_are_no_tuple_are_refused(databases: Any) -> None:
     command = Right()
     command.databases = databases
-    assert f"Command.databases is {databases!r}; it must be a tuple of aliases" in told(command)
+    assert f"Command.databases is {databases!r}; it must be a tuple of aliases" in refusal(command)
 
 
 def test_a_database_that_is_not_there_is_named_with_the_nearest() -> None:
     command = Right()
     command.databases = ("defualt",)
-    assert told(command) == (
+    assert refusal(command) == (
         "Command.databases names 'defualt', which is not in settings.DATABASES. "
         "Did you mean 'default'?"
     )
@@ -94,7 +94,9 @@ def test_a_database_that_is_not_there_is_named_with_the_nearest() -> None:
 
 
 def test_a_command_without_perform_is_refused() -> None:
-    assert "needs a method perform(self, ctx)" in told(type("Command", (BaseDaemonCommand,), {})())
+    assert "needs a method perform(self, ctx)" in refusal(
+        type("Command", (BaseDaemonCommand,), {})()
+    )
 
 
 def no_ctx(self: Any) -> bool:
@@ -107,7 +109,7 @@ def more_than_ctx(self: Any, ctx: WorkContext, row: int) -> bool:
 
 @pytest.mark.parametrize("perform", [no_ctx, more_than_ctx])
 def test_a_perform_that_does_not_take_ctx_alone_is_refused(perform: Any) -> None:
-    text = told(type("Command", (Right,), {"perform": perform})())
+    text = refusal(type("Command", (Right,), {"perform": perform})())
     assert "can't be called with one argument, ctx" in text
     assert text.endswith("Define it as: def perform(self, ctx)")
 
@@ -185,7 +187,7 @@ def test_a_variable_that_is_nearly_an_option_is_named_with_the_nearest(
     )
 
 
-def test_variables_that_only_look_like_options_are_told_in_one_line() -> None:
+def test_variables_that_only_look_like_options_are_reported_in_one_line() -> None:
     # Kubernetes gives the first two to each container beside a service of that name.
     variables = {
         "POOLDAEMON_SERVICE_HOST": "10.0.0.1",

@@ -89,16 +89,18 @@ class Daemon:
         stack.callback(self.worker_set.workers.clear)
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        told = self.supervisor._answer(request, time.monotonic())
-        if request.get("command") == "stop" and "seconds" in told:
+        response = self.supervisor._answer(request, time.monotonic())
+        if request.get("command") == "stop" and "seconds" in response:
             self.supervisor._phase = Phase.RUNNING
             self.supervisor._kill_at = float("inf")
-        return told
+        return response
 
     def check(self) -> None:
         """It can be asked, and all is within limits."""
-        told = json.loads(json.dumps(self.supervisor._describe(time.monotonic()), allow_nan=False))
-        daemon_metrics("work", told)
+        status = json.loads(
+            json.dumps(self.supervisor._describe(time.monotonic()), allow_nan=False)
+        )
+        daemon_metrics("work", status)
         json.dumps(self.supervisor._describe_for_successor([]).state, allow_nan=False)
         assert 1 <= self.worker_set.size <= 1000
         for command in self.supervisor._command_relay.standing():
@@ -134,8 +136,8 @@ class Client:
                 return  # gone before it has read
             with suppress(BlockingIOError, ConnectionResetError):
                 if answer := client.recv(2**20):
-                    told = json.loads(answer)
-                    assert isinstance(told, dict)
+                    response = json.loads(answer)
+                    assert isinstance(response, dict)
             if way == 5:  # it is forgotten about
                 self._now += 6
                 self._serve()
@@ -221,8 +223,8 @@ def test_of_workers_on_their_pipes(
     name, pipe = next(iter(daemon.workers.items()))
 
     def attack(nonsense: Nonsense) -> None:
-        told = [nonsense.random.choice(MESSAGES) for _ in range(5)]
-        lines = [nonsense.text(nonsense.changed(one)) for one in told]
+        messages = [nonsense.random.choice(MESSAGES) for _ in range(5)]
+        lines = [nonsense.text(nonsense.changed(one)) for one in messages]
         lines.append(json.dumps(nonsense.random.choice(MESSAGES)).encode())  # one that is good
         daemon_side = daemon.worker_set.workers[name]
         for line in lines:
@@ -279,16 +281,16 @@ def test_of_the_supervisor_to_a_worker(nonsense: Nonsense, monkeypatch: pytest.M
 
 
 def handed_over(daemon: Daemon) -> dict[str, Any]:
-    """What a real supervisor and its launcher tell, and the descriptors."""
+    """What a real supervisor and its launcher hand over, and the descriptors."""
     for worker in daemon.worker_set.workers.values():
         worker.sessions.add(Session("default", 5, 40000))
-    told = daemon.supervisor._describe_for_successor([])
+    handed = daemon.supervisor._describe_for_successor([])
     names = ("pidfile", "lock", "control", "metrics", "shell", "output")
     state: dict[str, Any] = {
-        **told.state, **dict.fromkeys(names), "directory": "/", "history": ["worker-1: 5 units"],
+        **handed.state, **dict.fromkeys(names), "directory": "/", "history": ["worker-1: 5 units"],
         "commands": {"number": 1, "standing": [{"verb": "pause", "pool": None, "size": None}]},
         "last_death": "worker-1 was ended by SIGKILL", "signals": [1, 15],
-        "descriptors": list(told.descriptors),
+        "descriptors": list(handed.descriptors),
     }  # fmt: skip
     found: dict[str, Any] = json.loads(json.dumps(state))
     return found
@@ -315,21 +317,21 @@ def test_in_what_a_reload_hands_over(
         monkeypatch.setenv(handover.HANDOVER, str(file))
         nonsense.last = changed
         try:
-            told = handover.take_over()
+            taken = handover.take_over()
         except HandoverError:
             return
         finally:
             os.close(file)
-        assert told is not None
+        assert taken is not None
         understood += 1
         with ExitStack() as stack:
-            adopt(told, stack)
+            adopt(taken, stack)
 
     nonsense.go_on(attack)
     assert understood
 
 
-def adopt(told: dict[str, Any], stack: ExitStack) -> None:
+def adopt(state: dict[str, Any], stack: ExitStack) -> None:
     """Go on as the next supervisor does, with descriptors of its own."""
 
     def own(*_: object) -> int:
@@ -338,12 +340,12 @@ def adopt(told: dict[str, Any], stack: ExitStack) -> None:
         os.close(ends[1])
         return ends[0]
 
-    for worker in told["workers"]:
+    for worker in state["workers"]:
         worker["descriptor"] = own()
         if worker.get("commands") is not None:
             worker["commands"] = own()
     services = Services(run_worker=lambda *args: 0, invocation=Invocation("/", "python", (), {}))
-    supervisor = Supervisor(CONFIG, services, told)
+    supervisor = Supervisor(CONFIG, services, state)
     with supervisor:
         now = time.monotonic()
         json.dumps(supervisor._describe(now), allow_nan=False)
@@ -432,11 +434,11 @@ def test_what_is_handed_over_is_taken_over(daemon: Daemon, monkeypatch: pytest.M
     assert handover.check(state) == state
     del state["commands"], state["signals"], state["lost"], state["metrics"]  # an older version
     assert handover.check(state) == state
-    for wrong, told in (
+    for wrong, message in (
         ({"lock": 5}, "descriptor 5 of the last supervisor"),
         ({"pidfile": "/run/d.pid"}, "no lock"),
         ({"workers": [{**state["workers"][0], "pid": -1}]}, r"it.workers\[0\].pid is -1"),
         ({"descriptors": [*state["descriptors"], 10**6]}, "1000000 of the last supervisor: Bad"),
     ):
-        with pytest.raises(HandoverError, match=told):
+        with pytest.raises(HandoverError, match=message):
             handover.check(state | wrong)

@@ -1,4 +1,4 @@
-"""password_provider: what may be one, how it is told apart, and what it may return."""
+"""password_provider: what may be one, how two are distinguished, and what it may return."""
 
 import functools
 import math
@@ -61,7 +61,7 @@ def test_without_one_there_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "message"),
     [
         (7, "it is an int; it must be a callable without arguments, or the dotted path of one."),
         (None, "it is None; it must be a callable"),
@@ -74,14 +74,14 @@ def test_without_one_there_is_none() -> None:
         (asynchronous, "it is an async function; it must be a plain one."),
     ],
 )
-def test_what_is_no_provider_is_refused_with_its_place(wanted: Any, told: str) -> None:
+def test_what_is_no_provider_is_refused_with_its_place(wanted: Any, message: str) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
         config(wanted)
-    assert str(caught.value).startswith(f"{WHERE}: {told}")
+    assert str(caught.value).startswith(f"{WHERE}: {message}")
     assert SECRET not in str(caught.value)
 
 
-def test_a_misspelled_key_is_told_the_right_one() -> None:
+def test_for_a_misspelled_key_the_message_names_the_right_one() -> None:
     with pytest.raises(ImproperlyConfigured, match="Did you mean 'password_provider'"):
         read_pool_config("shop", {"password_provder": never_called})
 
@@ -158,7 +158,7 @@ def test_an_answer_is_a_password_and_perhaps_its_lifetime(returned: Any, lifetim
 
 
 @pytest.mark.parametrize(
-    ("returned", "told"),
+    ("returned", "message"),
     [
         (None, "returned None; it must return a password, or (password, lifetime in seconds)"),
         ("", "returned an empty password;"),
@@ -176,8 +176,10 @@ def test_an_answer_is_a_password_and_perhaps_its_lifetime(returned: Any, lifetim
         ((SECRET, math.nan), "returned a lifetime of nan; it must be 0 seconds or more"),
     ],
 )
-def test_any_other_answer_is_told_without_the_password(returned: Any, told: str) -> None:
+def test_any_other_answer_is_refused_without_showing_the_password(
+    returned: Any, message: str
+) -> None:
     with pytest.raises(ValueError, match="it must") as caught:
         read_answer(returned)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
     assert SECRET not in str(caught.value)

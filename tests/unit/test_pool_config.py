@@ -73,9 +73,9 @@ def test_settings_that_are_no_dict_are_refused(options: Any) -> None:
     + [("mode", value) for value in ("statement", "Transaction", True, None)],
 )
 def test_a_wrong_value_is_refused_with_its_place_and_the_range(key: str, value: Any) -> None:
-    told = refusal({key: value})
-    assert told.startswith(f"{WHERE}['{key}'] is {value!r}; it must be ")
-    assert told.endswith(".")
+    message = refusal({key: value})
+    assert message.startswith(f"{WHERE}['{key}'] is {value!r}; it must be ")
+    assert message.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_values_at_the_edge_are_accepted(key: str, value: Any) -> None:
 
 
 def test_transaction_mode_and_a_reset_every_time_are_refused_together() -> None:
-    told = refusal({"mode": "transaction", "reset": "always"})
-    assert told.startswith(f"{WHERE}['mode'] is 'transaction', but 'reset' is 'always': ")
+    message = refusal({"mode": "transaction", "reset": "always"})
+    assert message.startswith(f"{WHERE}['mode'] is 'transaction', but 'reset' is 'always': ")
     assert read({"mode": "transaction", "reset": "never"}).mode == "transaction"
 
 
@@ -119,10 +119,10 @@ def test_settings_of_sessions_do_not_reach_the_class_of_the_pool() -> None:
     ],
 )
 def test_a_misspelt_key_is_named_with_the_nearest_valid_one(given: str, meant: str) -> None:
-    told = refusal({given: 5})
-    assert told.startswith(f"{WHERE}[{given!r}] is not a setting of FairQueuePool.")
-    assert f"Did you mean {meant!r}?" in told
-    assert "Valid: poolclass, " in told
+    message = refusal({given: 5})
+    assert message.startswith(f"{WHERE}[{given!r}] is not a setting of FairQueuePool.")
+    assert f"Did you mean {meant!r}?" in message
+    assert "Valid: poolclass, " in message
 
 
 def test_a_key_that_is_no_word_is_refused_too() -> None:
@@ -147,7 +147,7 @@ def test_a_class_is_found_by_name_dotted_path_or_itself(name: Any, poolclass: ty
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ("QuePool", "there is no pool class 'QuePool'. Did you mean 'QueuePool'? Valid: Fair"),
         ("Nope", "there is no pool class 'Nope'. Valid: FairQueuePool, QueuePool, "),
@@ -164,8 +164,8 @@ def test_a_class_is_found_by_name_dotted_path_or_itself(name: Any, poolclass: ty
         ("sqlalchemy.pool.AsyncAdaptedQueuePool", "AsyncAdaptedQueuePool can't be used"),
     ],
 )
-def test_a_class_that_cannot_be_used_is_refused_with_the_reason(given: Any, told: str) -> None:
-    assert refusal({"poolclass": given}).startswith(f"{WHERE}['poolclass']: {told}")
+def test_a_class_that_cannot_be_used_is_refused_with_the_reason(given: Any, message: str) -> None:
+    assert refusal({"poolclass": given}).startswith(f"{WHERE}['poolclass']: {message}")
 
 
 def test_a_subclass_of_a_refused_class_is_refused() -> None:
@@ -208,15 +208,15 @@ def test_classes_of_sqlalchemy_keep_their_own_meanings(
     ],
 )
 def test_a_setting_that_the_class_does_not_have_is_refused(poolclass: str, key: str) -> None:
-    told = refusal({"poolclass": poolclass, key: 1})
-    assert told.startswith(f"{WHERE}['{key}'] is not a setting of {poolclass}.")
+    message = refusal({"poolclass": poolclass, key: 1})
+    assert message.startswith(f"{WHERE}['{key}'] is not a setting of {poolclass}.")
 
 
 @pytest.mark.parametrize("value", [-2, "5", None])
 def test_impossible_values_are_refused_for_classes_of_sqlalchemy_too(value: Any) -> None:
     for key in ("pool_size", "max_overflow", "recycle"):
-        told = refusal({"poolclass": "QueuePool", key: value})
-        assert told.startswith(f"{WHERE}['{key}'] is {value!r}; it must be ")
+        message = refusal({"poolclass": "QueuePool", key: value})
+        assert message.startswith(f"{WHERE}['{key}'] is {value!r}; it must be ")
 
 
 def test_historic_arguments_are_defaults_under_the_options() -> None:

@@ -100,7 +100,7 @@ def test_a_program_that_may_leave_something_is_suspect(body: str) -> None:
     assert effects_of_program(body) is None
 
 
-def test_what_a_program_depends_on_is_told() -> None:
+def test_what_a_program_depends_on_is_found() -> None:
     effects = effects_of_program(
         "BEGIN INSERT INTO other.`T x` SELECT f(a), other.g(1), ABS(b.c) FROM v AS b; END"
     )

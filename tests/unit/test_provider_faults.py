@@ -44,7 +44,7 @@ def test_whatever_it_raises_ends_no_thread_of_the_users(
     assert type(answer).__name__ in str(fault(login))
 
 
-def test_what_it_returns_is_told_by_its_kind_alone(login: Login) -> None:
+def test_the_message_names_only_the_type_of_what_it_returns(login: Login) -> None:
     login.vault.answer = b"s3cret"
     assert "returned a bytes; it must return a password" in str(fault(login))
     assert "s3cret" not in str(fault(login))

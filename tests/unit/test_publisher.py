@@ -13,4 +13,4 @@ def test_what_the_daemon_tells_is_published_by_a_helper_once_an_interval() -> No
     assert published == []  # not in the supervisor
     for work in helpers:
         work()
-    assert [told["now"] for told in published] == [100.0, 105.0]
+    assert [status["now"] for status in published] == [100.0, 105.0]

@@ -76,8 +76,8 @@ class Killed(WorkerHandle):
         self.signalled = number
 
 
-def killed(told: str, *, seconds: float = 5.0) -> tuple[Reaper, Killed, list[str]]:
-    """A worker that drains from 0 to 10, and then tells."""
+def killed(kind: str, *, seconds: float = 5.0) -> tuple[Reaper, Killed, list[str]]:
+    """A worker that drains from 0 to 10, and then reports that it exits."""
     lost: list[str] = []
     guard = Reaper(DaemonConfig(), Helpers(), lambda: lost.append("units"))  # type: ignore[arg-type]
     reading, writing = os.pipe()
@@ -86,17 +86,19 @@ def killed(told: str, *, seconds: float = 5.0) -> tuple[Reaper, Killed, list[str
     worker.was_ready = True
     worker.drain(10.0)
     sender = Sender(writing)
-    sender.send(told, seconds=seconds)
+    sender.send(kind, seconds=seconds)
     sender.close()
     return guard, worker, lost
 
 
-@pytest.mark.parametrize(("told_at", "seconds", "until"), [(9, 5, 14), (1, 5, 10), (9.5, 0.5, 10)])
+@pytest.mark.parametrize(
+    ("drained_at", "seconds", "until"), [(9, 5, 14), (1, 5, 10), (9.5, 0.5, 10)]
+)
 def test_the_last_hook_has_a_time_of_its_own_or_what_is_left(
-    told_at: float, seconds: float, until: float
+    drained_at: float, seconds: float, until: float
 ) -> None:
     guard, worker, lost = killed("exiting", seconds=seconds)
-    worker.read_messages(told_at)
+    worker.read_messages(drained_at)
     worker.receiver.close()
     assert worker.state is WorkerState.EXITING
     guard.judge(worker, until - 0.1)

@@ -22,8 +22,8 @@ os._exit(status)  # the parent would be executed again
 """
 
 
-def run(program: str, told: dict[str, object] | str, path: Path) -> subprocess.CompletedProcess:
-    path.write_text(told if isinstance(told, str) else json.dumps(told))
+def run(program: str, content: dict[str, object] | str, path: Path) -> subprocess.CompletedProcess:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
     with path.open("rb") as file:
         return subprocess.run(
             [sys.executable, "-c", program],
@@ -36,20 +36,20 @@ def run(program: str, told: dict[str, object] | str, path: Path) -> subprocess.C
 
 
 @pytest.mark.parametrize(
-    "told", [{"pid": os.getpid()}, {}, "no JSON"], ids=["another", "older version", "other file"]
+    "content", [{"pid": os.getpid()}, {}, "no JSON"], ids=["another", "older version", "other file"]
 )
 def test_a_program_that_has_inherited_the_variable_ends_as_it_likes(
-    told: dict[str, object] | str, tmp_path: Path
+    content: dict[str, object] | str, tmp_path: Path
 ) -> None:
-    ended = run(LEAVES, told, tmp_path / "told")
+    ended = run(LEAVES, content, tmp_path / "state")
     assert (ended.returncode, ended.stderr) == (7, b"")
 
 
 def test_a_child_of_the_process_that_takes_over_ends_as_it_likes(tmp_path: Path) -> None:
-    # The pid is the program's own: it is told by itself.
-    writes = "import json, os; json.dump({'pid': os.getpid()}, open('told', 'w'))\n"
+    # The pid is the program's own: it writes the file itself.
+    writes = "import json, os; json.dump({'pid': os.getpid()}, open('state', 'w'))\n"
     program = f"import os; os.chdir({str(tmp_path)!r})\n{writes}{FORKS}"
-    ended = run(program, "", tmp_path / "told")
+    ended = run(program, "", tmp_path / "state")
     assert (ended.returncode, ended.stderr) == (7, b"")
 
 
@@ -62,13 +62,13 @@ import pooldaemon
 os.chdir({str(tmp_path)!r})
 reading, writing = os.pipe()
 worker = subprocess.Popen(["sleep", "60"])
-told = {{"pid": os.getpid(), "pidfile": os.path.abspath("pid"), "descriptors": [],
+state = {{"pid": os.getpid(), "pidfile": os.path.abspath("pid"), "descriptors": [],
         "workers": [{{"pid": worker.pid, "descriptor": reading}}], "drain_timeout": 30}}
 Path("pid").touch()
-Path("told").write_text(json.dumps(told))
+Path("state").write_text(json.dumps(state))
 raise LookupError("the new code's own mistake")
 """
-    ended = run(program, "", tmp_path / "told")
+    ended = run(program, "", tmp_path / "state")
     assert ended.returncode == 3
     assert b"LookupError: the new code's own mistake" in ended.stderr
     assert b"the workers drain, and the daemon ends" in ended.stderr

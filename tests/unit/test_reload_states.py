@@ -114,7 +114,9 @@ def test_a_reload_that_is_over_is_not_changed_by_the_daemons_end() -> None:
     assert reload.state is ReloadState.DONE
 
 
-def test_a_preflight_of_an_older_version_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_to_a_preflight_of_an_older_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(VARIABLE, "1")
     Attempt().has_passed()  # descriptor 1 is not its own
     assert time.monotonic() > 0

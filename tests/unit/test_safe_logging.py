@@ -75,8 +75,8 @@ def test_a_handler_that_raises_stops_neither_the_caller_nor_the_other_handlers(
     for number in range(3):
         log.error("line %d", number)
     assert collecting.texts == ["line 0", "line 1", "line 2"]
-    told = "pooldaemon: can't log to Broken: FileNotFoundError: [Errno 2] No such file or directory"
-    assert capfd.readouterr().err.splitlines() == [told]
+    line = "pooldaemon: can't log to Broken: FileNotFoundError: [Errno 2] No such file or directory"
+    assert capfd.readouterr().err.splitlines() == [line]
     (trouble,) = safe_logging.describe_troubles()
     assert (trouble["what"], trouble["times"]) == ("log to Broken", 3)
     broken.emit = collecting.emit
@@ -140,8 +140,8 @@ def test_a_log_file_whose_directory_has_gone_is_written_again_when_it_is_back(
     log.error("after")
     assert safe_logging.describe_troubles() == []
     assert path.read_text() == "after\n"
-    told = capfd.readouterr().err.splitlines()
-    assert [f"log to {path}" in line for line in told] == [True, True]
+    lines = capfd.readouterr().err.splitlines()
+    assert [f"log to {path}" in line for line in lines] == [True, True]
     handler.close()
 
 
@@ -180,7 +180,7 @@ class FullDisk(io.StringIO):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk_is_told_once(
+def test_a_full_disk_is_reported_once(
     log: logging.Logger, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handler = logfiles.LogFile(str(tmp_path / "daemon.log"))

@@ -26,8 +26,8 @@ print([int(number) for number in queue.take()])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_it_is_not_taken_by_the_parents_handler(number: signal.Signals) -> None:
     code = FORK.format(name=number.name)
-    told = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
     )
     # The parent's own signals arrive as before.
-    assert (told.stdout, told.stderr) == (f"-{int(number)}\n[{int(number)}]\n", "")
+    assert (child.stdout, child.stderr) == (f"-{int(number)}\n[{int(number)}]\n", "")

@@ -35,13 +35,13 @@ def test_the_database_uses_write_ahead_logging(alias: str) -> None:
     assert fetch(alias, "PRAGMA journal_mode") == "wal"
 
 
-def test_a_writer_waits_half_a_minute_for_its_turn_unless_told_otherwise(
+def test_a_writer_waits_half_a_minute_for_its_turn_by_default(
     add_database: AddDatabase, tmp_path: Path
 ) -> None:
     plain = add_database(ENGINE=ENGINE, NAME=str(tmp_path / "a"))
-    told = add_database(ENGINE=ENGINE, NAME=str(tmp_path / "b"), OPTIONS={"timeout": 5})
+    patient = add_database(ENGINE=ENGINE, NAME=str(tmp_path / "b"), OPTIONS={"timeout": 5})
     assert fetch(plain, "PRAGMA busy_timeout") == 30_000
-    assert fetch(told, "PRAGMA busy_timeout") == 5_000
+    assert fetch(patient, "PRAGMA busy_timeout") == 5_000
 
 
 def test_a_transaction_takes_the_write_lock_when_it_begins(alias: str) -> None:
@@ -143,7 +143,7 @@ def test_an_exhausted_pool_is_a_database_error_that_names_the_database(
     assert isinstance(caught.value, OperationalError)
 
 
-def test_a_transaction_left_open_is_rolled_back_at_the_give_back(add_sqlite: AddDatabase) -> None:
+def test_a_transaction_left_open_is_rolled_back_at_the_return(add_sqlite: AddDatabase) -> None:
     alias = add_sqlite(pool_size=1)
     run(alias, "CREATE TABLE t (n INTEGER)")
     connection = connections[alias]
@@ -171,7 +171,7 @@ def test_foreign_keys_are_enforced_as_djangos_backend_does(alias: str) -> None:
     assert fetch(alias, "PRAGMA foreign_keys") == 1
 
 
-def test_a_handle_kept_after_the_give_back_is_dead(alias: str) -> None:
+def test_a_handle_kept_after_the_return_is_dead(alias: str) -> None:
     fetch(alias, "SELECT 1")
     connection = connections[alias]
     handle = connection.connection
@@ -247,7 +247,7 @@ def test_a_kept_connection_is_refused_with_a_pool(
     assert fetch(unpooled, "SELECT 7") == 7
 
 
-def test_wrong_pool_settings_are_told_at_the_first_connect(add_sqlite: AddDatabase) -> None:
+def test_wrong_pool_settings_are_reported_at_the_first_connect(add_sqlite: AddDatabase) -> None:
     alias = add_sqlite(pool_sise=3)
     with pytest.raises(ImproperlyConfigured, match="Did you mean 'pool_size'"):
         fetch(alias, "SELECT 1")

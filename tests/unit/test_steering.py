@@ -1,4 +1,4 @@
-"""What the verbs of the console say of workers that do not all do what they were told."""
+"""What the verbs of the console say when some workers do not carry out a command."""
 
 from io import StringIO
 from typing import Any
@@ -12,9 +12,11 @@ OPTIONS = {"daemon": None, "directory": None, "pool": None, "wait": 30.0}
 
 
 def worker(name: str, pid: int, number: int | None, **command: Any) -> dict[str, Any]:
-    """As status tells of it; `number` is that of its last command."""
-    told = None if number is None else {"number": number, "done": [], "refused": None, **command}
-    return {"name": name, "pid": pid, "last_command": told, "pools": []}
+    """As in the status; `number` is that of its last command."""
+    last_command = (
+        None if number is None else {"number": number, "done": [], "refused": None, **command}
+    )
+    return {"name": name, "pid": pid, "last_command": last_command, "pools": []}
 
 
 class Canned:
@@ -22,12 +24,12 @@ class Canned:
 
     name = "shop"
 
-    def __init__(self, *statuses: list[dict[str, Any]], **told: Any) -> None:
+    def __init__(self, *statuses: list[dict[str, Any]], **changes: Any) -> None:
         self._told = {
             "number": 2,
             "workers": {"worker-1": 11, "worker-2": 12},
             "unsupported": [],
-        } | told
+        } | changes
         self._statuses = [*statuses]
 
     def ask(self, command: str, **values: Any) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def test_what_was_not_done_by_all_is_a_failure_that_says_why(
     assert str(failure.value) == f"shop: {lacking}"
 
 
-def test_a_daemon_that_goes_away_is_told_so(give: Any) -> None:
+def test_a_daemon_that_goes_away_is_reported(give: Any) -> None:
     gone = daemons.Daemon("shop", daemons.Path("/nonexistent/shop.pid.sock"), 1)
     with pytest.raises(
         CommandError, match=r"shop: no answer on /nonexistent/shop\.pid\.sock: No such"

@@ -105,7 +105,7 @@ def test_once_prints_every_daemon_without_colours(
     assert "waits for a connection since the start" in printed
 
 
-def test_json_is_what_the_daemons_have_told(
+def test_json_is_what_the_daemons_answered(
     found: list[Daemon], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found += [Canned("orders", answer), Canned("stock", refuse)]
@@ -149,7 +149,7 @@ def test_an_impossible_interval_is_refused(seconds: str) -> None:
         top("--once", "--interval", seconds)
 
 
-def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(sys.modules):
         if name.startswith("pooldaemon.console.t"):
             monkeypatch.delitem(sys.modules, name)

@@ -1,4 +1,4 @@
-"""The keys of top: what they choose, and what they tell a daemon."""
+"""The keys of top: what they choose, and which commands they send to a daemon."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.unit.statuses import Answer, Canned, Status, daemon, worker
 
 
 class Shop:
-    """A daemon with two workers, that notes what it is told and refuses what it is to refuse."""
+    """A daemon with two workers, that notes its commands and refuses those that it is to refuse."""
 
     def __init__(self, **refused: str) -> None:
         self.heard: list[Status] = []
@@ -77,15 +77,15 @@ def test_resume_is_not_asked_twice() -> None:
     assert press(Shop(), "P") == "shop: resume: sent to 2 workers"
 
 
-def test_workers_that_can_not_be_told_are_named() -> None:
-    told = {"number": 1, "workers": {}, "unsupported": ["worker-2"]}
-    said = press(lambda command, **values: told, "P")
+def test_workers_that_can_not_get_the_command_are_named() -> None:
+    answer = {"number": 1, "workers": {}, "unsupported": ["worker-2"]}
+    said = press(lambda command, **values: answer, "P")
     assert said == "shop: resume: sent to 0 workers; not to worker-2 (older version of pooldaemon)"
 
 
 def test_the_stacks_are_asked_for_by_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda *told: sent.append(told))
+    monkeypatch.setattr(os, "kill", lambda *args: sent.append(args))
     said = press(Shop(), "s")
     assert sent == [(os.getpid(), signal.SIGUSR2)]
     assert said == "shop: the workers log their stacks to /var/log/shop.log"

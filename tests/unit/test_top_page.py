@@ -17,8 +17,8 @@ NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 
 def seen(*samples: Status, name: str = "shop") -> DaemonView:
     history = History(name)
-    for second, told in enumerate(samples):
-        history.answered(told, float(second))
+    for second, status in enumerate(samples):
+        history.answered(status, float(second))
     return history.view(len(samples) - 1.0)
 
 
@@ -167,8 +167,8 @@ def test_a_paused_pool_is_marked(workers: list[Status], said: str) -> None:
 
 
 def test_a_failed_reload_is_shown_with_its_reason() -> None:
-    told = {"number": 1, "state": "failed", "reason": "SyntaxError: invalid syntax"}
-    assert "reload failed: SyntaxError: invalid syntax" in drawn(seen(daemon(reload=told)))
+    reload = {"number": 1, "state": "failed", "reason": "SyntaxError: invalid syntax"}
+    assert "reload failed: SyntaxError: invalid syntax" in drawn(seen(daemon(reload=reload)))
 
 
 def test_a_terminal_without_unicode_gets_other_characters() -> None:

@@ -47,7 +47,7 @@ def test_a_block_has_its_database_and_afterwards_the_old_connection_is_back(
     assert connections[alias] is before
     assert before.connection is session, "what was borrowed before stays borrowed"
     assert where(alias) == base
-    assert in_use() == 1, "the block's connections have been given back"
+    assert in_use() == 1, "the block's connections have been returned"
 
 
 def test_an_exception_ends_a_block_as_well(alias: str, tenants: list[str]) -> None:
@@ -169,13 +169,13 @@ def test_a_transaction_inside_belongs_to_the_block(alias: str, tenants: list[str
         assert where(alias) == tenants[1]
 
 
-def test_an_unknown_alias_is_told_with_the_nearest(alias: str) -> None:
+def test_for_an_unknown_alias_the_message_names_the_nearest(alias: str) -> None:
     with pytest.raises(ConnectionDoesNotExist, match=r"'defualt' doesn't exist\..*'default'"):
         use_database("defualt", NAME="x")
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
         ("NAMEE", "can't change 'NAMEE'. Did you mean 'NAME'?"),
         ("name", "can't change 'name'. Did you mean 'NAME'?"),
@@ -183,10 +183,12 @@ def test_an_unknown_alias_is_told_with_the_nearest(alias: str) -> None:
         ("alias", "can't change 'alias'."),
     ],
 )
-def test_an_unknown_setting_is_told_with_the_nearest(alias: str, key: str, told: str) -> None:
+def test_for_an_unknown_setting_the_message_names_the_nearest(
+    alias: str, key: str, message: str
+) -> None:
     with pytest.raises(TypeError) as caught:
         use_database(alias, **{key: "secret"})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
@@ -195,7 +197,7 @@ def test_options_that_are_no_dict_are_refused(alias: str) -> None:
         use_database(alias, OPTIONS="x")
 
 
-def test_wrong_pool_settings_are_told_at_the_first_query(alias: str) -> None:
+def test_wrong_pool_settings_are_reported_at_the_first_query(alias: str) -> None:
     with (
         use_database(alias, OPTIONS={"pool": {"pool_sise": 3}}),
         pytest.raises(ImproperlyConfigured, match="Did you mean 'pool_size'"),

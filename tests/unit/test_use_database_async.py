@@ -112,7 +112,7 @@ def test_a_task_that_outlives_the_block_is_outside(alias: str, tenants: list[str
     run(main())
 
 
-def test_a_task_that_uses_another_thread_is_told_and_gets_no_other_database(
+def test_a_task_that_uses_another_thread_gets_an_error_and_no_other_database(
     alias: str, tenants: list[str]
 ) -> None:
     async def main() -> None:

@@ -179,7 +179,7 @@ def test_after_a_thread_that_could_not_be_started_the_next_one_is_tried(
         assert peer.ask() == b""
 
 
-def test_a_give_back_by_the_garbage_collector_in_the_middle_of_a_start(
+def test_a_return_by_the_garbage_collector_in_the_middle_of_a_start(
     watchdog: Watchdog, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other, start = Peer(), threading.Thread.start

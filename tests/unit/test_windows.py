@@ -51,14 +51,14 @@ def shop(tmp_path: Path) -> Path:
     "words", [("rundaemon", "shop.unit"), ("work",), ("work", "stop"), ("rundaemon", "status")]
 )
 def test_a_daemon_says_in_a_line_what_it_lacks(shop: Path, words: tuple[str, ...]) -> None:
-    told = manage(shop, *words)
-    assert told.returncode == 1
-    assert told.stderr == (
+    result = manage(shop, *words)
+    assert result.returncode == 1
+    assert result.stderr == (
         "CommandError: a daemon needs os.fork(), which this platform does not have\n"
     )
 
 
 @pytest.mark.parametrize("words", [("check",), ("help",), ("work", "--help"), ("migrate",)])
 def test_other_commands_work(shop: Path, words: tuple[str, ...]) -> None:
-    told = manage(shop, *words)
-    assert (told.returncode, told.stderr) == (0, "")
+    result = manage(shop, *words)
+    assert (result.returncode, result.stderr) == (0, "")

@@ -55,7 +55,7 @@ def test_there_is_room_as_long_as_the_total_holds_for_every_database(
 
 
 def fork(name: str, caps: PerDatabase, now: float) -> WorkerHandle:
-    """A worker that is ready at once; nobody tells it anything."""
+    """A worker that is ready at once; it gets no commands."""
     receiver: Any = None
     worker = WorkerHandle(name, 0, receiver, now, caps)
     worker.become(WorkerState.READY)

@@ -128,12 +128,12 @@ def test_a_signal_that_ended_the_worker_is_named(sleeper: Child) -> None:
     assert sleeper.handle.state is WorkerState.DEAD
 
 
-def test_a_signal_without_a_name_of_its_own_is_told_too(sleeper: Child) -> None:
+def test_a_signal_without_a_name_of_its_own_is_reported_too(sleeper: Child) -> None:
     os.kill(sleeper.pid, signal.SIGRTMIN + 3)
     assert str(signal.SIGRTMIN + 3) in str(sleeper.reap())
 
 
-def test_an_exit_status_is_told() -> None:
+def test_an_exit_status_is_reported() -> None:
     child = Child("import os; os._exit(70)")
     death = child.reap()
     assert (death.status, death.signal, death.error) == (70, None, None)

@@ -1,4 +1,4 @@
-"""What a worker tells of its pools and units, and what it is told: both ends of both pipes."""
+"""A worker's reports of its pools and units, and its commands: both ends of both pipes."""
 
 import os
 from collections.abc import Iterator
@@ -86,8 +86,8 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[PoolStats]:
 def test_pools_and_units_arrive_as_status_shows_them(wire: Wire, pools: list[PoolStats]) -> None:
     wire.links.sender.send("progress", thread="worker-1/thread-1", done=5, total=10)
     Reporter(wire.links.sender).report({"worker-1/thread-1": 0.0, "worker-1/thread-2": 0.0})
-    told = wire.describe()
-    (pool,) = told["pools"]
+    status = wire.describe()
+    (pool,) = status["pools"]
     numbers = {field.name: getattr(POOL, field.name) for field in fields(POOL)}
     del numbers["aliases"]
     assert pool.keys() == numbers.keys() | {"alias"}
@@ -97,7 +97,7 @@ def test_pools_and_units_arrive_as_status_shows_them(wire: Wire, pools: list[Poo
     assert pool["wait"] == {"counts": [5, *[0] * 9], "total": 0.1}
     (holder,) = pool["holders"]
     assert holder == {"thread": HOLDER.thread, "seconds": 1.25, "place": HOLDER.place}
-    first, second = told["running"]
+    first, second = status["running"]
     assert (first["thread"], first["done"], first["total"]) == ("worker-1/thread-1", 5, 10)
     assert (second["done"], second["total"]) == (None, None)
     assert second["seconds"] > 0
@@ -116,7 +116,9 @@ def test_a_round_is_seen_once_all_of_it_has_come(wire: Wire, pools: list[PoolSta
     assert [pool["name"] for pool in wire.describe()["pools"]] == ["of the next round"]
 
 
-def test_a_worker_that_looks_often_tells_once_a_second(wire: Wire, pools: list[PoolStats]) -> None:
+def test_a_worker_that_looks_often_reports_once_a_second(
+    wire: Wire, pools: list[PoolStats]
+) -> None:
     reports = Reporter(wire.links.sender)
     for _ in range(10):
         reports.report_if_due({})
@@ -144,7 +146,7 @@ def test_what_is_long_is_cut_until_it_fits_into_a_message(
         assert len(holder["place"]) == 1 + MAX_PLACE
 
 
-def test_of_many_pools_the_busiest_are_told_and_leave_room_in_the_pipe(
+def test_of_many_pools_the_busiest_are_reported_and_leave_room_in_the_pipe(
     wire: Wire, pools: list[PoolStats]
 ) -> None:
     pools[:] = [
@@ -174,11 +176,11 @@ def test_a_command_is_carried_out_and_answered(wire: Wire, monkeypatch: pytest.M
     assert wire.handle.commands is not None
     wire.handle.commands.send("command", number=3, verb="pause", pool="default", size=None)
     done = wire.done.append
-    CommandListener(wire.links, lambda: done("told"), lambda: done("held")).catch_up()
+    CommandListener(wire.links, lambda: done("reported"), lambda: done("held")).catch_up()
     assert [str(one) for one in wire.done] == [
         "held",
         "PoolCommand(verb='pause', pool='default', size=None)",
-        "told",
+        "reported",
     ]
     assert wire.describe()["last_command"] == {
         "number": 3,
@@ -260,9 +262,9 @@ def test_the_next_supervisor_goes_on_with_both_pipes(wire: Wire) -> None:
 
 
 def test_a_worker_of_a_version_without_orders_is_taken_over_without(wire: Wire) -> None:
-    told = wire.handle.hand_over()
-    del told["commands"]
-    after = WorkerHandle.taken_over(told, now=1.0)
+    state = wire.handle.hand_over()
+    del state["commands"]
+    after = WorkerHandle.taken_over(state, now=1.0)
     assert after.commands is None
     assert after.descriptors == [wire.handle.receiver.descriptor]
     assert after.view.describe({}) == {"pools": [], "running": [], "last_command": None}

@@ -1,4 +1,4 @@
-"""Whether a worker set lives, which is what its supervisor tells systemd; its size after a
+"""Whether a worker set lives, which its supervisor reports to systemd; its size after a
 reload."""
 
 from typing import Any
@@ -16,7 +16,7 @@ def fork(name: str, caps: PerDatabase, now: float) -> WorkerHandle:
     return WorkerHandle(name, 0, receiver, now, caps)
 
 
-def test_a_crew_lives_as_long_as_one_of_its_workers_reports() -> None:
+def test_a_worker_set_lives_as_long_as_one_of_its_workers_reports() -> None:
     worker_set = WorkerSet(2, fork, Budget())
     assert not worker_set.is_alive(0.0)
     worker_set.fill(0.0, one_at_a_time=False)
@@ -71,7 +71,9 @@ def test_scale_survives_a_reload_as_far_as_the_connections_are_enough() -> None:
     assert reloaded(worker_set, 2, Budget(total=4)).size == 3
 
 
-def test_a_crew_has_the_configured_size_after_a_version_that_did_not_tell_its_own() -> None:
+def test_a_worker_set_has_the_configured_size_after_a_version_that_did_not_hand_over_its_own() -> (
+    None
+):
     worker_set = WorkerSet(2, fork, Budget())
     worker_set.keep_size({"units": 1})
     assert worker_set.size == 2

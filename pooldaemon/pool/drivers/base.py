@@ -189,7 +189,7 @@ class DriverDialect:
             self.limiter.release(permit)
 
     def do_rollback(self, proxy: Any) -> None:
-        """What SQLAlchemy's own pools call at every give-back."""
+        """What SQLAlchemy's own pools call whenever a connection is returned."""
         connection = proxy.dbapi_connection
         self.reset(connection)
         now = connection.last_used = time.monotonic()
@@ -277,7 +277,7 @@ class DriverDialect:
         return True
 
     def reset(self, connection: Any) -> bool:
-        """Remove what its borrower left on the session; called at the give-back.
+        """Remove what its borrower left on the session; called when it is returned.
 
         :returns: whether that took a real reset, more than ending a transaction.
         """

@@ -1,13 +1,13 @@
 """A thread-affinity cache: connections of transaction mode between two statements.
 
-In transaction mode a unit would give its connection back after each statement and borrow one for
-the next. As long as nobody else wants the connection, that is wasted work. So it is parked here.
-Its borrower resumes it if it is still here. A thread that finds no idle connection calls a parked
-one in, which gives it back in its borrower's name. (HikariCP's threads keep their last connections
-in the same way, and other threads steal them.)
+In transaction mode a unit would return its connection after each statement and borrow one for the
+next. As long as nobody else wants the connection, that is wasted work. So it is parked here. Its
+borrower resumes it if it is still here. A thread that finds no idle connection calls a parked one
+in: it returns it to the pool in the borrower's place. (HikariCP's threads keep their last
+connections in the same way, and other threads steal them.)
 
 ``pop`` and ``popitem`` of a dict are atomic. Whoever takes a lease out holds its only strong
-reference, so it is given back even if an exception is raised in between.
+reference, so its connection is returned even if an exception is raised in between.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from pooldaemon.pool.queue.callsite import caller_unless_statement
 from pooldaemon.pool.queue.entry import PoolEntry
-from pooldaemon.pool.queue.lease import Lease, give_back
+from pooldaemon.pool.queue.lease import Lease, return_connection
 from pooldaemon.pool.queue.waiters import WaitQueue
 
 CURSOR_DEPTH = 8
@@ -72,7 +72,7 @@ class AffinityCache:
             waiter.wake()
 
     def resume(self, lease: Lease) -> bool:
-        """Continue the borrow. Returns ``False`` if the connection has been given back."""
+        """Continue the borrow. Returns ``False`` if the connection has been returned."""
         entry = self._parked.pop(lease, None)
         if entry is None:
             return False
@@ -86,32 +86,32 @@ class AffinityCache:
             and (idle < ALIVE_BYPASS or self._is_alive(entry.dbapi_connection, idle))
         ):
             return True
-        give_back(lease)
+        return_connection(lease)
         return False
 
-    def give_back(self, lease: Lease) -> bool:
-        """Give the connection of *lease* back. Returns ``False`` if it is not here."""
+    def return_connection(self, lease: Lease) -> bool:
+        """Return the connection of *lease* to the pool; ``False`` if it is not here."""
         if self._parked.pop(lease, None) is None:
             return False
-        give_back(lease)
+        return_connection(lease)
         return True
 
     def call_in_one(self) -> bool:
-        """Give one back. Returns ``False`` if there is none."""
+        """Return one to the pool; ``False`` if there is none."""
         try:
             lease, _ = self._parked.popitem()
         except KeyError:
             return False
-        give_back(lease)
+        return_connection(lease)
         return True
 
     def call_in(self) -> None:
-        """Give all back. Not under a lock: one that the server has ended is closed here."""
+        """Return all to the pool. Hold no lock: one that the server has ended is closed here."""
         while self._parked and self.call_in_one():
             pass
 
     def close(self) -> None:
-        """Give all back and park none until :meth:`reopen`."""
+        """Return all to the pool and park none until :meth:`reopen`."""
         self._is_open = False
         self.call_in()
 

@@ -1,6 +1,6 @@
 """The threads that borrow, what they hold, and what happens when one ends.
 
-A thread that ends without giving back leaves its connection in a reference cycle of Django's, which
+A thread that ends without returning its connection leaves it in a reference cycle of Django's which
 the garbage collector may find much later. So every thread that borrows has a marker object among
 its thread-locals. The interpreter deletes thread-locals when a thread ends, whoever started the
 thread, and the marker's deletion tells the pools at once.

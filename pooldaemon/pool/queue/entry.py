@@ -87,7 +87,7 @@ class PoolEntry(_ConnectionRecord):
 
     :param make_clean: resets a connection if its borrower left something; returns whether it did.
     :param put_back: returns the entry to its pool.
-    :param report_orphan: called when the borrower's thread has ended without giving back.
+    :param report_orphan: called when the borrower's thread has ended without returning it.
     :param report_loss: called with :attr:`ref` when the entry has died. It has to be a function in
         C: see :mod:`pooldaemon.pool.tokens`.
     :param wake: called then, too, to wake a waiter. It may fail: waiters also look by themselves.
@@ -125,7 +125,7 @@ class PoolEntry(_ConnectionRecord):
         self.deadline = 0.0
         """Until when the borrower waits for the server to accept the connection."""
         self.holder: Borrower | None = None
-        """The thread that has borrowed it. Until the give-back its ``entries`` contain this one."""
+        """The thread that has borrowed it. Until the return its ``entries`` contain this one."""
         self.held_since = 0.0
         self.call_site: CallSite | None = None
         """Where it was borrowed; ``None`` while the ORM runs one statement. See :meth:`where`."""
@@ -167,7 +167,7 @@ class PoolEntry(_ConnectionRecord):
             self.holder = SHARED
             SHARED.entries[self.ref] = self.ref
 
-    def give_back(self) -> None:
+    def return_connection(self) -> None:
         """The borrower is done with it."""
         try:
             del self.holder.entries[self.ref]  # type: ignore[union-attr]  # claim_from(), in place

@@ -13,7 +13,7 @@ def deadlock(status: str, no_room: str, stats: PoolStats) -> PoolDeadlock:
     """
     return PoolDeadlock(
         f"{status}: this thread would wait for itself, since every connection is held by a thread "
-        f"that waits for one.{no_room} Held by: {_told(stats)}. Give one back before borrowing "
+        f"that waits for one.{no_room} Held by: {_told(stats)}. Return one before borrowing "
         "another, or raise pool_size.",
         0.0,
         stats,
@@ -33,7 +33,7 @@ def timed_out(
     :param connect_error: the last connect's error, if that connect failed.
     """
     last_error = f" Last connect error: {connect_error}." if connect_error else ""
-    advice = "Give connections back sooner (auto_close_db), or raise pool_size or timeout."
+    advice = "Return connections sooner (auto_close_db), or raise pool_size or timeout."
     if stats.paused:
         advice = "It was paused, and lends nothing until it is resumed."
     return PoolTimeout(

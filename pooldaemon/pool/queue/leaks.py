@@ -77,11 +77,11 @@ class LeakWatch:
             thread.join(self._threshold)
 
     def returned(self, entry: PoolEntry, now: float) -> None:
-        """Called when *entry* comes back, while it still has its holder."""
+        """Called when *entry* is returned, while it still has its holder."""
         if entry.told_of_leak:
             entry.told_of_leak = False
             logger.warning(
-                "pool %s: the connection that %s borrowed at %s has come back after %.1f s",
+                "pool %s: the connection that %s borrowed at %s was returned after %.1f s",
                 self._pool.name,
                 entry.holder and entry.holder.name,
                 entry.where(),

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pooldaemon.pool import fork_safety
 from pooldaemon.pool.tokens import clear_frames
 
-GIVEN_BACK = "this connection has been given back to the pool"
+RETURNED = "this connection has been returned to the pool"
 INHERITED = (
     "this connection belongs to the parent process: this one was forked inside atomic(), whose "
     "transaction goes on in the parent. Fork outside atomic(), or end the block here first"
@@ -26,11 +26,11 @@ class Affinity(Protocol):
     def park(self, lease: Lease, entry: Any) -> None: ...
     def leave(self, lease: Lease, entry: Any) -> None: ...
     def resume(self, lease: Lease) -> bool: ...
-    def give_back(self, lease: Lease) -> bool: ...
+    def return_connection(self, lease: Lease) -> bool: ...
 
 
 class Lender(Protocol):
-    """What lent the connection and takes it back: a pool entry, or a proxy of SQLAlchemy's."""
+    """What lent the connection and gets it again: a pool entry, or a proxy of SQLAlchemy's."""
 
     pid: int
     """The process to which the connection belongs."""
@@ -42,14 +42,14 @@ class Lender(Protocol):
         """The cache in which the connection may be parked between two statements."""
 
     def share(self) -> None: ...
-    def give_back(self) -> None: ...
+    def return_connection(self) -> None: ...
     def discard(self) -> None: ...
 
 
 class Lease:
     """Stands for the driver's connection during one borrow, and is dead afterwards.
 
-    A reference that is kept after the give-back must not reach into the next borrower's session, so
+    A reference that is kept after the return must not reach into the next borrower's session, so
     a dead lease behaves like a closed DB-API connection. A lease that is lost takes its lender with
     it, of which it holds the only strong reference, and the pool notices that. There is no
     ``__del__``: the garbage collector might call it at any line of the pool. Every attribute is the
@@ -69,7 +69,7 @@ class Lease:
         """The driver's connection; raises if this lease is dead."""
         fork_safety.check()
         if self._connection is None:
-            raise self._error_class(0, GIVEN_BACK if self._lender else INHERITED)
+            raise self._error_class(0, RETURNED if self._lender else INHERITED)
         return self._connection
 
     def __getattr__(self, name: str) -> Any:
@@ -79,7 +79,7 @@ class Lease:
         setattr(self._alive(), name, value)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._connection or 'given back'!r}>"
+        return f"<{type(self).__name__} {self._connection or 'returned'!r}>"
 
 
 # Bound once, which saves each borrow the look-up by name.
@@ -113,12 +113,12 @@ def borrowed_since(lease: Lease) -> float | None:
 
 
 def share(lease: Lease) -> None:
-    """Several threads use it from now on, so the end of its borrower does not give it back."""
+    """Several threads use it from now on, so the end of its borrower does not return it."""
     lease._lender.share()
 
 
 class _Ended:
-    """The lender of a lease whose connection has been given back."""
+    """The lender of a lease whose connection has been returned."""
 
     pid = -1
     affinity = None
@@ -130,7 +130,7 @@ class _Ended:
 _ENDED = _Ended()
 
 
-def give_back(lease: Lease) -> None:
+def return_connection(lease: Lease) -> None:
     """Return the connection to its pool. Does nothing the second time."""
     if lease._connection is not None:
         try:
@@ -139,7 +139,7 @@ def give_back(lease: Lease) -> None:
             # One that is kept may not keep the entry alive in its later borrows.
             _set_lender(lease, _ENDED)
             if fork_safety.ours[0] and lender.pid == fork_safety.pid:
-                lender.give_back()
+                lender.return_connection()
         except BaseException as error:
             lender = _lose(lease, error)
             raise
@@ -160,7 +160,7 @@ def discard(lease: Lease) -> None:
 
 
 def _lose(lease: Lease, error: BaseException) -> Any:
-    """After an exception in a give-back: drop every reference to the lender."""
+    """After an exception in a return: drop every reference to the lender."""
     _set_connection(lease, None)
     _set_lender(lease, _ENDED)
     clear_frames(error)

@@ -2,7 +2,7 @@
 
 Every session has a permit, from before it is opened until the server has ended it. A thread that
 finds no permit closes the connection that has been idle for longest, in any pool. If there is none,
-it waits. A thread that gives a connection back looks whether a thread of another pool has waited
+it waits. A thread that returns a connection looks whether a thread of another pool has waited
 for a permit longer than the first waiter of this pool. If so, it closes the connection and thereby
 passes the permit on.
 
@@ -55,7 +55,7 @@ class Reserve(Protocol):
     """Connections of a pool that nobody uses, so that it can give them up."""
 
     def reclaim(self) -> None:
-        """Close the connections of threads that ended without giving back."""
+        """Close the connections that ended threads have not returned."""
 
     def idle_since(self) -> float | None:
         """Since when the longest idle connection is idle (monotonic clock)."""
@@ -111,7 +111,7 @@ class ConnectionLimiter:
         self._renewal = TokenLock()
         self._renew()
         self.queue: set[weakref.ref[Candidate]] = set()
-        """Who waits for a permit. Looked at by every give-back."""
+        """Who waits for a permit. Looked at whenever a connection is returned."""
         self._counted: set[weakref.ref[Sessions]] = set()
 
     def count(self, sessions: Sessions) -> None:
@@ -233,7 +233,7 @@ class PoolLimiter:
     :param idle, empty: the pool's entries; other threads change these deques at any moment.
     :param serve: gives free entries to waiters.
     :param put: returns an entry to the pool.
-    :param reclaim: closes connections of threads that ended without giving back, and lost ones.
+    :param reclaim: closes connections that ended threads have not returned, and lost ones.
     """
 
     def __init__(

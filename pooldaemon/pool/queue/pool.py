@@ -1,8 +1,8 @@
 """The default pool: a hard cap on connections, and borrowers served in order of arrival.
 
 Free entries lie in deques, whose ``append`` and ``pop`` are atomic, so a usual borrow and a usual
-give-back take no lock. Nothing here waits for a lock either: the garbage collector may run a
-finalizer that borrows or gives back at any line, in a thread that holds one.
+return take no lock. Nothing here waits for a lock either: the garbage collector may run a
+finalizer that borrows or returns a connection at any line, in a thread that holds one.
 
 Each waiter sleeps on a lock of its own, which whoever hands it an entry releases. So a hand-over
 wakes exactly one thread, the one that has waited longest.
@@ -65,16 +65,16 @@ class FairQueuePool(Pool):
 
     :param dialect: what to ask of the driver.
     :param pool_size: connections kept open when idle, 1 or more.
-    :param max_overflow: connections above that under load, closed when they come back.
+    :param max_overflow: connections above that under load, closed when they are returned.
     :param timeout: seconds a borrower waits for an entry and for the server to accept it.
     :param use_lifo: hand out the most recently used idle connection first, so that the
         others can age out.
     :param max_waiting: longest queue; a further borrower fails at once. ``None``: no limit.
     :param max_idle: seconds after which an idle connection is closed; -1: never. There is
-        no background thread: it is looked at when a connection comes back.
+        no background thread: it is looked at when a connection is returned.
     :param min_idle: so many connections are opened with the first one and stay open however
         long they idle.
-    :param leak_threshold: seconds after which a connection that has not come back is logged.
+    :param leak_threshold: seconds after which a connection that is still borrowed is logged.
         ``None``: never.
 
     Thread-safe. A forked child makes its own. The remaining arguments are those of
@@ -84,7 +84,7 @@ class FairQueuePool(Pool):
     An entry is in one place at a time: idle (with a live connection), empty, or with a borrower.
     Whoever has it holds the only strong reference; the pool knows its entries by weak references.
     So an entry that an exception has lost, at whatever line, dies at once, the pool is told, and
-    makes another one. The same is done for an entry whose thread ended without giving back.
+    makes another one. The same is done for an entry whose thread ended without returning it.
     """
 
     def __init__(  # noqa: PLR0913 - they are a pool's settings, all with defaults
@@ -136,8 +136,8 @@ class FairQueuePool(Pool):
 
     def _make_entries(self, *, use_lifo: bool, affinity: bool) -> None:
         """
-        :param affinity: whether to park connections. The leak watch hears of every give-back, so
-            with it none is parked.
+        :param affinity: whether to park connections. The leak watch has to see every return,
+            so with it none is parked.
         """
         self._generation = object()
         self._next_sweep = 0.0
@@ -293,7 +293,7 @@ class FairQueuePool(Pool):
         try:
             self._check_wait(waiter)
             self._pool_limiter.claim()
-            self._hand_over()  # an entry may have come back just before we stood in the queue
+            self._hand_over()  # an entry may have been returned just before we stood in the queue
             if waiter.entry is None:
                 self._reclaim()
                 with waiting(partial(self._cancel, weakref.ref(waiter))):
@@ -393,7 +393,7 @@ class FairQueuePool(Pool):
                 waiter = entry = None
                 del token
 
-    # -- giving back ---------------------------------------------------------------------
+    # -- returning -----------------------------------------------------------------------
 
     def _return_unused(self, entry: PoolEntry) -> None:
         entry.claim_from(entry.holder)
@@ -484,7 +484,7 @@ class FairQueuePool(Pool):
         try:
             while self._orphans:
                 ref, borrower = self._orphans[0]
-                # Unless it was given back meanwhile. In one step, which no exception can split.
+                # Unless it was returned meanwhile. In one step, which no exception can split.
                 with suppress(KeyError):
                     self._lost.extend(map(borrower.entries.pop, (ref,)))
                 self._orphans.popleft()
@@ -515,9 +515,9 @@ class FairQueuePool(Pool):
         held = time.monotonic() - orphan.held_since
         orphan.stats.use.add(held)
         logger.warning(
-            "pool %s: the thread %s has ended without giving back the connection that it borrowed "
+            "pool %s: the thread %s has ended without returning the connection that it borrowed "
             "at %s %.1f s ago. The connection is closed and its transaction rolled back. "
-            "auto_close_db gives back in time.",
+            "auto_close_db returns connections in time.",
             self.name,
             orphan.holder and orphan.holder.name,
             orphan.where(),
@@ -538,7 +538,7 @@ class FairQueuePool(Pool):
 
     @clears_frames
     def dispose(self) -> None:
-        """Close idle connections now, and those in use when they come back.
+        """Close idle connections now, and those in use when they are returned.
 
         Entries and queue stay, so the cap holds while old connections are still in use.
         """
@@ -551,7 +551,7 @@ class FairQueuePool(Pool):
 
     @clears_frames
     def resize(self, pool_size: int, max_overflow: int = 0) -> None:
-        """Change the cap. A smaller one holds as soon as connections in use have come back."""
+        """Change the cap. A smaller one holds as soon as enough connections are returned."""
         self._sessions.cap = self.cap = pool_size + max_overflow
         self._keep = pool_size
         self._count_entries()
@@ -641,7 +641,7 @@ class FairQueuePool(Pool):
     def pause(self) -> None:
         """Lend nothing until :meth:`resume`: borrowers wait as long as their timeout allows.
 
-        Connections in use stay in use until they come back. (PgBouncer's ``PAUSE``.)
+        Connections in use stay in use until they are returned. (PgBouncer's ``PAUSE``.)
         """
         self._pool_limiter.paused = True
         # Instead of a check in every borrow.
@@ -666,7 +666,7 @@ class FairQueuePool(Pool):
 
     @property
     def last_used(self) -> float:
-        """When a connection was last lent or taken back (monotonic clock)."""
+        """When a connection was last borrowed or returned (monotonic clock)."""
         times = [max(entry.held_since, entry.idle_since) for entry in self.entries]
         return max(times, default=0.0)
 

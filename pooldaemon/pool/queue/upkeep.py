@@ -34,7 +34,7 @@ class Upkeep:
         """
         if (turn := self._turn.take()) is None:
             return False
-        # Not threading.Thread: starting one takes locks. A give-back may happen inside the garbage
+        # Not threading.Thread: starting one takes locks. A return may happen inside the garbage
         # collector, in a thread that holds them.
         try:
             _thread.start_new_thread(self._run, (work, entry, turn))

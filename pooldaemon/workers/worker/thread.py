@@ -37,7 +37,7 @@ class WorkerThread(threading.Thread):
     """Calls ``perform(ctx)`` until the worker drains.
 
     All units of work run here and nowhere else: their exceptions are logged, and their connections
-    given back.
+    returned.
 
     :param perform: does one unit of work; see ``BaseDaemonCommand.perform`` for what it returns.
     :param idle_interval: seconds to wait after a call that found no work.
@@ -57,7 +57,7 @@ class WorkerThread(threading.Thread):
         # A daemon thread: one that hangs must not keep the process from ending.
         super().__init__(name=ctx.name, daemon=True)
         self._ctx = ctx
-        # Connections are given back between retries, so that each begins like the first.
+        # Connections are returned between retries, so that each begins like the first.
         self._perform = with_retries(auto_close_db(complete(perform)), retries)
         self._idle_interval = idle_interval
         self._activity = activity

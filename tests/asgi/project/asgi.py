@@ -1,4 +1,4 @@
-"""As docs/async.rst says it: the executor gives back what its threads have borrowed."""
+"""As docs/async.rst says it: the executor returns the connections that its threads borrowed."""
 
 import asyncio
 from typing import Any

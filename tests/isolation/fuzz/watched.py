@@ -21,7 +21,7 @@ SECRET = 1734005001
 FOUND, FIND = 4913, "SELECT SQL_CALC_FOUND_ROWS 1 FROM t AS x, t AS y, t AS z LIMIT 1"
 CHANGED, CHANGE = 289, "INSERT INTO fuzzed (a) SELECT x.a FROM t AS x, t AS y"
 
-# What is asked for in a statement with this name in it, and how there is an answer to tell.
+# What a statement with this name in it asks for, and how the session comes to have an answer.
 ANSWERS = {
     "last_insert_id": f"SELECT LAST_INSERT_ID({SECRET})",
     "identity": f"SELECT LAST_INSERT_ID({SECRET})",
@@ -139,11 +139,11 @@ class Watched:
         return rows
 
     def differences_after(self, statements: Sequence[Statement], count: Count) -> dict[str, Any]:
-        """Run them; what is otherwise than before, or was told that was not theirs.
+        """Run them; what is otherwise than before, or came from others.
 
         :raises Lost: one of them has ended the session.
         """
-        told: dict[str, Any] = {}
+        others: dict[str, Any] = {}
         for statement in self._fill:
             self._run(statement)
         if not self.kind.autocommit:
@@ -154,22 +154,22 @@ class Watched:
             if asks:
                 self._run(ANSWERS[asks[0].lower()])
             rows = self._try(statement, count)
-            if rows and self._tells(rows, bool(asks)):
-                told["told of an earlier statement"] = (statement, rows[:3])
+            if rows and self._has_answer(rows, bool(asks)):
+                others["answer about an earlier statement"] = (statement, rows[:3])
         found = {
             f"command {name}": (before.get(name, 0), number)
             for name, number in self._counters().items()
             if number != before.get(name, 0) and name not in ALLOWED
         }
-        found |= told
+        found |= others
         for table in ("fuzzed", "numbers"):
             if self._run(f"SELECT 1 FROM {table} WHERE a LIKE '%{SECRET}%'"):
-                found[f"told to {table}"] = ("", SECRET)
+                found[f"secret in {table}"] = ("", SECRET)
         if not self.kind.autocommit:
             self._run("ROLLBACK")
         return found | self._changes()
 
-    def _tells(self, rows: tuple[tuple[Any, ...], ...], asks: bool) -> bool:
+    def _has_answer(self, rows: tuple[tuple[Any, ...], ...], asks: bool) -> bool:
         wanted = [b"%d" % SECRET] + ([b"%d" % FOUND, b"%d" % CHANGED] if asks else [])
         for row in rows:
             for value in row:

@@ -114,7 +114,7 @@ def every_way(ctx: Any = None) -> bool:
 
 
 def wait_for_ever(ctx: Any) -> None:
-    """With a child of each kind that waits; a signal ends it, and the unit tells by which."""
+    """With a child of each kind that waits; a signal ends it, and the unit notes which."""
     children = [subprocess.Popen(["sleep", "60"])]
     if (forked := os.fork()) == 0:
         try:
@@ -158,7 +158,7 @@ def fail(ctx: Any = None) -> None:
 def receive_and_come_back() -> None:
     from pooldaemon.signals import worker_ready  # noqa: PLC0415
 
-    worker_ready.connect(lambda **told: come_back(), weak=False)
+    worker_ready.connect(lambda **values: come_back(), weak=False)
 
 
 def make_manager() -> None:

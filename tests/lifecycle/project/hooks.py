@@ -88,7 +88,7 @@ def _process() -> str:
 
 
 def tell_and_wait() -> None:
-    """Longer than anybody waits for signs of life who has been told 3 seconds."""
+    """Longer than anybody waits for signs of life who expects one within 3 seconds."""
     journal().note("waits")
     time.sleep(4)
     journal().note("has waited")

@@ -1,4 +1,4 @@
-"""What daemon and test tell each other: events in a file, a gate that opens, and orders."""
+"""What daemon and test exchange: events in a file, a gate that opens, and orders."""
 
 import json
 import os

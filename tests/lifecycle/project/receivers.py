@@ -23,15 +23,15 @@ def connect(*receivers: Callable[..., None]) -> None:
             getattr(signals, name).connect(functools.partial(receiver, name), weak=False)
 
 
-def note(name: str, sender: type, **told: Any) -> None:
+def note(name: str, sender: type, **values: Any) -> None:
     connection.ensure_connection()
-    about = told.get("worker") or told.get("death")
+    about = values.get("worker") or values.get("death")
     journal().note(name, signal=True, sender=sender.__module__, worker=about and about.name)
 
 
-def fail(name: str, **told: Any) -> None:
+def fail(name: str, **values: Any) -> None:
     raise LookupError("the receiver's own mistake")
 
 
-def leave(name: str, **told: Any) -> None:
+def leave(name: str, **values: Any) -> None:
     sys.exit("the receiver leaves")

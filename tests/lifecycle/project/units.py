@@ -103,7 +103,7 @@ def raise_in_open_transaction(ctx: WorkContext) -> None:
 
 
 def fail_once(ctx: WorkContext) -> None:
-    """The first unit of all fails with a connection in hand; later ones use what it gave back."""
+    """The first unit fails while it holds a connection; later ones use what it returned."""
     if journal().events("failing"):
         ask(ctx)
     else:
@@ -158,7 +158,7 @@ def tell_progress(ctx: WorkContext) -> None:
     journal().wait_for_gate()
 
 
-def log_and_tell_progress(ctx: WorkContext) -> None:
+def log_and_report_progress(ctx: WorkContext) -> None:
     for number in range(1, 41):
         logger.error("line %d of %s ends here", number, ctx.name)
         ctx.progress(number, 40)
@@ -293,7 +293,7 @@ def due_later(ctx: WorkContext) -> datetime.timedelta | bool:
 
 
 def count(ctx: WorkContext) -> bool:
-    """Hold a connection for a while, and tell how far it is."""
+    """Hold a connection for a while, and report how far it is."""
     journal().note("started")
     with connection.cursor() as cursor:
         for done in range(61):

@@ -1,4 +1,4 @@
-"""An application that tells Prometheus of its pools, of several processes."""
+"""An application whose pools, in several processes, Prometheus scrapes."""
 
 import os
 

@@ -1,7 +1,7 @@
 """Lets chosen calls to the system fail, in one process of a daemon, while it runs.
 
-A library is preloaded into the daemon (``refuse.c``, compiled by the test), and told by a file what
-is to fail. It stands between Python and the C library, so what fails is a real call at a real
+A library is preloaded into the daemon (``refuse.c``, compiled by the test), and reads from a file
+what is to fail. It stands between Python and the C library, so what fails is a real call at a real
 place, not a function that the test has replaced.
 """
 

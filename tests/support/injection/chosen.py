@@ -121,7 +121,7 @@ class Chosen:
 
     @contextmanager
     def trying(self, group: Group, injection: Injection) -> Iterator[Result]:
-        """What is asserted in the block is told at the end, by :meth:`assert_none_failed`."""
+        """A failed assertion in the block is reported at the end, by :meth:`assert_none_failed`."""
         result = Result()
         began = time.monotonic()
         error: Exception | None = None
@@ -163,12 +163,12 @@ class Chosen:
         (self._left if self._tries[failure] < TRIES else self._alone).append(failure)
 
     def _note_failed(self, what: str, error: Exception, seconds: float) -> None:
-        told = f"{self._moment}, {what}: {error}"
-        self._errors.append(told)
-        self._note(what, FAILED, 1, 1, seconds, told.splitlines()[0])
+        message = f"{self._moment}, {what}: {error}"
+        self._errors.append(message)
+        self._note(what, FAILED, 1, 1, seconds, message.splitlines()[0])
         if RESULTS is not None:
             with Path(f"{RESULTS}.errors").open("a") as file:
-                file.write(f"{told}\n\n")
+                file.write(f"{message}\n\n")
 
     def _note(self, *row: object) -> None:
         """What failed, its outcome, how often, together with how many, seconds, why."""
@@ -176,8 +176,10 @@ class Chosen:
         self.outcomes[str(row[1])] += 1
         if RESULTS is not None:
             with Path(RESULTS).open("a") as file:
-                told = [self._moment, *row]
-                file.write("\t".join(f"{v:.1f}" if isinstance(v, float) else str(v) for v in told))
+                fields = [self._moment, *row]
+                file.write(
+                    "\t".join(f"{v:.1f}" if isinstance(v, float) else str(v) for v in fields)
+                )
                 file.write("\n")
 
     def assert_none_failed(self) -> None:

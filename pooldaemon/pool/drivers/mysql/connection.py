@@ -41,7 +41,7 @@ from pooldaemon.pool.queue.lease import OF_THE_PARENT, Lease
 MAX_REMEMBERED = 1000
 """Bytes that are kept of a session's last statement."""
 
-MAX_TOLD_IDS = 1000
+MAX_GENERATED_IDS = 1000
 """Generated ids that are kept for a borrower that asks for one: the latest."""
 
 # What may change the current database or role; a procedure may do so, too.
@@ -80,7 +80,7 @@ class PooledConnection(NotingConnection):
     """Its number on the server. Kept, because the driver can't tell it during a query."""
     transaction_mode: bool
     """Earlier statements of its borrower may have run on another session."""
-    told_ids: set[int]
+    generated_ids: set[int]
     """The ids that the server generated for its borrower's statements."""
     id_is_own: bool
     """What ``LAST_INSERT_ID()`` answers comes from its borrower's statements."""
@@ -94,7 +94,7 @@ class PooledConnection(NotingConnection):
     wait_timeout: float
     """Seconds of idleness after which the server ends the session."""
     last_used: float
-    """When it came back to one of SQLAlchemy's own pools (monotonic clock)."""
+    """When it was returned to one of SQLAlchemy's own pools (monotonic clock)."""
     last_statement: bytes | str
     """The beginning of the last statement, with its data. Shown only without them: see
     ``shape()``."""
@@ -133,7 +133,7 @@ class PooledConnection(NotingConnection):
         self.changed_schema = self.changing_schema = False
         self.side_effects = _TEXT_ALONE  # until it is set up
         self.expected = self.foreign_results = self.transaction_mode = False
-        self.told_ids = set()
+        self.generated_ids = set()
         self.id_is_own = False
         self.vouched = self.ran = DIRTY
         self.session = self.thread_id()
@@ -207,9 +207,9 @@ class PooledConnection(NotingConnection):
         if self.field_count():
             self.ran |= READS
         elif generated := self.insert_id():
-            if len(self.told_ids) >= MAX_TOLD_IDS:
-                self.told_ids.clear()
-            self.told_ids.add(generated)
+            if len(self.generated_ids) >= MAX_GENERATED_IDS:
+                self.generated_ids.clear()
+            self.generated_ids.add(generated)
 
     def ask(self, statement: bytes | str) -> Any:
         """Send a statement of the pool's own; returns its stored result."""

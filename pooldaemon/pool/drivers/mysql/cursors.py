@@ -44,7 +44,7 @@ class _Watched:
     def _discard(self) -> None:
         lease = self.connection
         physical = None if lease is None else lease._connection
-        if physical is None:  # closed, or given back: what it read from may be somebody else's
+        if physical is None:  # closed, or returned: what it read from may be somebody else's
             self._result = None
         # The driver's method uses this attribute, several times: not through the lease.
         self.connection = physical

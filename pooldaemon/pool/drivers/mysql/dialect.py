@@ -56,9 +56,8 @@ PING_TIMEOUT = 5.0
 """Seconds until an unanswered ping is given up. mysqlclient has no time limit for a ping."""
 
 RESET_TIMEOUT = 5.0
-"""Seconds for all that is sent at a give-back: a rollback, or a reset and the statements that
-restore
-the state after set-up. A server that rolls back for longer finishes that without us."""
+"""Seconds for all that is sent when a connection is returned: a rollback, or a reset and what
+restores the state after set-up. A server that needs longer to roll back finishes without us."""
 
 UPKEEP_TIMEOUT = 30.0
 """Seconds for one look at the schema, on a connection that nobody uses: MariaDB reads files."""
@@ -238,8 +237,8 @@ class MySQLDialect(DriverDialect):
         connection.foreign_results = self._separates or self._transaction_mode
         connection.ran = DIRTY
         connection.id_is_own = False
-        if connection.told_ids:
-            connection.told_ids.clear()
+        if connection.generated_ids:
+            connection.generated_ids.clear()
 
     def repeat_set_up(self, connection: PooledConnection, run: Callable[[], object]) -> None:
         # A session that is never reset may be in another state by now.

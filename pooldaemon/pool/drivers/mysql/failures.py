@@ -81,7 +81,8 @@ class NotingConnection(Connection):  # type: ignore[misc]  # the driver has no t
         if ends_use(error):
             self.broken = self.lost = True
         elif error.args and error.args[0] == READ_ONLY_TRANSACTION:
-            self.refused_write = self.dirty = True  # the give-back finds out why
+            # The reason is looked for when the connection is returned.
+            self.refused_write = self.dirty = True
 
 
 Method = Callable[..., Any]

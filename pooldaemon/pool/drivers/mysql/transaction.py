@@ -17,7 +17,7 @@ from pooldaemon.pool import fork_safety
 from pooldaemon.pool.drivers.mysql.connection import MySQLLease, PooledConnection
 from pooldaemon.pool.drivers.mysql.cursors import watched
 from pooldaemon.pool.drivers.mysql.proxies import cursor_through
-from pooldaemon.pool.queue.lease import Lease, abandon, give_back, share
+from pooldaemon.pool.queue.lease import Lease, abandon, return_connection, share
 from pooldaemon.pool.tokens import clear_frames
 
 _set = object.__setattr__
@@ -75,7 +75,7 @@ class TransactionLease:
         return self.borrowed
 
     def let_go(self) -> None:
-        """End one :meth:`hold` or :meth:`take`; with the last one the connection may go back."""
+        """End one :meth:`hold` or :meth:`take`; after the last, the connection may be returned."""
         self._holds -= 1
         if self._holds or (borrowed := self.borrowed) is None:
             return
@@ -85,7 +85,7 @@ class TransactionLease:
             try:
                 self.borrowed = None
                 if lender.affinity is None or connection.broken:
-                    give_back(borrowed)
+                    return_connection(borrowed)
                 else:
                     self._parked = borrowed
                     lender.affinity.park(borrowed, lender)
@@ -105,7 +105,7 @@ class TransactionLease:
         lender = borrowed._lender
         self.borrowed = None
         if lender.affinity is None or connection.broken:
-            give_back(borrowed)
+            return_connection(borrowed)
         else:
             self._parked = borrowed
             lender.affinity.leave(borrowed, lender)
@@ -115,13 +115,13 @@ class TransactionLease:
         share(self.take())
 
     def end(self) -> None:
-        """Give back, and borrow no more: this behaves as a closed connection."""
-        borrowed, self.borrowed = self.borrowed, _GIVEN_BACK
+        """Return the connection and borrow no more: this behaves like a closed connection."""
+        borrowed, self.borrowed = self.borrowed, _RETURNED
         parked, self._parked = self._parked, None
         if borrowed is not None:
-            give_back(borrowed)
+            return_connection(borrowed)
         elif parked is not None:
-            _give_back_parked(parked)
+            _return_parked(parked)
 
     def leave_to_parent(self) -> bool:
         """In a forked child: what is borrowed is the parent's. ``False``: nothing is."""
@@ -165,17 +165,17 @@ class TransactionLease:
 
 
 def _resume(parked: Lease) -> bool:
-    affinity = parked._lender.affinity  # ``None`` if somebody else has given it back
+    affinity = parked._lender.affinity  # ``None`` if somebody else has returned it
     return affinity is not None and affinity.resume(parked)
 
 
-def _give_back_parked(parked: Lease) -> None:
+def _return_parked(parked: Lease) -> None:
     if (affinity := parked._lender.affinity) is not None:
-        affinity.give_back(parked)
+        affinity.return_connection(parked)
 
 
 _ENDED: Any = object()
-_GIVEN_BACK = MySQLLease(None, _ENDED)
+_RETURNED = MySQLLease(None, _ENDED)
 """The last borrow of turns that have ended."""
 
 

@@ -24,7 +24,7 @@ class Session(Protocol):
     dirty: bool
     ran: int
     foreign_results: bool
-    told_ids: set[int]
+    generated_ids: set[int]
     id_is_own: bool
     last_statement: bytes | str
 
@@ -212,7 +212,7 @@ def _is_settled(session: Session, question: str, *, alone: bool) -> bool:
         return False
     if question == "id":
         if not alone:
-            return bool(session.told_ids)
+            return bool(session.generated_ids)
         last = _last_id(session)
         return bool(last and session.id_is_own)
     if question == "found":
@@ -227,7 +227,7 @@ def _owns_id(session: Session, *, looks: bool) -> bool:
 
     :param looks: a question may be sent; it changes the other answers.
     """
-    if not session.id_is_own and session.told_ids:
+    if not session.id_is_own and session.generated_ids:
         if not looks:
             return True
         _last_id(session)
@@ -238,7 +238,7 @@ def _last_id(session: Session) -> int:
     [(last,)] = session.ask_aside(LAST_ID).fetch_row()
     # The client library was told of each generated id; of one given by hand, too, which
     # LAST_INSERT_ID() does not answer with.
-    session.id_is_own = session.id_is_own or last in session.told_ids
+    session.id_is_own = session.id_is_own or last in session.generated_ids
     return int(last)
 
 

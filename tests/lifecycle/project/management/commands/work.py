@@ -1,4 +1,4 @@
-"""A daemon whose hooks tell when they run, and do on top what the test asks."""
+"""A daemon whose hooks note that they run, and then do what the test asks."""
 
 from dataclasses import asdict
 from typing import Any
@@ -36,17 +36,17 @@ class Command(BaseDaemonCommand):
         self._hook("setup")
 
     def worker_init(self, worker: WorkerInfo) -> None:
-        self._hook("worker_init", worker=worker.name, told_pid=worker.pid)
+        self._hook("worker_init", worker=worker.name, worker_pid=worker.pid)
 
     def worker_exit(self, worker: WorkerInfo) -> None:
-        self._hook("worker_exit", worker=worker.name, told_pid=worker.pid)
+        self._hook("worker_exit", worker=worker.name, worker_pid=worker.pid)
 
     def worker_died(self, death: WorkerDeath) -> None:
-        told = asdict(death)
-        worker, pid = told.pop("name"), told.pop("pid")
-        self._hook("worker_died", worker=worker, told_pid=pid, **told)
+        event = asdict(death)
+        worker, pid = event.pop("name"), event.pop("pid")
+        self._hook("worker_died", worker=worker, worker_pid=pid, **event)
 
-    def _hook(self, name: str, **told: Any) -> None:
-        journal().note(name, **told)
+    def _hook(self, name: str, **values: Any) -> None:
+        journal().note(name, **values)
         if self.asked[name]:
             getattr(hooks, self.asked[name])()
