@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -124,6 +126,44 @@ def test_a_connection_idle_for_too_long_is_closed_when_another_comes_back(clock:
     clock.now += 31
     number_of_next(pool)
     assert len(pool.driver.open) == 1
+
+
+def give_back_for_upkeep(pool: Pool, work: Callable[[Any], bool]) -> None:
+    """The first connection comes back, and *work* is done on it."""
+    dialect: Any = pool.managed.dialect
+    dialect.upkeep = lambda connection, now: work
+    number_of_next(pool)
+    dialect.upkeep = lambda connection, now: None
+
+
+def test_a_borrower_opens_no_other_connection_if_upkeep_ends_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = Pool(pool_size=2)
+    end = threading.Event()
+    upkeep = pool.managed._pool._upkeep  # type: ignore[union-attr]
+    wait = upkeep.wait
+
+    def end_then_wait(_: float) -> None:
+        end.set()
+        wait(DEADLINE)
+
+    monkeypatch.setattr(upkeep, "wait", end_then_wait)
+    give_back_for_upkeep(pool, lambda _: not end.wait(DEADLINE))
+    try:
+        assert number_of_next(pool) == 1
+    finally:
+        end.set()
+
+
+def test_a_borrower_does_not_wait_for_upkeep_that_takes_long() -> None:
+    pool = Pool(pool_size=2)
+    end = threading.Event()
+    give_back_for_upkeep(pool, lambda _: not end.wait(DEADLINE))
+    try:
+        assert number_of_next(pool) == 2
+    finally:
+        end.set()
 
 
 def test_without_max_idle_nothing_is_closed_for_being_idle(clock: Clock) -> None:

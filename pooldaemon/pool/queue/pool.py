@@ -55,6 +55,10 @@ SWEEP_INTERVAL = 1.0
 GRACE = 0.01
 """Seconds to wait for a thread that is about to hand over an entry and only has to say so."""
 
+UPKEEP_PATIENCE = 0.02
+"""Seconds that a borrower waits for the connection on which there is upkeep, before it opens
+another one. Opening takes about as long, and such work is meant to be shorter."""
+
 RECYCLE_JITTER = 0.1
 """A connection's lifetime is shortened by up to this share, so that connections made together
 do not all reconnect together (HikariCP varies ``maxLifetime`` in the same way)."""
@@ -206,8 +210,8 @@ class FairQueuePool(Pool):
     def _do_get(self) -> PoolEntry:
         started = now = time.monotonic()
         borrower = here.borrower
-        if not self._idle and self._affinity:
-            self._affinity.call_in_one()
+        if not self._idle:
+            self._await_idle()
         # Waiters came earlier: a newcomer may not overtake them, even if an entry is free.
         entry = None if self._waiters else self._take(started)
         if entry is None:
@@ -233,6 +237,13 @@ class FairQueuePool(Pool):
             entry.since, entry.deadline = started, started + self._timeout
             self._prepare_connect(entry, now)
         return entry
+
+    def _await_idle(self) -> None:
+        """Get an idle connection that nobody needs, rather than open another one."""
+        if self._affinity:
+            self._affinity.call_in_one()
+        elif self._empty and not self._waiters:
+            self._upkeep.wait(UPKEEP_PATIENCE)
 
     def _take(self, since: float) -> PoolEntry | None:
         """A free entry, preferably with a connection.
@@ -545,7 +556,7 @@ class FairQueuePool(Pool):
         self._generation = object()
         self._reclaim()
         self._sweep(time.monotonic())
-        self._upkeep.wait()  # a fork may follow
+        self._upkeep.wait()  # a fork may follow, which its thread would not survive
         if self._leaks is not None:
             self._leaks.stop_if_unused()
 

@@ -51,8 +51,8 @@ class Upkeep:
         finally:
             self._put_back(entry, more)
 
-    def wait(self) -> None:
-        """Wait until no work is under way: its thread would not survive a fork."""
-        deadline = time.monotonic() + PATIENCE
+    def wait(self, patience: float = PATIENCE) -> None:
+        """Wait until no work is under way, for *patience* seconds at most."""
+        deadline = time.monotonic() + patience
         while self._turn.take() is None and time.monotonic() < deadline:
             time.sleep(POLL)
