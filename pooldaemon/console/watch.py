@@ -45,7 +45,11 @@ class Watch:
             self._histories[name].asked(now)
             answer = self._asked[name] = Answer()
             # A daemon thread, for which the interpreter does not wait at its end.
-            threading.Thread(target=_ask, args=[self.daemons[name], answer], daemon=True).start()
+            thread = threading.Thread(target=_ask, args=[self.daemons[name], answer], daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # there can be no more threads
+                answer.set_exception(OSError(str(error)))
 
     def take(self, now: float) -> bool:
         """Take in the answers that have arrived; returns whether there were any."""

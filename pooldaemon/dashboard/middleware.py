@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -14,6 +15,8 @@ from django.utils.decorators import sync_and_async_middleware
 
 from pooldaemon.conf import read_publish_interval
 from pooldaemon.dashboard.publishing import publish, this_process
+
+logger = logging.getLogger("pooldaemon.dashboard")
 
 _threads: dict[int, threading.Thread] = {}
 """The publishing thread, by pid: a forked child has its parent's entry, but not its thread."""
@@ -50,7 +53,11 @@ def _start() -> None:
     # Atomic, so that one of two first requests wins, and without a lock that a fork could leave
     # held.
     if _threads.setdefault(pid, thread) is thread:
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # there can be no more threads; the request is worth more than this
+            logger.warning("Statistics of this process are not published yet", exc_info=True)
+            del _threads[pid]  # the next request tries again
 
 
 def _publish() -> None:

@@ -1,6 +1,7 @@
 """Kills, hangs, hogs, restarts and a machine that says no, while the example's daemon delivers.
 
-CHAOS_SECONDS=600 makes it long, CHAOS_SEED repeats the choices of a run. Without CHAOS_RESTART it
+CHAOS_SECONDS=600 makes it long, CHAOS_SEED repeats the choices of a run, CHAOS_KINDS="deploy hang"
+leaves out all other kinds of trouble. Without CHAOS_RESTART it
 restarts a MariaDB of its own; with it, that is a command that restarts the server of DATABASE_URL,
 and returns when it takes logins.
 """
@@ -41,6 +42,7 @@ pytestmark = [pytest.mark.once, pytest.mark.mysql, pytest.mark.lifecycle, pytest
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "5"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**9)))
+KINDS = os.environ.get("CHAOS_KINDS", "").split()
 RESTART = os.environ.get("CHAOS_RESTART", "")
 
 BACKLOG = 200
@@ -154,12 +156,13 @@ class Chaos:
             *(self._order(what) for what in ("hang", "statement", "hog", "children")),
             *(self.suspend, self.deploy, *self._refusals()),
         ]
+        kinds = [kind for kind in kinds if not KINDS or kind.__name__ in KINDS]
         end = time.monotonic() + seconds
         for trouble in self._choose(kinds, end):
             self._deliveries.fill(BACKLOG, self._url)
             self.made[trouble.__name__] += 1
             trouble()
-            wait_until(lambda: not self._strays(), TIMEOUT, "orphans or zombies")
+            self._wait_for_strays()
             time.sleep(self.chance.uniform(0, LONGEST_PAUSE))
 
     def _choose(self, kinds: list[Callable[[], None]], end: float) -> Iterator[Callable[[], None]]:
@@ -265,11 +268,30 @@ class Chaos:
         daemon = ChaosDaemon(directory, self._deliveries, arguments, self._machine)
         self.daemons.append(self._running.enter_context(daemon))
 
+    def _wait_for_strays(self) -> None:
+        try:
+            wait_until(lambda: not self._strays(), TIMEOUT, "orphans or zombies")
+        except AssertionError as error:
+            for stray in self._strays():
+                error.add_note(f"{stray}, {describe(stray.pid)}")
+            raise
+
     def _strays(self) -> list[processes.Process]:
         """Processes of the present daemon that are nobody's, or dead and not reaped."""
         members = self.daemon.members()
         parents = {os.getpid(), *(process.pid for process in members)}
         return [p for p in members if p.state == "Z" or p.parent not in parents]
+
+
+def describe(pid: int) -> str:
+    """What a process that should not be there waits for."""
+    told = []
+    for name in ("wchan", "syscall", "cmdline"):
+        with suppress(OSError):
+            told.append(Path(f"/proc/{pid}/{name}").read_text().replace("\0", " "))
+    with suppress(OSError):
+        told += [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return ", ".join(told)
 
 
 def explain(attempt: Attempt, chaos: Chaos, broken: set[int]) -> str | None:

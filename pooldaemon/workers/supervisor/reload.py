@@ -110,7 +110,7 @@ class Reload:
             preflight.end()
         if self.state in (ReloadState.TRYING, ReloadState.ROLLING):
             self.fail("the daemon ends")
-        self.is_rolling = False
+        self.is_rolling = self._is_requested = False
 
     def note_failure(self, death: object) -> bool:
         """Note the death of a new worker; returns whether the reload has failed by it."""

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from django.db import connections
 
 from pooldaemon import signals
+from pooldaemon.backoff import Backoff
 from pooldaemon.conf import DaemonConfig
 from pooldaemon.connections import (
     auto_close_db,
@@ -57,6 +58,9 @@ logger = logging.getLogger("pooldaemon.workers")
 
 HEARTBEAT = 1.0
 """Seconds between a worker's reports to its supervisor."""
+
+START_DELAYS = 0.5, 30.0
+"""First and longest delay, in seconds, before missing threads are started again."""
 
 ORPHAN_GRACE = 1.0
 """Seconds that running units get to end when the supervisor has died."""
@@ -138,6 +142,9 @@ class Worker:
         # From the worker thread, at once: with --until-idle the supervisor has to know that a
         # worker is busy before its unit begins.
         on_change: Callable[[], object] = self._report if config.until_idle else lambda: None
+        self._threads: list[WorkerThread] = []
+        self._start_again_at = 0.0
+        self._start_backoff = Backoff(*START_DELAYS)
         self._activity = Activity(config.threads, on_change, self._clock)
         self._reporter = Reporter(sender)
         self._postponement = Postponement()
@@ -172,13 +179,14 @@ class Worker:
         self._sender.send("ready")
         self._report()
         self._recycle_limits = RecycleLimits(self._config, time.monotonic())
-        threads = [self._start_thread(number) for number in range(1, self._config.threads + 1)]
+        self._start_threads(time.monotonic())
         # After the threads have started, so that the first units do not wait for it.
         self._reporter.report(self._running())
-        self._watch(threads)
+        self._watch()
         # The hook may take longer than the supervisor waits for a heartbeat: a thread sends them.
         self._sender.send("exiting", seconds=self._config.exit_timeout)
-        threading.Thread(target=self._report_on, name="reports", daemon=True).start()
+        with suppress(RuntimeError):  # no thread is to be had: the hook gets less time
+            threading.Thread(target=self._report_on, name="reports", daemon=True).start()
         fault_point("worker_exit")
         send_signal(signals.worker_exiting, type(self._job), worker=self.info)
         self._call_hook(self._job.worker_exit)
@@ -195,6 +203,24 @@ class Worker:
             return False
         return True
 
+    def _start_threads(self, now: float) -> None:
+        """Start the threads that are missing. If the system has none to give just now, the worker
+        goes on with those that it has: to end it would cut off their units."""
+        wanted = self._config.threads
+        if len(self._threads) == wanted or self._stop.is_set() or now < self._start_again_at:
+            return
+        try:
+            while len(self._threads) < wanted:
+                self._threads.append(self._start_thread(len(self._threads) + 1))
+        except RuntimeError as error:
+            if self._start_again_at == 0.0:  # once, not with each try
+                told = self.info.name, len(self._threads), wanted, error
+                logger.error("%s: works with %d of %d threads: %s; it tries again", *told)
+            self._start_again_at = now + self._start_backoff.next_delay()
+        else:
+            if self._start_again_at > 0.0:
+                logger.warning("%s: works with all %d threads now", self.info.name, wanted)
+
     def _start_thread(self, number: int) -> WorkerThread:
         name = f"{self.info.name}/thread-{number}"
         ctx = WorkContext(name, self._stop, self._report_progress, self._postponement)
@@ -210,10 +236,11 @@ class Worker:
         thread.start()
         return thread
 
-    def _watch(self, threads: list[WorkerThread]) -> None:
-        """The main loop, until every thread has ended."""
+    def _watch(self) -> None:
+        """The main loop, until the worker is to end and every thread has ended."""
         self._clock.look()
-        while any(thread.is_alive() for thread in threads):
+        while not self._stop.is_set() or any(thread.is_alive() for thread in self._threads):
+            self._start_threads(time.monotonic())
             # Short while draining: the end of a thread does not end the wait.
             usual = min(HEARTBEAT, self._config.unit_timeout or HEARTBEAT)
             pause = usual if not self._stop.is_set() else 0.05

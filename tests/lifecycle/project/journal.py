@@ -43,9 +43,12 @@ class Journal:
     def close_gate(self) -> None:
         self._gate.unlink()
 
+    def gate_is_open(self) -> bool:
+        return self._gate.exists()
+
     def wait_for_gate(self) -> None:
         """The daemon's side; deaf to everything else, as work in a C library is."""
-        while not self._gate.exists():
+        while not self.gate_is_open():
             time.sleep(0.01)
 
     def order(self, what: str) -> None:
