@@ -263,7 +263,7 @@ def pooldaemon_settings() -> dict[str, Any]:
             )
         if key in TEXT_SETTINGS and not isinstance(given[key], (str, os.PathLike, NoneType)):
             raise ImproperlyConfigured(
-                f"settings.POOLDAEMON[{key!r}] is {given[key]!r}; it must be a text."
+                f"settings.POOLDAEMON[{key!r}] is {given[key]!r}; it must be a string or a path."
             )
     return dict(given)
 

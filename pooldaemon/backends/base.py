@@ -1,13 +1,12 @@
 """Pooling for one of Django's database backends, as a mixin over its ``DatabaseWrapper``.
 
-Public: it goes over any backend whose driver has a dialect
-(:mod:`pooldaemon.pool.drivers.base`). For MySQL that is done: combine
-:class:`pooldaemon.backends.mysql.base.DatabaseWrapper` with a backend
-that adds to Django's, such as GeoDjango's, or with a wrapper that collects metrics.
+Public: it goes over any backend whose driver has a dialect (:mod:`pooldaemon.pool.drivers.base`).
+For MySQL, combine :class:`pooldaemon.backends.mysql.base.DatabaseWrapper` with a backend that
+extends Django's, such as GeoDjango's, or with a wrapper that collects metrics.
 
-In session mode a thread keeps what it borrowed until ``close()``, which Django calls at the end
-of every request and :func:`pooldaemon.auto_close_db` at the end of every unit of work. In
-transaction mode Django finds a handle that borrows for itself: see
+In session mode a thread keeps the connection that it borrowed until ``close()``, which Django calls
+at the end of every request and :func:`pooldaemon.auto_close_db` at the end of every unit of work.
+In transaction mode the ``connection`` borrows by itself, for a statement or a transaction: see
 :mod:`pooldaemon.pool.drivers.mysql.transaction`.
 """
 
@@ -65,7 +64,7 @@ fork_safety.at_start_of_child(_leave_all_to_parent)
 
 @receiver(setting_changed)
 def _look_again(*, setting: str, **kwargs: Any) -> None:
-    """Tests change settings: the limits for all pools among them."""
+    """Tests may change settings, such as the limits for all pools."""
     if setting == "POOLDAEMON":
         registry.forget_process_settings()
 
@@ -86,7 +85,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         super().__init__(settings_dict, alias)
         self._borrowed: Lease | None = None
         self._transaction_lease: TransactionLease | None = None
-        """In transaction mode, instead of one borrow."""
+        """Instead of ``_borrowed``, in transaction mode."""
         self._lender: ManagedPool
         self._lender_epoch: int
         self._is_shared = False
@@ -94,25 +93,26 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         _wrappers.add(self)
         self._known_pool: tuple[int, dict[str, Any], ManagedPool | None] | None = None
 
-    # -- what a backend says ----------------------------------------------------------
+    # -- what a backend defines -------------------------------------------------------
 
     def make_dialect(self, config: PoolConfig, open_session: Callable[..., Any]) -> DriverDialect:
-        """How the pool treats this driver's connections; *open_session* makes one.
+        """The dialect by which the pool handles connections of this driver.
 
-        It takes connection parameters, such as ``password=…``, that go before the settings.
+        :param open_session: opens a connection. Its keyword arguments, such as ``password``, are
+            connection parameters that override those of the settings.
         """
-        raise NotImplementedError("a pooled backend makes its driver's dialect")
+        raise NotImplementedError("a pooled backend must define make_dialect()")
 
     def is_poolable(self) -> bool:
         """Whether connections of this wrapper may be pooled at all."""
         return self.alias != NO_DB_ALIAS
 
     def historic_settings(self) -> dict[str, tuple[str, Any]]:
-        """Pool arguments from other settings: defaults under ``OPTIONS["pool"]``, with places."""
+        """Defaults for ``OPTIONS["pool"]`` from other settings: by key, setting and value."""
         return {}
 
     def check_password_provider(self) -> None:
-        """:raises ImproperlyConfigured: the other settings leave a provider nothing to do."""
+        """:raises ImproperlyConfigured: other settings contradict a ``password_provider``."""
         raise ImproperlyConfigured(
             f"DATABASES[{self.alias!r}]['OPTIONS']['pool']['password_provider'] is set, but "
             f"{self.display_name} has no passwords. Remove it."
@@ -137,9 +137,10 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         return pool
 
     def check_pool_settings(self) -> PoolConfig | None:
-        """Validate without connecting. ``None``: not pooled.
+        """Check the settings without connecting. Returns ``None`` if nothing is pooled.
 
-        :raises ImproperlyConfigured: naming the setting, what was given, what is valid.
+        :raises ImproperlyConfigured: a setting is wrong; the message names it, its value, and what
+            is valid.
         """
         config = self._read_pool_config()
         if config is None or not self.is_poolable():
@@ -149,8 +150,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         if config.mode == "transaction" and not self.has_transaction_mode:
             raise ImproperlyConfigured(
                 f"DATABASES[{self.alias!r}]['OPTIONS']['pool']['mode'] is 'transaction', which "
-                f"{type(self).__module__} does not have: it can't tell what is left on a session. "
-                "Valid: 'session'."
+                f"{type(self).__module__} does not support: it can't see what is left on "
+                "a session. Valid: 'session'."
             )
         if (max_age := self.settings_dict["CONN_MAX_AGE"]) != 0:
             raise ImproperlyConfigured(
@@ -186,8 +187,8 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def _build_pool(
         self, account: PoolKey, config: PoolConfig, limiter: ConnectionLimiter
     ) -> ManagedPool:
-        # A wrapper of the pool's own opens its sessions: this one belongs to a thread, and its
-        # settings may change.
+        # The pool opens its sessions with a wrapper of its own: this one belongs to a thread, and
+        # its settings may change.
         settings = self.settings_dict
         opener = type(self)({**settings, "OPTIONS": dict(settings["OPTIONS"])}, self.alias)
         dialect = self.make_dialect(config, opener._open_session)
@@ -196,9 +197,9 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     @contextmanager
     def password_in_settings(self) -> Iterator[None]:
-        """For programs that are told the settings: with the provider's password in them.
+        """Put the provider's password in the settings, for client programs that get it from there.
 
-        :raises PasswordProviderError: there is none.
+        :raises PasswordProviderError: the provider returns none.
         """
         settings, config = self.settings_dict, self._read_pool_config()
         if config is not None and config.password_provider is not None:
@@ -214,7 +215,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         user, host, port = settings["USER"], settings["HOST"] or "localhost", settings["PORT"]
         server = f"{user}@{host}{f':{port}' if port else ''}/" if user else ""
         name = f"{self.vendor} {server}{settings['NAME'] or ''}"
-        # It is shown on terminals, which control characters command.
+        # It is shown on terminals, where control characters would act.
         return name if name.isprintable() else repr(name)[1:-1]
 
     def _open_session(self, **parameters: Any) -> Any:
@@ -238,13 +239,14 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             lambda **login: connect(conn_params | login), self._pool_name()
         )
 
-    # In every statement. Django asks first whether threads may share it, under a lock.
+    # Called for every statement. Django's own method first takes a lock, to ask whether threads may
+    # share the wrapper.
     def validate_thread_sharing(self) -> None:
         if self._thread_ident != _thread.get_ident():
             super().validate_thread_sharing()
 
-    # Not @async_unsafe again: every way here is, and the decorator costs as much as the borrow.
-    def connect(self) -> None:  # noqa: C901 - a call of another function is felt as well
+    # Without @async_unsafe, which all callers have; it would cost as much as the borrow.
+    def connect(self) -> None:  # noqa: C901 - calls of further functions would slow it down
         try:
             if not fork_safety.ours[0]:
                 fork_safety.check()
@@ -278,7 +280,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             if self._is_shared:
                 self._share()
         except BaseException as error:
-            # Perhaps one that a signal's handler raised in the middle of it all.
+            # A signal handler may raise one at any line.
             borrowed = None
             self._give_up(error)
             raise
@@ -299,11 +301,11 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         self.connection = self._transaction_lease.connection
 
     def _say_connected(self, borrowed: Lease, pool: ManagedPool) -> None:
-        """Send Django's signal for this wrapper. The session has been through it in its set-up."""
+        """Send ``connection_created`` for this wrapper; the session had it when it was set up."""
         send = partial(connection_created.send, sender=type(self), connection=self)
         transaction_lease = self._transaction_lease
         try:
-            if transaction_lease is not None:  # all receivers find one session
+            if transaction_lease is not None:  # all receivers get the same session
                 transaction_lease.hold()
             pool.dialect.repeat_set_up(lease.physical(borrowed), send)
             if transaction_lease is not None:
@@ -317,7 +319,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         self.run_on_commit = []
 
     def _set_up(self, borrowed: Lease, pool: ManagedPool) -> None:
-        """Do for a new session what Django does."""
+        """Set up a new session as Django does."""
         self._borrowed = borrowed
         try:
             physical = lease.physical(borrowed)
@@ -328,13 +330,13 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             lease.notes(borrowed)["is_set_up"] = True
             self._warm_up(pool)
         except BaseException:
-            # Half set up, it is of no use to anybody.
+            # A session that is set up in part can't be used.
             self._borrowed = self.connection = None
             lease.discard(borrowed)
             raise
 
     def _borrow_set_up(self) -> Lease:
-        """For transaction mode."""
+        """Borrow a connection whose session is set up. In transaction mode."""
         if self._lender_epoch != registry.epoch:
             self._find_lender()
         try:
@@ -344,25 +346,25 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             self._find_lender()
             return self._borrow_set_up()
         if "is_set_up" not in lease.notes(borrowed):
-            # By a wrapper of its own: this one may be in the middle of something.
+            # Another wrapper does that: this one may be in the middle of something.
             other = type(self)(self.settings_dict, self.alias)
             other._set_up(borrowed, self._lender)
             other._borrowed = other.connection = None
         return borrowed
 
     def _find_lender(self) -> None:
-        # Once per unit of work, unless the pool is gone: new settings are for the next one.
+        # Once per unit of work, unless the pool is retired: new settings are for the next unit.
         if (pool := self.pool) is None:
             raise PoolError(f"the pool of {self.alias!r} was switched off in a unit of work")
         self._lender, self._lender_epoch = pool, registry.epoch
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
-        """In transaction mode, keep to one session inside the block, for ``with``.
+        """In transaction mode, keep one session for all statements of the ``with`` block.
 
-        What is on it by the end of the block is treated as always: what a later statement could
-        miss stays with the thread until the end of its unit of work. ``close()`` ends it. In
-        session mode, and without a pool, there is nothing to do.
+        If the session then has state that a later statement could miss, the thread keeps it until
+        the end of its unit of work, as always. ``close()`` ends the pin. In session mode, and
+        without a pool, this does nothing.
         """
         self.ensure_connection()
         if (transaction_lease := self._transaction_lease) is None:
@@ -390,7 +392,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         self._is_shared = self.allow_thread_sharing
 
     def _warm_up(self, pool: ManagedPool) -> None:
-        """With a pool's first connection, open the others that are to be there."""
+        """With a pool's first connection, open the others of ``min_idle``."""
         mark = object()
         if pool.min_idle < 2 or pool.facts.setdefault("warmed", mark) is not mark:
             return
@@ -398,16 +400,16 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         others = [type(self)(settings, self.alias) for _ in range(pool.min_idle - 1)]
         try:
             for other in others:
-                if pool.has_room:  # nobody is to wait for a connection that may never be used
+                if pool.has_room:  # else a borrower might have to wait for this one
                     other.ensure_connection()
         except DatabaseError as error:
-            logger.warning("Opening min_idle=%d connections: %s", pool.min_idle, error)
+            logger.warning("Can't open min_idle=%d connections: %s", pool.min_idle, error)
         finally:
             for other in others:
                 other.close()
 
     def _take_over(self, borrowed: Any) -> None:
-        """What Django's ``connect()`` does, without what was done for this session before."""
+        """Put the wrapper in the state that Django's ``connect()`` leaves it in."""
         self.in_atomic_block = False
         self.savepoint_ids = []
         self.atomic_blocks = []
@@ -424,14 +426,15 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
 
     @property
     def borrowed_since(self) -> float | None:
-        """When what it has now was borrowed (monotonic clock); ``None``: nothing, or unknown."""
+        """When its connection was borrowed (monotonic clock); ``None`` if it has none or the pool
+        does not know."""
         borrowed = (
             self._borrowed if self._transaction_lease is None else self._transaction_lease.borrowed
         )
         return None if borrowed is None else lease.borrowed_since(borrowed)
 
     def leave_to_parent(self) -> None:
-        """In a forked child: what this wrapper had borrowed is the parent's."""
+        """In a forked child: let go of what this wrapper has borrowed, which is the parent's."""
         borrowed, self._borrowed = self._borrowed, None
         if borrowed is not None:
             lease.abandon(borrowed)
@@ -448,7 +451,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
     def close_if_unusable_or_obsolete(self) -> None:
         if self._borrowed is None and self._transaction_lease is None:
             super().close_if_unusable_or_obsolete()
-        else:  # whether it is to be kept is for the pool to ask
+        else:  # the pool decides whether to keep it
             self.close()
 
     def _close(self) -> None:
@@ -457,7 +460,7 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             return
         try:
             self._end_borrow()
-        except BaseException as error:  # a signal handler's, perhaps: to the end all the same
+        except BaseException as error:  # perhaps a signal handler's: end the borrow all the same
             self._end_borrow()
             clear_frames(error)
             raise
@@ -471,6 +474,6 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
             self._transaction_lease = None
 
     def close_remains(self) -> None:
-        """Close what Django does not know of, since an exception has ended a ``close()``."""
+        """End a borrow that Django does not know of, because an exception ended ``close()``."""
         if self.connection is None:
             self._end_borrow()

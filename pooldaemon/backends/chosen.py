@@ -1,7 +1,7 @@
-"""Which database the present task has chosen by ``async with use_database()``.
+"""Which database the current task has chosen by ``async with use_database()``.
 
-The choice follows the task, its connection stays in the one thread that runs the task's
-synchronous code. In any other thread a query would go, unnoticed, to the database of the settings.
+The choice belongs to the task. Its connection belongs to the thread that runs the task's
+synchronous code. In any other thread a query would silently use the database of the settings.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ class Block(Protocol):
 
 
 chosen: ContextVar[Mapping[str, Block]] = ContextVar("chosen", default=MappingProxyType({}))
-"""By alias, the innermost block around the present task."""
+"""By alias, the innermost block of the current task."""
 
 
 def check_thread(wrapper: BaseDatabaseWrapper) -> None:
-    """:raises PoolError: *wrapper* is of the settings, and the task has chosen otherwise."""
+    """:raises PoolError: *wrapper* uses the settings, but the task has chosen another database."""
     block = chosen.get().get(wrapper.alias)
     if block is None or not block.active:
         return
     if wrapper.settings_dict is connections.settings.get(wrapper.alias):
         raise PoolError(
             f"use_database({wrapper.alias!r}) is open around this task, but not in this thread, "
-            "which would use the database of the settings. Run it by sync_to_async() as it is by "
-            "default (thread_sensitive=True), and before the request has ended."
+            "which would use the database of the settings. Run the code with "
+            "sync_to_async(thread_sensitive=True), the default, before the request ends."
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class PooledCreationMixin:
-    """Over a backend's ``DatabaseCreation``. An open session would outlive its database."""
+    """Goes over a backend's ``DatabaseCreation``. A session must not outlive its database."""
 
     connection: Any  # a wrapper with PooledDatabaseMixin
 

@@ -1,4 +1,4 @@
-"""Greenlets instead of threads: gevent's are served, if it has replaced the threads in time."""
+"""Greenlets instead of threads: gevent's can be used if it has patched the threads in time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pooldaemon.exceptions import ImproperlyConfigured
 
 
 def check_patches() -> None:
-    """Refuse a monkey patch with which waiting would stop the process, or borrowing fail.
+    """Refuse a monkey patch with which a wait would block the process, or a borrow would fail.
 
-    :raises ImproperlyConfigured: what was patched, and what to do.
+    :raises ImproperlyConfigured: the message says what was patched, and what to do.
     """
     eventlet = sys.modules.get("eventlet.patcher")
     if eventlet is not None and eventlet.is_monkey_patched("thread"):
         raise ImproperlyConfigured(
             "eventlet.monkey_patch() has replaced the threads. Pooled connections can't work with "
-            "it: it takes select.poll() away, which tells a dead connection from a live one. Its "
+            "it: it removes select.poll(), by which the pool recognizes a dead connection. Its "
             "authors advise against using it. Use threads or gevent."
         )
     # A lock that was made together with django.db.connections.

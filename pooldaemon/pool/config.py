@@ -1,4 +1,4 @@
-"""``OPTIONS["pool"]`` of a database, and the historic settings, as a :class:`PoolConfig`."""
+"""Reads ``OPTIONS["pool"]`` of a database, with defaults from elsewhere: :class:`PoolConfig`."""
 
 from __future__ import annotations
 

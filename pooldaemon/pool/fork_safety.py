@@ -67,7 +67,7 @@ class _ByPid:
         return os.getpid() == pid
 
     def __setitem__(self, index: int, value: int) -> None:
-        """``pid`` tells."""
+        """Nothing is stored: the pid is asked for each time."""
 
 
 def _wiped_on_fork() -> mmap.mmap | _ByPid:

@@ -154,7 +154,7 @@ class PoolRegistry:
 
     def __init__(self) -> None:
         self.session_opened: Callable[[Any, Any], object] = lambda wrapper, connection: None
-        """Told of every session that a backend of ours has opened, in a pool or without: the
+        """Called for every session that a backend of ours has opened, in a pool or without: the
         wrapper that sets it up, and the driver's connection."""
         self._limits: PerDatabase = {}
         self._standing = StandingCommands()

@@ -79,10 +79,10 @@ def clear_frames(error: BaseException) -> None:
 
     An exception refers to these frames, and may be kept for long: by a future, by an error report.
     """
-    told: list[BaseException] = []
+    seen: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None and cause not in told:
-        told.append(cause)
+    while cause is not None and cause not in seen:
+        seen.append(cause)
         traceback = cause.__traceback__
         while traceback is not None:
             frame = traceback.tb_frame

@@ -31,7 +31,9 @@ class WebhookConfig:
             retry_cap=_seconds("WEBHOOK_RETRY_CAP"),
         )
         if not config.signing_secret:
-            raise ImproperlyConfigured("WEBHOOK_SIGNING_SECRET is empty; it must be a secret text")
+            raise ImproperlyConfigured(
+                "WEBHOOK_SIGNING_SECRET is empty; it must be a secret string"
+            )
         if config.retry_cap < config.retry_base:
             raise ImproperlyConfigured(
                 f"WEBHOOK_RETRY_CAP={config.retry_cap:g} is below"
@@ -62,7 +64,7 @@ def _seconds(name: str) -> float:
     except (TypeError, ValueError):
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise ImproperlyConfigured(f"{name}={value!r}: must be a number of seconds above 0")
+        raise ImproperlyConfigured(f"{name} is {value!r}; it must be a number of seconds above 0")
     return seconds
 
 
@@ -74,5 +76,7 @@ def _count(name: str) -> int:
         count = 0
     # The column is a PositiveSmallIntegerField.
     if not 1 <= count <= 32767:
-        raise ImproperlyConfigured(f"{name}={value!r}: must be a whole number from 1 to 32767")
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}; it must be a whole number from 1 to 32767"
+        )
     return count

@@ -70,7 +70,7 @@ def parse_line(line: bytes, base_url: str | None) -> Delivery:
         raise BadLineError(f"longer than {MAX_LINE_BYTES} bytes")
     record = _decode(line)
     if not isinstance(record, dict):
-        raise BadLineError(f"not an object but {_shown(record)}")
+        raise BadLineError(f"not a JSON object: {_shown(record)}")
     if unknown := record.keys() - {"url", "payload"}:
         names = ", ".join(_shown(name) for name in sorted(unknown))
         raise BadLineError(f"unknown key {names}; valid are url, payload")
@@ -78,7 +78,7 @@ def parse_line(line: bytes, base_url: str | None) -> Delivery:
         raise BadLineError(f"without {' and '.join(missing)}")
     payload = record["payload"]
     if not isinstance(payload, dict):
-        raise BadLineError(f"payload is not an object but {_shown(payload)}")
+        raise BadLineError(f"payload is not a JSON object: {_shown(payload)}")
     _check_storable(payload)
     return Delivery(url=delivery_url(record["url"], base_url), payload=payload)
 

@@ -48,8 +48,8 @@ def test_greenlets_of_gevent_take_turns_whatever_becomes_of_them() -> None:
     ("library", "patch_first", "reason"),
     [
         ("gevent", False, "monkey-patched after Django had been imported"),
-        ("eventlet", True, "it takes select.poll() away"),
-        ("eventlet", False, "it takes select.poll() away"),
+        ("eventlet", True, "it removes select.poll()"),
+        ("eventlet", False, "it removes select.poll()"),
     ],
 )
 def test_what_can_not_work_is_refused(library: str, patch_first: bool, reason: str) -> None:

@@ -219,7 +219,7 @@ def test_a_provider_for_all_databases_is_refused(
 ) -> None:
     settings.MYSQLPOOL_ARGUMENTS = {"password_provider": provider}
     (message,) = messages(add_database(ENGINE=MYSQL, NAME="unit", OPTIONS={"pool": pool}))
-    assert message.msg.startswith("MYSQLPOOL_ARGUMENTS['password_provider'] would hold for all")
+    assert message.msg.startswith("MYSQLPOOL_ARGUMENTS['password_provider'] would apply to all")
 
 
 # -- historic settings ------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_a_wrong_historic_backend_is_named_by_its_own_setting(
             {"MAX_CONNECTIONS": {"x": 1}},
             "['MAX_CONNECTIONS'] names 'x', which is not in settings.DATABASES.",
         ),
-        ({"PIDFILE": 5}, "settings.POOLDAEMON['PIDFILE'] is 5; it must be a text."),
+        ({"PIDFILE": 5}, "settings.POOLDAEMON['PIDFILE'] is 5; it must be a string or a path."),
         ([], "settings.POOLDAEMON is []; it must be a dict."),
     ],
 )

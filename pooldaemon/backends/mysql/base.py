@@ -20,8 +20,8 @@ except ImportError as error:
 
 if MySQLdb.__name__ != "MySQLdb":
     raise ImproperlyConfigured(
-        f"{MySQLdb.__name__} stands in for mysqlclient (install_as_MySQLdb()), and "
-        "pooldaemon.backends.mysql can't work with it: it has no way to reset a session. "
+        f"{MySQLdb.__name__} replaces mysqlclient (install_as_MySQLdb()), and "
+        "pooldaemon.backends.mysql can't work with it: it can't reset a session. "
         "Remove that call and install mysqlclient."
     )
 
@@ -80,11 +80,11 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
 
     @cached_property
     def mysql_server_data(self) -> dict[str, Any]:
-        """The server's answers, asked once per pool rather than once per thread."""
+        """The server's version and settings, queried once per pool instead of once per thread."""
         if (pool := self.pool) is None:
             return super().mysql_server_data
         if "mysql_server_data" not in pool.facts:
-            self.ensure_connection()  # which may ask this very question
+            self.ensure_connection()  # which may query them
         if (data := pool.facts.get("mysql_server_data")) is None:
             setting_up = (
                 nullcontext()

@@ -9,7 +9,7 @@ from pooldaemon.backends.creation import PooledCreationMixin
 
 class DatabaseCreation(PooledCreationMixin, creation.DatabaseCreation):
     def _clone_db(self, source_database_name: str, target_database_name: str) -> None:
-        # Django passes the settings to the client programs, and not through our DatabaseClient.
+        # Django passes the settings to the client programs without our DatabaseClient.
         with self.connection.password_in_settings():
-            # Known to Django, but not to its stubs.
+            # Django has this method, but its stubs do not.
             super()._clone_db(source_database_name, target_database_name)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""``MYSQLPOOL_BACKEND`` and ``MYSQLPOOL_ARGUMENTS``, the settings of older pools of this kind."""
+"""``MYSQLPOOL_BACKEND`` and ``MYSQLPOOL_ARGUMENTS``, the settings of an older MySQL pool."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pooldaemon.pool.registry import registry
 
 
 def historic_settings() -> dict[str, tuple[str, Any]]:
-    """Pool arguments that ``MYSQLPOOL_BACKEND`` and ``MYSQLPOOL_ARGUMENTS`` stand for.
+    """The values of these settings as defaults for ``OPTIONS["pool"]``.
 
-    Defaults under ``OPTIONS["pool"]``, each with the place where it was given. ``use_threadlocal``
-    has gone from SQLAlchemy with version 1.4: it is left out, with a ``DeprecationWarning``.
+    By name, the setting and the value. ``use_threadlocal``, which SQLAlchemy removed in 1.4, is
+    left out with a ``DeprecationWarning``.
 
-    :raises ImproperlyConfigured: ``MYSQLPOOL_ARGUMENTS`` is not a dict, or has what belongs to
-        one database.
+    :raises ImproperlyConfigured: ``MYSQLPOOL_ARGUMENTS`` is not a dict, or has a
+        ``password_provider``, which belongs to one database.
     """
     arguments = getattr(settings, "MYSQLPOOL_ARGUMENTS", {})
     if not isinstance(arguments, Mapping):
         raise ImproperlyConfigured(f"MYSQLPOOL_ARGUMENTS is {arguments!r}; it must be a dict.")
     if "password_provider" in arguments:
         raise ImproperlyConfigured(
-            "MYSQLPOOL_ARGUMENTS['password_provider'] would hold for all databases; set it in "
-            "OPTIONS['pool'] of the one whose passwords it returns."
+            "MYSQLPOOL_ARGUMENTS['password_provider'] would apply to all databases. Set it in "
+            "OPTIONS['pool'] of the database whose passwords it returns."
         )
     given = {key: (f"MYSQLPOOL_ARGUMENTS[{key!r}]", value) for key, value in arguments.items()}
     if given.pop("use_threadlocal", None):
@@ -46,6 +46,6 @@ def historic_settings() -> dict[str, tuple[str, Any]]:
 
 @receiver(setting_changed)
 def look_again(*, setting: str, **kwargs: Any) -> None:
-    """Tests change settings: the wrappers then have to find their pools anew."""
+    """Tests may change settings: then wrappers have to look up their pools again."""
     if setting.startswith("MYSQLPOOL_"):
         registry.forget_settings()

@@ -1,1 +1,1 @@
-"""``ENGINE = "pooldaemon.backends.sqlite3"``: the embedded default."""
+"""``ENGINE = "pooldaemon.backends.sqlite3"``."""

@@ -1,7 +1,7 @@
-"""Django's SQLite backend, pooled and set up for several threads and processes.
+"""Django's SQLite backend with pooled connections, set up for several threads and processes.
 
-For trying things without a server: write-ahead logging lets readers and a writer work at once,
-``IMMEDIATE`` transactions and a long busy timeout make writers queue instead of failing.
+It serves for trials without a server. Write-ahead logging lets readers and a writer work at the
+same time. ``IMMEDIATE`` transactions and a long busy timeout make writers wait instead of fail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pooldaemon.pool.drivers.base import DriverDialect
 from pooldaemon.pool.drivers.sqlite import PooledConnection, SQLiteDialect
 
 BUSY_TIMEOUT = 30.0
-"""Seconds (``OPTIONS["timeout"]``). SQLite gives a lock to whoever asks next, not first."""
+"""Seconds (``OPTIONS["timeout"]``). Long, because SQLite does not serve writers in order."""
 
 
 class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):

@@ -166,7 +166,7 @@ class Credentials:
         turn = self._begin_login()
         try:
             if self._clock() < self._retry_at:
-                raise self._told(name)
+                raise self._refusal_shown(name)
             password = self.password(name, deadline)
             if password != refused:
                 session = self._try(open_session, password)
@@ -174,7 +174,7 @@ class Credentials:
                     return session, None
             if refused is not None:
                 self._hold_off()
-                raise self._told(name)
+                raise self._refusal_shown(name)
             return None, password
         finally:
             del turn  # or whoever keeps the exception would keep it
@@ -239,17 +239,17 @@ class Credentials:
             self._retry_at = now + self._backoff.next_delay()
         del lock
 
-    def _told(self, name: str) -> Exception:
+    def _refusal_shown(self, name: str) -> Exception:
         """The last refusal, and what comes of it."""
         refusal = self._refusal
         number, text = refusal.args
-        told: Exception = type(refusal)(
+        shown: Exception = type(refusal)(
             number,
             f"{text} (pool {name}: password of the provider {self._provider.name}; no further "
             f"login for {self._retry_at - self._clock():.1f} s)",
         )
-        told.__cause__ = refusal
-        return told
+        shown.__cause__ = refusal
+        return shown
 
 
 class _Call:

@@ -43,8 +43,8 @@ class SQLiteDialect(DriverDialect):
     lease_class = SQLiteHandle
 
     def _open(self, deadline: float | None) -> Any:
-        # Several that switch a new file to write-ahead logging at once: SQLite tells some of them
-        # at once that it is busy, without the wait of its busy timeout.
+        # When several switch a new file to write-ahead logging at the same time, some of them get
+        # "database is locked" at once, whatever the busy timeout.
         while True:
             try:
                 return self._open_session()

@@ -3,7 +3,7 @@
 A thread that ends without returning its connection leaves it in a reference cycle of Django's which
 the garbage collector may find much later. So every thread that borrows has a marker object among
 its thread-locals. The interpreter deletes thread-locals when a thread ends, whoever started the
-thread, and the marker's deletion tells the pools at once.
+thread, and the marker's deletion notifies the pools at once.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class PoolEntry(_ConnectionRecord):
         """Where it was borrowed; ``None`` while the ORM runs one statement. See :meth:`where`."""
         self.parked = False
         """It is in the affinity cache: its holder does not need it between two statements."""
-        self.told_of_leak = False
+        self.leak_logged = False
 
     def where(self) -> str:
         """The call site at which it was borrowed, as text."""

@@ -13,7 +13,7 @@ def deadlock(status: str, no_room: str, stats: PoolStats) -> PoolDeadlock:
     """
     return PoolDeadlock(
         f"{status}: this thread would wait for itself, since every connection is held by a thread "
-        f"that waits for one.{no_room} Held by: {_told(stats)}. Return one before borrowing "
+        f"that waits for one.{no_room} Held by: {_holders(stats)}. Return one before borrowing "
         "another, or raise pool_size.",
         0.0,
         stats,
@@ -38,12 +38,12 @@ def timed_out(
         advice = "It was paused, and lends nothing until it is resumed."
     return PoolTimeout(
         f"{status}: no connection became free in {waited:.1f} s (timeout={timeout:g}).{no_room}"
-        f"{last_error} Held by: {_told(stats)}. {advice}",
+        f"{last_error} Held by: {_holders(stats)}. {advice}",
         waited,
         stats,
         connect_error,
     )
 
 
-def _told(stats: PoolStats) -> str:
+def _holders(stats: PoolStats) -> str:
     return "; ".join(map(str, stats.holders)) or "nobody"

@@ -78,8 +78,8 @@ class LeakWatch:
 
     def returned(self, entry: PoolEntry, now: float) -> None:
         """Called when *entry* is returned, while it still has its holder."""
-        if entry.told_of_leak:
-            entry.told_of_leak = False
+        if entry.leak_logged:
+            entry.leak_logged = False
             logger.warning(
                 "pool %s: the connection that %s borrowed at %s was returned after %.1f s",
                 self._pool.name,
@@ -106,9 +106,9 @@ class LeakWatch:
 
     def _look_at(self, entry: PoolEntry, now: float) -> None:
         holder, held = entry.holder, now - entry.held_since
-        if holder is None or entry.told_of_leak or held < self._threshold:
+        if holder is None or entry.leak_logged or held < self._threshold:
             return
-        entry.told_of_leak = True
+        entry.leak_logged = True
         logger.warning(
             "pool %s: %s has held a connection for %.1f s (leak_threshold=%g), borrowed at %s; "
             "last statement: %s",

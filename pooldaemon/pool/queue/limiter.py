@@ -223,8 +223,8 @@ class ConnectionLimiter:
     def __str__(self) -> str:
         """The limit and the pools that use it up, for error messages."""
         used = sorted(((one.open_sessions, one.name) for one in self._known()), reverse=True)
-        told = ", ".join(f"{number} {name}" for number, name in used if number)
-        return f"MAX_PROCESS_CONNECTIONS={self.limit} for all pools of the process ({told})"
+        parts = ", ".join(f"{number} {name}" for number, name in used if number)
+        return f"MAX_PROCESS_CONNECTIONS={self.limit} for all pools of the process ({parts})"
 
 
 class PoolLimiter:

@@ -87,7 +87,7 @@ class FairQueuePool(Pool):
     The pool has exactly as many entries as its cap, each one of SQLAlchemy's connection records.
     An entry is in one place at a time: idle (with a live connection), empty, or with a borrower.
     Whoever has it holds the only strong reference; the pool knows its entries by weak references.
-    So an entry that an exception has lost, at whatever line, dies at once, the pool is told, and
+    So an entry that an exception has lost, at whatever line, dies at once, and the pool notices and
     makes another one. The same is done for an entry whose thread ended without returning it.
     """
 

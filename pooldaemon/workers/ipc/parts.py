@@ -1,4 +1,4 @@
-"""Objects of lists that are too long for a message, told in several."""
+"""Objects of lists that are too long for a message are sent in several."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from pooldaemon.workers.ipc.channel import MAX_MESSAGE
 
 ROOM = MAX_MESSAGE - 500
-"""Bytes of a part, in JSON. The rest is for what is told beside it."""
+"""Bytes of a part, in JSON. The rest is for the other fields of the message."""
 
 MAX_PARTS = 64
-"""Parts of an object. A longer one is not told: other messages need the pipe, too."""
+"""Parts of an object. A longer one is not sent: other messages need the pipe, too."""
 
 Lists = Mapping[str, list[Any]]
 
 
-def split(told: Lists) -> list[Lists]:
-    """*told* in parts, of which each fits into a message; empty if that would be too many."""
-    parts = [told]
+def split(content: Lists) -> list[Lists]:
+    """*content* in parts, of which each fits into a message; empty if that would be too many."""
+    parts = [content]
     for part in parts:  # grows while it is walked
         if _size(part) > ROOM and len(parts) < 4 * MAX_PARTS:
             parts += [
@@ -41,7 +41,7 @@ class Assembly:
         self._key: Hashable = None
         self._parts: dict[int, Lists] = {}
 
-    def add(self, key: Hashable, number: int, parts: int, told: Lists) -> Lists | None:
+    def add(self, key: Hashable, number: int, parts: int, content: Lists) -> Lists | None:
         """The object, with its last part.
 
         :param key: of the object. With another one the parts that have come are forgotten.
@@ -50,7 +50,7 @@ class Assembly:
         if key != self._key:
             self._key, self._parts = key, {}
         if number < parts:
-            self._parts[number] = told
+            self._parts[number] = content
         if len(self._parts) < parts:
             return None
         found = [self._parts[number] for number in range(parts)]

@@ -51,9 +51,9 @@ class Invocation:
         variables = _variables_at_start()
         # Whoever executed this process for a reload has entered the directory by this name. The
         # link may point elsewhere since then.
-        told = variables.get("PWD") if any(name in variables for name in OWN) else None
+        shown = variables.get("PWD") if any(name in variables for name in OWN) else None
         variables = {name: value for name, value in variables.items() if name not in OWN}
-        directory = told or _directory(variables)
+        directory = shown or _directory(variables)
         executable = _executable(directory, variables)
         # The process that is executed next can't find the directory's name otherwise.
         variables["PWD"] = directory

@@ -20,7 +20,7 @@ logger = logging.getLogger("pooldaemon.supervisor")
 class CommandRelay:
     """Passes commands on to workers, and keeps those that stand for workers to come.
 
-    :param taken_over: what :meth:`hand_over` of the last supervisor's told; empty if that knew of
+    :param taken_over: what :meth:`hand_over` of the last supervisor's returned; empty if that knew
         no commands.
     """
 
@@ -61,14 +61,14 @@ class CommandRelay:
         self._standing.add(command)
         size = "" if command.size is None else f" to {command.size}"
         logger.info("%s%s: %s", command.verb, size, command.pool or "all pools")
-        told, unsupported = {}, []
+        receivers, unsupported = {}, []
         for worker in self._worker_set.workers.values():
             if worker.commands is None:
                 unsupported.append(worker.name)
             else:
                 worker.commands.send("command", number=self._number, **asdict(command))
-                told[worker.name] = worker.pid
-        return {"number": self._number, "workers": told, "unsupported": unsupported}
+                receivers[worker.name] = worker.pid
+        return {"number": self._number, "workers": receivers, "unsupported": unsupported}
 
     def _read(self, request: Mapping[str, Any]) -> PoolCommand:
         """:raises ValueError: the command is not valid."""
@@ -94,8 +94,8 @@ class CommandRelay:
         return min(bounds.values(), default=MAX_CONNECTIONS)  # it may be any database's
 
     def _check_pool(self, pool: Any) -> None:
-        told = (worker.view.pool_names for worker in self._worker_set.workers.values())
-        names = sorted(set(connections).union(*told))
+        reported = (worker.view.pool_names for worker in self._worker_set.workers.values())
+        names = sorted(set(connections).union(*reported))
         if pool not in names:
             hint = nearest(str(pool), names)
             raise ValueError(f"there is no pool {shown(pool)}.{hint} Valid: {', '.join(names)}")

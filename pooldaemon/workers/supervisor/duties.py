@@ -2,7 +2,7 @@
 
 Every call to the system may fail: there is no process, no descriptor, no memory or no space left,
 or a directory has gone. Healthy workers must not pay for it. So each part of a round is a *duty*
-that runs by itself: its error is told once, it is tried again, and its success is told.
+that runs by itself: its error is logged once, it is tried again, and its success is logged.
 """
 
 from __future__ import annotations
@@ -86,15 +86,15 @@ class Duties:
 
     def _note(self, what: str, error: Exception, now: float) -> None:
         self.failed = True
-        told = in_a_line(error)
+        message = in_a_line(error)
         trouble = self._troubles.setdefault(what, _Trouble("", now))
         trouble.times += 1
-        is_news, trouble.error = trouble.error != told, told
+        is_news, trouble.error = trouble.error != message, message
         if is_news:  # once, not in every round
             # A system error says everything in one line; any other may be a bug and needs a
             # traceback.
             trace = None if isinstance(error, OSError) else error
-            logger.error("The supervisor can't %s: %s; it goes on", what, told, exc_info=trace)
+            logger.error("The supervisor can't %s: %s; it goes on", what, message, exc_info=trace)
 
     def _note_success(self, what: str, now: float) -> None:
         if (trouble := self._troubles.pop(what, None)) is not None:

@@ -66,7 +66,7 @@ ABORT_GRACE = 1.0
 
 @dataclass(frozen=True)
 class WorkerDeath:
-    """What the hook ``worker_died`` is told.
+    """What the hook ``worker_died`` gets.
 
     :ivar name: ``"worker-1"``.
     :ivar pid: the process that died.
@@ -125,8 +125,7 @@ class WorkerHandle:
 
     :param started: when it was forked (monotonic clock, as all times here).
     :param caps: the most connections it may have, by database.
-    :param commands: by which it is told what its pools are to do; ``None``: it is of a version that
-        can't be told.
+    :param commands: sends it commands to its pools; ``None``: it is of a version that takes none.
     """
 
     def __init__(
@@ -193,19 +192,21 @@ class WorkerHandle:
         }
 
     @classmethod
-    def taken_over(cls, told: Mapping[str, Any], now: float) -> WorkerHandle:
+    def taken_over(cls, state: Mapping[str, Any], now: float) -> WorkerHandle:
         """A worker that the last supervisor has handed over."""
-        receiver = Receiver(told["descriptor"], FROM_WORKERS, told["name"])
-        given = told.get("commands")  # not by an older version
+        receiver = Receiver(state["descriptor"], FROM_WORKERS, state["name"])
+        given = state.get("commands")  # not by an older version
         commands = None if given is None else Sender(given)
-        worker = cls(told["name"], told["pid"], receiver, told["started"], told["caps"], commands)
+        worker = cls(
+            state["name"], state["pid"], receiver, state["started"], state["caps"], commands
+        )
         worker.outdated = worker.inherited = True
-        worker.state = WorkerState(told["state"])
-        worker.was_ready, worker.retired = told["was_ready"], told["retired"]
-        worker.killed_for = told["killed_for"]
-        worker.kill_at = NEVER if told["kill_at"] is None else told["kill_at"]
-        worker.sessions = {Session(*session) for session in told["sessions"]}
-        worker.report = Report.of(told["report"])
+        worker.state = WorkerState(state["state"])
+        worker.was_ready, worker.retired = state["was_ready"], state["retired"]
+        worker.killed_for = state["killed_for"]
+        worker.kill_at = NEVER if state["kill_at"] is None else state["kill_at"]
+        worker.sessions = {Session(*session) for session in state["sessions"]}
+        worker.report = Report.of(state["report"])
         worker.last_heard = now
         return worker
 
@@ -262,8 +263,8 @@ class WorkerHandle:
             case {"kind": "suspects", "account": account, "suspects": suspects, "asked": asked}:
                 believe_suspects(account, suspects, asked)
             case {"kind": "suspects_part", "account": account, "asked": asked}:
-                part, parts, told = message["part"], message["parts"], message["suspects"]
-                whole = self._suspects.add((account, asked, parts), part, parts, told)
+                part, parts, content = message["part"], message["parts"], message["suspects"]
+                whole = self._suspects.add((account, asked, parts), part, parts, content)
                 if whole is not None:
                     believe_suspects(account, dict(whole), asked)
 
@@ -378,10 +379,11 @@ class WorkerHandle:
             self.commands.flush()
 
     def __str__(self) -> str:
-        told = self.report
+        report = self.report
+        units = count(report.units, "unit")
         return (
-            f"{self.name} (pid {self.pid}): {count(told.units, 'unit')}, {told.failures} failed, "
-            f"peak of {count(told.connections, 'connection')}"
+            f"{self.name} (pid {self.pid}): {units}, {report.failures} failed, "
+            f"peak of {count(report.connections, 'connection')}"
         )
 
 

@@ -111,7 +111,7 @@ def takes_over() -> bool:
 def check(state: Any) -> dict[str, Any]:
     """*state*, whose descriptors no other program inherits from now on.
 
-    :raises HandoverError: it is not what :class:`Handover` tells.
+    :raises HandoverError: it is not what a :class:`Handover` contains.
     """
     wrong = misfit(STATE, state, "it")
     if not wrong and state["pidfile"] and None in (state["lock"], state["control"]):
@@ -135,7 +135,7 @@ def check(state: Any) -> dict[str, Any]:
 
 
 def _named(state: Mapping[str, Any]) -> list[int | None]:
-    """The descriptors of which the rest tells what they are."""
+    """The inherited descriptors to which the rest of the state refers."""
     return [
         *state["spawner"]["parent_death_pipe"],
         *(state.get(name) for name in ("lock", "control", "metrics", "shell")),
@@ -205,4 +205,4 @@ STATE: Mapping[str, Shape] = {
     "pid": IfGiven(PID),
     "drain_timeout": IfGiven(TIME),
 }
-"""What older versions do not tell may be missing."""
+"""What older versions do not hand over may be missing."""

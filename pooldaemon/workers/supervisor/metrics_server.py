@@ -102,9 +102,9 @@ class MetricsServer:
         """What the next supervisor has to know, as JSON takes it. See :meth:`take_over`."""
         return {"pid": self.pid, "deaths": self._deaths}
 
-    def take_over(self, told: dict[str, Any]) -> None:
+    def take_over(self, state: dict[str, Any]) -> None:
         """Go on where the last supervisor, in this same process, has stopped: with new code."""
-        self.pid, self._deaths = told["pid"], told["deaths"]
+        self.pid, self._deaths = state["pid"], state["deaths"]
         self.end()
 
 

@@ -19,7 +19,7 @@ from pooldaemon.workers.process.invocation import Invocation
 logger = logging.getLogger("pooldaemon.supervisor")
 
 VARIABLE = "POOLDAEMON_TRIAL"
-"""Tells a freshly executed process that it is a preflight, and where to say that it has passed."""
+"""Its presence makes a freshly executed process a preflight. Its value: where to report success."""
 
 SIGN = b"passed\n"
 

@@ -15,7 +15,7 @@ Publish = Callable[[dict[str, Any]], None]
 @dataclass
 class Publisher:
     """
-    :ivar publish: runs in a helper, with what ``status`` tells; ``None``: nobody is told.
+    :ivar publish: runs in a helper, with the answer to ``status``; ``None``: nothing is published.
     :ivar interval: seconds between two times.
     """
 

@@ -71,7 +71,7 @@ class Successor:
         not the process that has taken over."""
         if self._is_settled or os.getpid() != self._pid:
             return
-        if (told := self._read()) is None:
+        if (state := self._read()) is None:
             return
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while self._failures < len(DELAYS):
@@ -80,11 +80,11 @@ class Successor:
             _tell(f"the new code could not take over; it is executed again in {delay:g} s")
             time.sleep(delay)
             try:
-                self._execute(told)
+                self._execute(state)
             except OSError as error:
                 _tell(f"it can't be executed: {error}")
         _tell("the new code could not take over; the workers drain, and the daemon ends")
-        self._leave(told)
+        self._leave(state)
 
     def _read(self) -> dict[str, Any] | None:
         """The state that was handed over to this process; ``None``: there is none. A program that
@@ -92,15 +92,15 @@ class Successor:
         for _ in range(TRIES):
             with suppress(OSError, ValueError, RecursionError):
                 size = os.fstat(self._descriptor).st_size
-                told: Any = json.loads(os.pread(self._descriptor, size, 0))
-                is_ours = isinstance(told, dict) and told.get("pid") == self._pid
-                return told if is_ours else None
+                state: Any = json.loads(os.pread(self._descriptor, size, 0))
+                is_ours = isinstance(state, dict) and state.get("pid") == self._pid
+                return state if is_ours else None
         return None
 
-    def _execute(self, told: Mapping[str, Any]) -> None:
+    def _execute(self, state: Mapping[str, Any]) -> None:
         variables = self._variables_at_start()
         variables[os.fsencode(ATTEMPTS)] = b"%d" % self._failures
-        for descriptor in (*told["descriptors"], self._descriptor):
+        for descriptor in (*state["descriptors"], self._descriptor):
             os.set_inheritable(descriptor, True)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         os.chdir(variables.get(b"PWD", b"."))
@@ -115,13 +115,13 @@ class Successor:
                 return found
         return dict(self._variables)
 
-    def _leave(self, told: Mapping[str, Any]) -> None:
+    def _leave(self, state: Mapping[str, Any]) -> None:
         """Drain the workers, remove the daemon's files, and exit."""
-        workers = {worker["pid"] for worker in told["workers"]}
-        for worker in told["workers"]:
+        workers = {worker["pid"] for worker in state["workers"]}
+        for worker in state["workers"]:
             with suppress(OSError):  # a worker that ends waits until its last message is read
                 os.close(worker["descriptor"])
-        deadline = time.monotonic() + told.get("drain_timeout", GRACE)
+        deadline = time.monotonic() + state.get("drain_timeout", GRACE)
         _signal(workers, signal.SIGTERM)
         while workers:
             if time.monotonic() >= deadline:
@@ -135,7 +135,7 @@ class Successor:
                 except OSError:  # just now
                     continue
             time.sleep(LOOK)
-        if pidfile := told.get("pidfile"):
+        if pidfile := state.get("pidfile"):
             for name in (pidfile, f"{pidfile}.sock", f"{pidfile}.sessions"):
                 with suppress(OSError):
                     os.unlink(name)  # noqa: PTH108

@@ -43,20 +43,21 @@ class Services:
     :ivar set_up: prepares what workers inherit, before any of them is forked; called again if it
         has raised.
     :ivar on_ready: called once, when all workers are ready for the first time.
-    :ivar on_death: told of every worker that died.
+    :ivar on_death: called for every worker that died.
     :ivar release: called in each child after the fork, to close what is the parent's alone.
-    :ivar hand_over: executes the command afresh in this process, and gives it what it is told;
+    :ivar hand_over: executes the command afresh in this process, and hands its argument over to it;
         raises ``OSError`` if that is not possible. Without it there are no reloads.
     :ivar control: answered in the main loop; the owner's to open and to release.
     :ivar changes: looked at for a reason to reload.
-    :ivar session file: where the workers' sessions are written down.
+    :ivar session_file: where the workers' sessions are written down.
     :ivar health: given signs of life.
-    :ivar show: given how far the units are that tell: by thread, what is done, and of how much.
-    :ivar metrics server: kept alive from the first round to the last; the owner's to release.
-    :ivar publisher: has others told how the daemon is.
+    :ivar show: called with the progress that units have reported: by thread, what is done, and
+        of how much.
+    :ivar metrics_server: kept alive from the first round to the last; the owner's to release.
+    :ivar publisher: publishes the status of the daemon.
     :ivar invocation: how the command was started; executed again for a reload.
     :ivar sender: of the signals, the command's class.
-    :ivar about: what ``status`` tells beside the supervisor's own state.
+    :ivar about: what ``status`` shows beside the supervisor's own state.
     """
 
     run_worker: RunWorker
@@ -125,4 +126,7 @@ class Services:
             yield "write down the sessions", lambda: session_file.write(worker_set.sessions | left)
         yield "show progress", lambda: self.show(worker_set.progress)
         status = f"{phase.value}, {worker_set.ready} of {worker_set.size} workers ready"
-        yield "tell that it lives", lambda: self.health.beat(status, alive=worker_set.is_alive(now))
+        yield (
+            "report that it lives",
+            lambda: self.health.beat(status, alive=worker_set.is_alive(now)),
+        )

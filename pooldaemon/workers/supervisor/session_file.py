@@ -42,12 +42,12 @@ class SessionFile:
             return nothing
         with os.fdopen(descriptor) as file:
             try:
-                told = json.load(file)
+                content = json.load(file)
             except (ValueError, RecursionError):  # cut off by a full disk, perhaps
                 return nothing
-            if misfit([SESSION], told, "it"):
+            if misfit([SESSION], content, "it"):
                 return nothing
-            return frozenset(Session(*one) for one in told), os.fstat(descriptor).st_mtime
+            return frozenset(Session(*one) for one in content), os.fstat(descriptor).st_mtime
 
     def write(self, sessions: Iterable[Session]) -> None:
         """Remember the *sessions* that are open now.

@@ -40,7 +40,7 @@ class Spawner:
 
     :param run_worker: see :class:`pooldaemon.workers.supervisor.services.Services`.
     :param release: called in each child after the fork, to close what is the parent's alone.
-    :param taken_over: what :meth:`hand_over` of the last supervisor's told.
+    :param taken_over: what :meth:`hand_over` of the last supervisor's returned.
     :param metrics_server: see :class:`pooldaemon.workers.supervisor.services.Services`.
     """
 
@@ -60,8 +60,8 @@ class Spawner:
         """Its reading end, for the workers, and its writing end, for the supervisor alone."""
         self._helpers: set[int] = set(taken_over["helpers"] if taken_over else ())
         self._metrics_server = metrics_server
-        if metrics_server and taken_over and (told := taken_over.get("metrics_server")):
-            metrics_server.take_over(told)
+        if metrics_server and taken_over and (state := taken_over.get("metrics_server")):
+            metrics_server.take_over(state)
 
     def hand_over(self) -> dict[str, Any]:
         """Its state for the re-executed supervisor, as JSON."""
@@ -85,7 +85,7 @@ class Spawner:
         self, name: str, caps: PerDatabase, standing: Iterable[PoolCommand], now: float
     ) -> WorkerHandle:
         """
-        :param standing: what it is told to begin with.
+        :param standing: the commands that it gets at once.
         :raises OSError: there is no process, no descriptor or no memory for it just now.
         """
         fault_point("before_fork")
@@ -102,8 +102,8 @@ class Spawner:
                 self._leave_to_parent()
 
             def run() -> int:
-                told = Receiver(commands, TO_WORKERS, "the supervisor")
-                links = Links(Sender(write_end), told, self.parent_death_pipe[0])
+                orders = Receiver(commands, TO_WORKERS, "the supervisor")
+                links = Links(Sender(write_end), orders, self.parent_death_pipe[0])
                 return self._run_worker(name, caps, links)
 
             pid = fork(name, run, release)

@@ -113,46 +113,46 @@ class Supervisor:
         self._signals = SignalQueue(HANDLED_SIGNALS)
         if hangup_is_ignored():
             logger.info("SIGHUP is ignored, as it was at the start (by nohup)")
-        told, metrics_server = self._taken_over, self._services.metrics_server
+        state, metrics_server = self._taken_over, self._services.metrics_server
         self._spawner = Spawner(
             self._services.run_worker,
             self._leave_to_parent,
-            told and told["spawner"],
+            state and state["spawner"],
             metrics_server,
         )
         release_in_children(self._spawner.leave_to_parent)
         budget = Budget(self._config.total_connections, self._config.max_connections)
         self._worker_set = WorkerSet(self._config.processes, self._fork, budget)
         self._command_relay = CommandRelay(
-            self._worker_set, told.get("commands", {}) if told else {}
+            self._worker_set, state.get("commands", {}) if state else {}
         )
         self._reaper = Reaper(self._config, self._spawner, self._cut_off)
         self._setup_hook = SetupHook(
-            self._config, self._services, self._signals, has_workers=told is not None
+            self._config, self._services, self._signals, has_workers=state is not None
         )
-        if told:
-            self._take_over(told, self._clock())
+        if state:
+            self._take_over(state, self._clock())
         elif self._services.session_file:
             self._reaper.end_left_over(self._services.session_file)
         # Blocked while the daemon was detached, or before this process was executed.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         return self
 
-    def _take_over(self, told: Mapping[str, Any], now: float) -> None:
+    def _take_over(self, state: Mapping[str, Any], now: float) -> None:
         """Continue with the state of the last supervisor, which ran in this same process."""
         self._phase = Phase.RUNNING
-        self._announced = told.get("announced", True)  # an older version does not tell
-        self._started = told["started"]
-        self._last_death = told["last_death"]
-        self._reload = Reload(told["reload"], ReloadState.ROLLING)
-        self._signals.put_back(n for n in told.get("signals", ()) if n in HANDLED_SIGNALS)
-        self.history.extend(told["history"])
-        self._worker_set.keep_size(told.get("worker_set", {}))
+        self._announced = state.get("announced", True)  # an older version does not hand it over
+        self._started = state["started"]
+        self._last_death = state["last_death"]
+        self._reload = Reload(state["reload"], ReloadState.ROLLING)
+        self._signals.put_back(n for n in state.get("signals", ()) if n in HANDLED_SIGNALS)
+        self.history.extend(state["history"])
+        self._worker_set.keep_size(state.get("worker_set", {}))
         for worker in self._worker_set.adopt(
-            WorkerHandle.taken_over(w, now) for w in told["workers"]
+            WorkerHandle.taken_over(w, now) for w in state["workers"]
         ):
             worker.drain()
-        self._worker_set.go_on_counting(told.get("worker_set", {}))
+        self._worker_set.go_on_counting(state.get("worker_set", {}))
 
     def __exit__(self, *exc_info: object) -> None:
         release_in_children()

@@ -154,24 +154,24 @@ class WorkerSet:
         starts = {name: slot.starts for name, slot in self.slots.items()}
         return {**counts, "starts": starts, "size": self.size, "configured": self._configured}
 
-    def keep_size(self, told: Mapping[str, Any]) -> None:
+    def keep_size(self, state: Mapping[str, Any]) -> None:
         """Keep a size that ``scale`` has set, unless the configured number has changed.
 
-        :param told: what :meth:`hand_over` of the last supervisor's worker set told, as far as it
-            did.
+        :param state: what :meth:`hand_over` of the last supervisor's worker set returned. An older
+            version may lack keys.
         """
-        if told.get("configured") == self._configured:
-            self.resize(int(min(told.get("size", self._configured), self.most)))
+        if state.get("configured") == self._configured:
+            self.resize(int(min(state.get("size", self._configured), self.most)))
 
-    def go_on_counting(self, told: Mapping[str, Any]) -> None:
+    def go_on_counting(self, state: Mapping[str, Any]) -> None:
         """
-        :param told: what :meth:`hand_over` of the last supervisor's worker set told, as far as it
-            did.
+        :param state: what :meth:`hand_over` of the last supervisor's worker set returned. An older
+            version may lack keys.
         """
-        self.units, self.failures = told.get("units", 0), told.get("failures", 0)
-        self.restarts = told.get("restarts", 0)
+        self.units, self.failures = state.get("units", 0), state.get("failures", 0)
+        self.restarts = state.get("restarts", 0)
         for name, slot in self.slots.items():
-            slot.starts = told.get("starts", {}).get(name, int(name in self.workers))
+            slot.starts = state.get("starts", {}).get(name, int(name in self.workers))
 
     def bury(self, worker: WorkerHandle) -> None:
         """Remove a dead worker; its units stay counted."""
@@ -216,7 +216,9 @@ class WorkerSet:
     @property
     def progress(self) -> dict[str, Progress]:
         """The progress of their units, by thread."""
-        return {name: told for w in self.workers.values() for name, told in w.progress.items()}
+        return {
+            name: progress for w in self.workers.values() for name, progress in w.progress.items()
+        }
 
     @property
     def ready(self) -> int:

@@ -174,7 +174,7 @@ class Worker:
             return exit_codes.BOOT_FAILED
         send_signal(signals.worker_ready, type(self._job), worker=self.info)
         self._handle_signals()
-        self._tell_suspects()
+        self._report_suspects()
         # Before the first unit: a worker that dies in it counts as one that had been ready.
         self._sender.send("ready")
         self._report()
@@ -324,16 +324,16 @@ class Worker:
     def _report_progress(self, thread: str, done: float | None, total: float | None) -> None:
         self._sender.send("progress", thread=thread, done=done, total=total)
 
-    def _tell_suspects(self) -> None:
+    def _report_suspects(self) -> None:
         """Workers that are forked soon need not ask the server for them."""
         for account, suspects, asked in suspects_found():
-            told = {"account": account, "asked": asked}
-            if self._sender.send("suspects", suspects=suspects, **told):
+            values = {"account": account, "asked": asked}
+            if self._sender.send("suspects", suspects=suspects, **values):
                 continue
             parts = split(suspects)
             for number, part in enumerate(parts):
                 numbers = {"part": number, "parts": len(parts)}
-                self._sender.send("suspects_part", suspects=part, **numbers, **told)
+                self._sender.send("suspects_part", suspects=part, **numbers, **values)
 
     def _leave(self, reason: str) -> None:
         """Drain by itself; the supervisor starts another worker."""

@@ -1,4 +1,4 @@
-"""Sessions that the server may still have, because it could not be told that they have ended.
+"""Sessions that the server may still have, because it could not be notified of their end.
 
 A connection that was given up during a network failure leaves its session on the server, with the
 locks of its transaction: for hours, if the server has nothing to send on it. So the next session

@@ -43,7 +43,7 @@ WHERE NOT CAST(s.variable_value AS BINARY) <=> CAST(g.variable_value AS BINARY)
   OR variable_name IN ({names})""",
 }
 """By whether it is MariaDB: the variables that a session has otherwise than the server, with their
-values, and those of the given names. MariaDB also tells which user variables there are (what is in
+values, and those of the given names. MariaDB also shows which user variables there are (what is in
 them may be new each time, such as ``NOW()``); MySQL shows these to few accounts."""
 
 DATABASE, ROLE = "DATABASE()", "CURRENT_ROLE()"
@@ -203,7 +203,7 @@ class Baseline:
     def _give_up(self, lost: list[str]) -> None:
         self._variables = None
         self.lost = tuple(sorted(lost))
-        self._pool.tell(self.lost)
+        self._pool.warn_of(self.lost)
 
 
 class Baselines:
@@ -220,7 +220,7 @@ class Baselines:
         self._known: dict[tuple[Any, ...], Baseline] = {}
         self._learned: tuple[str, ...] = ()
         """Variables that somebody sets unseen: each new session is asked for its own."""
-        self._told: set[tuple[str, ...]] = set()
+        self._logged: set[tuple[str, ...]] = set()
 
     def record(self, connection: Connection, pool_name: str) -> Session:
         """End the set-up of a new session: remember what brings it back to this state.
@@ -300,10 +300,10 @@ class Baselines:
         if name not in self._learned:
             self._learned += (name,)
 
-    def tell(self, lost: tuple[str, ...]) -> None:
-        """Warn of what no reset brings back, once."""
-        if lost not in self._told:
-            self._told.add(lost)
+    def warn_of(self, lost: tuple[str, ...]) -> None:
+        """Log once what a reset undoes and the pool can't restore."""
+        if lost not in self._logged:
+            self._logged.add(lost)
             logger.warning(
                 "pool %s: a reset takes from a session what its set-up did and the pool can't do "
                 "again: %s. So connections are closed where they would be reset.",

@@ -33,7 +33,7 @@ def reset(connection: Any) -> bool:
 
 def init_commands(connection: Any) -> list[bytes] | None:
     """What the library sent by itself when *connection* was opened: the option ``init_command``,
-    and ``init-command`` of an option file. ``None``: unknown (MySQL's library does not tell)."""
+    and ``init-command`` of an option file. ``None``: unknown (MySQL's library hides it)."""
     function = _function("mysql_get_optionv")
     if function is None:
         return None

@@ -77,7 +77,7 @@ class PooledConnection(NotingConnection):
     foreign_results: bool
     """The server may still answer for an earlier borrower's last statements."""
     session: int
-    """Its number on the server. Kept, because the driver can't tell it during a query."""
+    """Its number on the server. Kept, because the driver can't be asked for it during a query."""
     transaction_mode: bool
     """Earlier statements of its borrower may have run on another session."""
     generated_ids: set[int]
@@ -268,7 +268,7 @@ class PooledConnection(NotingConnection):
         return super().select_db(*args)
 
     def set_character_set(self, *args: Any) -> Any:
-        self.broken = True  # a reset tells the server, but not the client library
+        self.broken = True  # a reset changes the server, but not the client library
         return super().set_character_set(*args)
 
     def set_server_option(self, *args: Any) -> Any:

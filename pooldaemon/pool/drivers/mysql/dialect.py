@@ -89,7 +89,7 @@ server might end the session during the first statement."""
 class Remains(NamedTuple):
     """What stands for a session that is closed and has not ended on the server.
 
-    :ivar watch: a descriptor of its socket, which tells the end.
+    :ivar watch: a descriptor of its socket, which shows its end.
     """
 
     watch: socket.socket

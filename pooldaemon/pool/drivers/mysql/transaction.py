@@ -95,7 +95,7 @@ class TransactionLease:
                 raise
 
     def let_go_unseen(self) -> None:
-        """The same where the garbage collector may have called: nobody is waited for or asked."""
+        """Like :meth:`let_go`, where the garbage collector may be the caller: waits for nothing."""
         self._holds -= 1
         if self._holds or (borrowed := self.borrowed) is None:
             return
@@ -111,7 +111,7 @@ class TransactionLease:
             lender.affinity.leave(borrowed, lender)
 
     def share(self) -> None:
-        """Several threads use it from now on: it is borrowed, and held for good."""
+        """Borrow and keep the connection, because several threads use it from now on."""
         share(self.take())
 
     def end(self) -> None:

@@ -1,1 +1,1 @@
-"""What SQL statements, and the stored code behind them, may leave on a session. Asks no driver."""
+"""What SQL statements and the stored code behind them may leave on a session. Imports no driver."""

@@ -1,11 +1,11 @@
-"""What may act behind a plain statement: triggers, views, functions, and what columns compute.
+"""The code that a plain statement may run: triggers, views, functions, and columns' expressions.
 
-They are read with a few questions, and proven harmless one by one: by their text, and by what they
-name in turn. What remains is suspect. A view over a suspect view is suspect, and so is a table with
-a trigger that writes to one with a suspect trigger. Two that call each other are harmless if
-nothing in either is suspect: whatever they do is done by some statement in one of them.
+A few queries read it from the server. Each object is proven harmless by its text and by the objects
+that it names. The others are suspect: also a view over a suspect view, and a table with a trigger
+that writes to a table with a suspect trigger. Two functions that call each other are harmless if
+nothing in either is suspect, since all that they do is done by some statement in one of them.
 
-Foreign keys' cascades run no triggers, on either server.
+The cascades of foreign keys run no triggers on MySQL or MariaDB.
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ Rows = Sequence[Sequence[Any]]
 Questions = Generator[str, Rows, "Catalogue"]
 
 MAX_OTHERS = 8
-"""With more schemas than these beside its own, an account's statements on others are suspect:
-to read them all might take the server long."""
+"""If an account sees more schemas than this beside its own, statements on the others are suspect:
+reading them all might take the server long."""
 
 FEW_TABLES = 200
-"""A schema with more is not read before the first unit of work, but beside it; nor at all if it is
-not the account's own."""
+"""A schema with more tables is not read before the first unit of work but while units run. If it is
+not the account's own, it is not read at all."""
 
 PART = {True: 600, False: 10_000}
-"""Tables whose code is asked for at once, on MariaDB (which opens a file for each) and MySQL:
-answered within a few milliseconds."""
+"""Tables whose code is read by one query, on MariaDB (which opens a file for each) and on MySQL, so
+that the server answers within a few milliseconds."""
 
 MAX_FUNCTIONS = 500
-"""The grammar of statements grows with each function that may be called."""
+"""With more functions, none counts as harmless: each would make the pattern of clean statements
+longer."""
 
 
 class Code(NamedTuple):
@@ -63,18 +64,18 @@ class Code(NamedTuple):
 
 @dataclass
 class Catalogue:
-    """What an account is shown.
+    """The code that the server shows to an account.
 
     :ivar own: the schema in which its statements run; may be empty.
-    :ivar rights: of the account.
-    :ivar read: the schemas of which the rest tells.
+    :ivar rights: its privileges.
+    :ivar read: the schemas whose code was read.
     :ivar unread: the others.
-    :ivar triggers: by their tables' names.
-    :ivar packages: of MariaDB's functions; they are no schemas, but look so in a call.
-    :ivar defaults: of columns, by their tables' names, as far as they may do something when they
-        are written.
-    :ivar generated: the same for what does something when the table is read: what columns are
-        generated from, and defaults with variables.
+    :ivar triggers: under the names of their tables.
+    :ivar packages: names of MariaDB's packages, which look like schemas in a call.
+    :ivar defaults: default expressions of columns, under the names of their tables, that may have
+        an effect when a row is written.
+    :ivar generated: expressions that may have an effect when the table is read: those of generated
+        columns, and defaults with variables.
     """
 
     own: str
@@ -88,10 +89,10 @@ class Catalogue:
     defaults: list[Code] = field(default_factory=list)
     generated: list[Code] = field(default_factory=list)
     is_big: bool = False
-    """Not to be read while somebody waits."""
+    """It takes too long to be read while a borrower waits."""
 
     def unseen(self) -> set[str]:
-        """The privileges that the account lacks to be shown its own schema's code."""
+        """The privileges without which the account does not see all code of its own schema."""
         lacking = set()
         if not self.rights.watches_what_it_writes(self.own):
             lacking.add("TRIGGER")
@@ -101,7 +102,10 @@ class Catalogue:
 
 
 def questions(catalogue: Catalogue, *, mariadb: bool) -> Questions:
-    """Ask for all of it, a bit at a time: each question is answered within milliseconds."""
+    """Fill *catalogue* by several queries, each of which the server answers within milliseconds.
+
+    Yields each query, expects its rows, and returns the catalogue.
+    """
     catalogue.rights = Rights.parse([str(grant) for (grant,) in (yield "SHOW GRANTS")])
     rows = yield "SELECT schema_name FROM information_schema.schemata"
     own, others = catalogue.own, [name for (name,) in rows if name not in SYSTEM_SCHEMAS]
@@ -124,9 +128,9 @@ def questions(catalogue: Catalogue, *, mariadb: bool) -> Questions:
 
 
 def ask_all(own: str, *, mariadb: bool, ask: Callable[[str], Rows]) -> Catalogue:
-    """The same at once.
+    """Send all :func:`questions`, one after the other.
 
-    :param ask: sends a question, and returns the rows of its answer.
+    :param ask: sends a query and returns its rows.
     """
     asking = questions(Catalogue(own), mariadb=mariadb)
     question = next(asking)
@@ -139,8 +143,8 @@ def ask_all(own: str, *, mariadb: bool, ask: Callable[[str], Rows]) -> Catalogue
 
 
 def _count_parts(schema: str, mariadb: bool) -> Generator[str, Rows, int]:
-    """In how many parts a schema is to be read, for each to take milliseconds."""
-    # MySQL tells the rights to each row that it counts.
+    """In how many parts a schema is read, so that each takes milliseconds."""
+    # MySQL checks the privileges for each row that it counts.
     most = "" if mariadb else f" LIMIT {FEW_TABLES + 1}"
     ((tables,),) = yield (
         f"SELECT COUNT(*) FROM (SELECT 1 FROM information_schema.tables"
@@ -183,14 +187,14 @@ def _read_part(
     )
     catalogue.triggers += [Code(schema, name, _understood(body, mode)) for name, body, mode in rows]
     if not mariadb:
-        return  # its columns compute nothing that lasts
+        return  # MySQL's columns compute nothing that stays on the session
     rows = yield (
         "SELECT table_name, column_default, generation_expression FROM information_schema.columns"
         " WHERE (column_default LIKE '%val(%' OR column_default LIKE '%@%'"
         " OR generation_expression LIKE '%@%') AND " + which("table", "table_name")
     )
     for name, default, expression in rows:
-        # A variable that a default sets is there as soon as the table is opened.
+        # MariaDB sets a variable in a default as soon as the table is opened.
         computed = catalogue.generated if "@" in (default or "") else catalogue.defaults
         computed.append(Code(schema, name, default or ""))
         catalogue.generated.append(Code(schema, name, expression or ""))
@@ -201,14 +205,14 @@ def _literal(name: str) -> str:
 
 
 def _understood(body: str | None, mode: str, language: str = "SQL") -> str | None:
-    """The body, unless it is in another language than ours to read."""
+    """*body*, or ``None`` if it is in a language that is not read here."""
     if body is None or language != "SQL" or {"ORACLE", "MSSQL"} & set(str(mode).split(",")):
         return None
     return body
 
 
 def find_suspects(catalogue: Catalogue) -> Suspects:
-    """Which names a statement may not contain."""
+    """The names that make a statement suspect."""
     if catalogue.own.lower() in SYSTEM_SCHEMAS:
         return ANYTHING
     return _Proof(catalogue).suspects()
@@ -216,10 +220,11 @@ def find_suspects(catalogue: Catalogue) -> Suspects:
 
 @dataclass
 class _Object:
-    """Something with a body.
+    """A view, function, trigger or column expression.
 
-    :ivar key: schema and name, folded, of what it acts for: a trigger for its table.
-    :ivar spelled: the same as it is written.
+    :ivar key: folded schema and name of the object that a statement names; for a trigger or an
+        expression that is the table.
+    :ivar spelled: the same as the server spells it.
     :ivar effects: ``None``: it is suspect.
     """
 
@@ -244,7 +249,7 @@ class _Marks:
         self._names.setdefault(key[0], set()).add(key[1])
 
     def are_in(self, one: _Object) -> bool:
-        """Whether its text names one of them, perhaps."""
+        """Whether its text may name one of them."""
         if one.effects is None:
             return False
         named = one.effects.names
@@ -255,7 +260,7 @@ class _Marks:
 
 
 class _Proof:
-    """Marks what is suspect until nothing is left that names something marked."""
+    """Marks suspect objects, then those that name a marked one, until no more are found."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -272,9 +277,9 @@ class _Proof:
         self._generated = self._objects(catalogue.generated, effects_of_expression)
         self._known = {one.key for one in self._functions}
         self._bad = _Marks()
-        """What is suspect when it is used."""
+        """Suspect when they are read or called."""
         self._bad_written = _Marks()
-        """What is suspect when it is written."""
+        """Suspect when they are written."""
 
     def _objects(
         self, codes: Iterable[Code], read: Callable[[str], Effects | None]
@@ -282,7 +287,7 @@ class _Proof:
         found = []
         for schema, name, body in codes:
             effects = read(body) if body else None
-            if body == "":  # a column without
+            if body == "":  # a column without such an expression
                 continue
             if effects is not None and not self._is_provable(effects, fold(schema)):
                 effects = None
@@ -290,7 +295,7 @@ class _Proof:
         return found
 
     def _is_provable(self, effects: Effects, schema: str) -> bool:
-        """Whether all that it names is shown to the account."""
+        """Whether the account sees all objects that it names."""
         if schema not in self._seen or effects.names & self._unread:
             return False
         calls = effects.calls or (effects.calls_built_ins and effects.is_program)
@@ -343,7 +348,7 @@ class _Proof:
         for one in chain(self._triggers, self._defaults):
             if one.key not in self._bad_written and self._is_bad(one):
                 self._bad_written.add(one.key)
-        for one in self._views:  # a write to a view is one to its tables
+        for one in self._views:  # a write to a view is a write to its tables
             if one.key not in self._bad_written and one.effects is not None:
                 unwatched = self._read.keys() - self._watched - {one.key[0]}
                 if one.effects.names & unwatched or self._bad_written.are_in(one):
@@ -374,6 +379,6 @@ class _Proof:
 
 
 def _hidden_by(function: str) -> set[str]:
-    """The words of the grammar that a function of this name might be taken for."""
+    """The built-in names that the server might take for the name of this function."""
     spelled = re.compile(pattern(function).replace(r"[^\x00-\x7f]+", ".{1,2}"))
     return {word for word in CALLABLE if spelled.fullmatch(word)}

@@ -1,14 +1,14 @@
 """Which statements provably leave nothing behind on a MySQL or MariaDB session.
 
-Text can't prove that a session is dirty (a view may call a function that sets a variable),
-so it is asked the other way round: a statement is *clean* only if it is one plain SELECT,
-INSERT, UPDATE, DELETE or REPLACE that names no variable and calls nothing but built-in functions,
-and functions proven harmless. Whatever is not understood counts as dirty, which costs a reset and
-never a leak. What hides behind names (triggers, views, functions) is not visible in the text: a
-statement that names one of the :mod:`~pooldaemon.pool.drivers.mysql.sql.suspects` is dirty, too.
+No list of dirty statements could be complete: a view may call a function that sets a variable. So
+only the opposite is proven. A statement is *clean* only if it is a single plain SELECT, INSERT,
+UPDATE, DELETE or REPLACE that names no variable and calls only built-in functions and functions
+proven harmless. A statement that is not understood counts as dirty: that costs a reset and never
+leaks anything. The text does not show what triggers, views and functions do. So a statement that
+names one of the :mod:`~pooldaemon.pool.drivers.mysql.sql.suspects` is dirty, too.
 
-A statement is read by one regular expression, from left to right and never back, so that one of
-megabytes costs milliseconds.
+A single regular expression reads the statement from left to right and never goes back, so a
+statement of megabytes costs milliseconds.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ MAX_CACHED_LENGTH = 4096
 """Longer statements (bulk inserts) are judged anew each time rather than kept in memory."""
 
 MAX_VERDICTS = 4096
-"""So many verdicts are remembered, then all are forgotten: cheaper than to order them by use."""
+"""When this many verdicts are cached, all are dropped: cheaper than to order them by use."""
 
 MAX_COMMENTED = 64
-"""The same for statements with comments inside, of which no two may be alike."""
+"""The same for statements with comments inside, each of which may be unique."""
 
 SHOWN_SHAPE = 200
-"""Longer shapes are cut."""
+"""Characters of a shape that are shown; the rest is cut off."""
 
 DIRTY, READS, WRITES, SAVEPOINT = 0, 1, 2, 4
-"""Verdicts. Whatever is not dirty is clean. A savepoint ends with its transaction, and that the
-transaction has ended is checked apart."""
+"""Verdicts. All but ``DIRTY`` are clean. A savepoint ends with its transaction, and another check
+makes sure that the transaction has ended."""
 
-# A tuple among the parameters brings its own parentheses: "get_lock %s" is a call as well.
+# A tuple among the parameters brings its own parentheses, so "get_lock %s" is a call as well.
 _CALL = rf"{GAP}(?:\(|{PLACEHOLDER})"
 
 _ANY_NAME = rf"(?:[\w$]++|{QUOTED})"
@@ -72,7 +72,7 @@ _OF_THE_SERVER = "|".join(
     for schema, tables in TABLES_OF_THE_SERVER.items()
 )
 
-# The columns of a table or of a WITH, whose name looks like that of a function.
+# A list of columns after a table or the name of a WITH looks like the arguments of a function.
 _COLUMNS = (
     rf"(?:{one_of(('insert', 'replace'))}{GAP}(?:{one_of(('ignore',))}{GAP})?{one_of(('into',))}"
     rf"|{one_of(('with',))}(?:{GAP}{one_of(('recursive',))})?)"
@@ -83,7 +83,7 @@ _START = rf"(?:{BLANK}|{COMMENT}|\()*+(?:{_COLUMNS}|(?={_VERBS}))"
 
 _BLANKS = " \t\n\r\v\f"
 
-# What long statements are made of.
+# What most of a long statement consists of.
 _LIST = r"(?:[ ,()=]++|%s(?![\w$( ])|'[^'\\%]*+'|\d++(?:\.\d++)?(?![\w$.]))++"
 
 _SAVEPOINT = re.compile(rf"(?:rollback{BLANK}+to{BLANK}+|release{BLANK}+)?savepoint{BLANK}+`\w+`")
@@ -92,15 +92,15 @@ _SAVEPOINT = re.compile(rf"(?:rollback{BLANK}+to{BLANK}+|release{BLANK}+)?savepo
 _LEADING = re.compile(rf"(?:{BLANK}|{COMMENT})++")
 _COMMENT = re.compile(COMMENT)
 
-# Of a statement that is clean, each quote begins or ends one of these.
+# In a clean statement, each quote begins or ends one of these.
 _DATA_AND_NAMES = re.compile(rf"(?<![\w$]){_LIST}|{STRING}|{COMMENT}|({QUOTED})")
 
 _WRITES_SOMETHING = re.compile(
     rf"(?<![\w$.])(?:{one_of(('update', 'delete'))}|{one_of(('insert', 'replace'))}(?!{GAP}\())"
 )
 
-# For the shape of a statement: comments, and literals with their data, which may be cut off or
-# hold escapes; names stay.
+# What the shape of a statement leaves out: comments and literals, which may be cut off. Names
+# stay.
 _HIDDEN = re.compile(
     r"""(?P<comment>/\*.*?(?:\*/|\Z) | \#[^\n]* | --(?=\s|\Z)[^\n]*)
     | `[^`]*(?:`|\Z)
@@ -111,7 +111,7 @@ _HIDDEN = re.compile(
 
 @lru_cache(maxsize=64)
 def plain(functions: Names = frozenset()) -> re.Pattern[str]:
-    """What matches a plain statement as a whole, which may call these *functions*."""
+    """A pattern that fully matches a plain statement, which may call these *functions*."""
     called = "|".join(_function(*each) for each in sorted(functions))
     parts = (
         _LIST,
@@ -122,7 +122,7 @@ def plain(functions: Names = frozenset()) -> re.Pattern[str]:
         _OF_THE_SERVER,
         STRING,
         NUMBER,
-        # A function of another schema, or of a package of it.
+        # Not before a function of another schema, or of a package in it.
         rf"\.(?!{GAP}{_ANY_NAME}(?:{GAP}\.{GAP}{_ANY_NAME})?{_CALL})",
         rf"{PLACEHOLDER}(?!{GAP}\()",
         COMMENT,
@@ -142,10 +142,11 @@ def _spelled(name: str) -> str:
 
 
 class Classifier:
-    """Judges statements, and remembers its verdicts. Thread-safe.
+    """Judges statements and caches its verdicts. Thread-safe.
 
-    :param suspects: the names that may hide something.
-    :param only_ascii: of other characters it is not known how the server reads them.
+    :param suspects: names of objects that may leave something on the session.
+    :param only_ascii: treat statements with other characters as dirty, because the server may read
+        them in another way.
     """
 
     def __init__(self, suspects: Suspects = NONE, *, only_ascii: bool = False) -> None:
@@ -156,11 +157,11 @@ class Classifier:
         self._commented: dict[str | bytes, int] = {}
 
     def judge(self, statement: str | bytes) -> int:
-        """``READS``, ``WRITES`` or ``SAVEPOINT``: *statement* provably leaves the session as it
-        found it; or ``DIRTY``.
+        """``READS``, ``WRITES`` or ``SAVEPOINT`` if *statement* provably leaves the session as it
+        found it, else ``DIRTY``.
 
-        Give the template, before parameters are put in, where there is one: parameters become
-        literals and can't change the verdict, and a template is judged once.
+        Pass the template, without parameters, where there is one. Parameters become literals, which
+        can't change the verdict, and a template is judged only once.
         """
         verdict = self._verdicts.get(statement)
         return self._judge_new(statement) if verdict is None else verdict
@@ -194,7 +195,7 @@ class Classifier:
             return DIRTY
         if not self._is_plain(text):
             return DIRTY
-        # Usually it is the first word.
+        # Usually the verb is the first word.
         writes = bool(
             _WRITES_SOMETHING.match(text)
             or (
@@ -210,14 +211,14 @@ class Classifier:
 
 
 judge = Classifier().judge
-"""By the text alone."""
+"""Judges by the text alone."""
 
 
 def _without_edges(text: str) -> str:
-    """*text* without the comments around it.
+    """*text* without the comments before and after it.
 
-    To cut one off at the end is safe, although nobody has looked at what is before it: if that is
-    clean, each of its quotes is closed, and so the comment does not begin inside of one.
+    It is safe to cut off the last comment although the text before it has not been checked yet: if
+    that text is clean, all its quotes are closed, so the comment does not begin inside one.
     """
     if leading := _LEADING.match(text):
         text = text[leading.end() :]
@@ -232,8 +233,8 @@ def _without_edges(text: str) -> str:
 def shape(statement: str | bytes) -> str:
     """*statement* without its data, on one line, for logs.
 
-    Whether a backslash escapes the quote behind it depends on the session's ``sql_mode``. So the
-    shape ends at the first one: to guess wrong would show what is inside the next literal.
+    Whether a backslash escapes the next quote depends on the session's ``sql_mode``. A wrong guess
+    would show the data of the next literal. So the shape ends at the first backslash.
     """
     text = statement.decode("latin-1") if isinstance(statement, bytes) else statement
     text, backslash, _ = text.partition("\\")

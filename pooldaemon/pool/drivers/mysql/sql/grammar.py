@@ -1,23 +1,22 @@
-"""What SQL is made of, as far as it has to be understood: parts of regular expressions, and words.
+"""The part of SQL that is understood here: words, and parts of regular expressions.
 
-Only what MySQL and MariaDB read alike in every ``sql_mode`` and character set that a pool admits is
-a part. Whatever lies between parts is not understood: ``@`` (variables), ``;`` (a second
-statement), ``{`` and ``\\`` (ODBC's calls, escapes), and all blanks but ASCII's, which some
-character sets have and others take for letters. Text is made of small letters before it is looked
-at, see :func:`lowered`.
+Contains only what MySQL and MariaDB read alike in every ``sql_mode`` and character set that a pool
+admits. All else is not understood: ``@`` (variables), ``;`` (a second statement), ``{`` and ``\\``
+(ODBC's calls, escapes), and blanks other than ASCII's, which some character sets have and others
+take for letters. The patterns are for text in lower case, see :func:`lowered`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-# With "%" the driver puts data in. A conversion of another kind than %s takes none, or fails.
+# Where the driver puts data in place of "%". A conversion other than %s takes none, or fails.
 _DATA = r"(?:\(|[#0 +\-]*+(?:\*|\d*+)(?:\.(?:\*|\d*+))?[hlL]?[csrab])"
 PERCENT = rf"(?:%%|%(?!{_DATA}))"
-# Sent without data, it is the operator and a word.
+# In a statement without data, it is the operator % and a word.
 PLACEHOLDER = r"%(?:s|\(\w+\)s)(?![\w$])"
 
-# Plain ones. What follows /*! and /*M! is run, and /*+ are hints, which may set variables.
+# Plain comments only: the server runs what follows /*! and /*M!, and hints (/*+) may set variables.
 COMMENT = (
     rf"(?:/\*(?![!+]|[mM]!)(?:[^*%]|{PERCENT}|\*(?!/))*+\*/"
     rf"|(?:\#|--(?=[ \t\n\r\v\f]|\Z))(?:[^\n%]|{PERCENT})*+)"
@@ -27,18 +26,18 @@ GAP = rf"(?:{BLANK}|{COMMENT})*+"
 END = r"(?![\w$])"
 
 STRING = rf"'(?:[^'\\%]|{PERCENT})*+'"
-# After a name and its dot comes another name, which may be nothing but digits.
+# After a name and a dot comes another name, which may consist of digits.
 _FRACTION = r"(?<![\w$`\"])\.\d++"
 NUMBER = rf"(?:0[xX][0-9A-Fa-f]+{END}|(?:\d++(?:\.\d*+)?|{_FRACTION})(?:[eE][+-]?\d++)?{END})"
 WORD = r"(?:[^\W\d]|\$)[\w$]*+"
-# The latter is a name with ANSI_QUOTES.
+# What is in double quotes is a name in the mode ANSI_QUOTES.
 QUOTED = rf'(?:`(?:[^`%]|{PERCENT})++`|"(?:[^"\\%]|{PERCENT})*+")'
 OPERATOR = (
     r"(?:->>?|<=>?|>=?|<>|!=|\|\|?|&&?|<<|>>|-(?!-)|/(?!\*)|\*(?!/)"
     rf"|[),(=+^~!<>?]|{PERCENT})"
 )
 
-# Before a parenthesis. The first ones are frequent.
+# Keywords that may precede a parenthesis, the frequent ones first.
 KEYWORDS = """
     in and or when then values value where not on as by like else limit
     all any between case columns cross distinct distinctrow div escape except exists for force from
@@ -77,17 +76,18 @@ BUILT_INS = """
 
 CALLABLE = (KEYWORDS + BUILT_INS).split()
 
-# Words that make a plain statement do more: results kept on the server, another kind of SELECT,
-# numbers of a sequence.
+# Words with which a plain statement does more: it writes a file on the server, analyses or counts
+# the rows of a SELECT, or reads a sequence.
 FORBIDDEN_WORDS = frozenset(
     {"outfile", "dumpfile", "procedure", "sql_calc_found_rows", "next", "previous"}
 )
 
-# The same in quotes: numbers of a sequence in Oracle's way, and the schema whose views call
-# functions that set variables.
+# Names with the same effect, quoted or not: columns of a sequence as in Oracle, and the schema
+# whose views call functions that set variables.
 FORBIDDEN_NAMES = frozenset({"nextval", "currval", "sys"})
 
-# Built-in functions that concern the session, or others. They go before stored ones of the name.
+# Built-in functions that depend on the session, change it, or concern others. The server prefers
+# them to stored functions of the same name.
 HARMFUL_BUILT_INS = frozenset(
     """
     benchmark found_rows get_lock is_free_lock is_used_lock lastval last_insert_id load_file
@@ -99,7 +99,7 @@ HARMFUL_BUILT_INS = frozenset(
 
 SYSTEM_SCHEMAS = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
 
-# Of the others some answer for the session, such as session_variables, or change it.
+# Others show the state of the session, such as session_variables, or change it.
 _STATUS = ("global_status", "global_variables", "session_status")
 TABLES_OF_THE_SERVER = {
     "information_schema": (
@@ -109,7 +109,7 @@ TABLES_OF_THE_SERVER = {
     ),
     "performance_schema": _STATUS,
 }  # fmt: skip
-"""By schema, those that a clean statement may name."""
+"""By schema, the tables that a clean statement may name."""
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -118,7 +118,7 @@ def one_of(words: Iterable[str]) -> str:
 
 
 def lowered(text: str) -> str:
-    """*text* with ASCII's letters made small. Others stay: the Kelvin sign would become a k."""
+    """*text* with ASCII's letters in lower case. Others stay: the Kelvin sign would become a k."""
     return text.lower() if text.isascii() else text.translate(_SMALL)
 
 

@@ -1,12 +1,12 @@
 """Questions about earlier statements.
 
-The session answers for ``LAST_INSERT_ID()``, ``FOUND_ROWS()``, ``ROW_COUNT()`` and warnings, partly
-even across a reset. Nobody is to be told of an earlier borrower's statements: the answers are
-overwritten before a statement that may ask; no clean one can.
+A session keeps the results of ``LAST_INSERT_ID()``, ``FOUND_ROWS()``, ``ROW_COUNT()`` and warnings,
+some of them even across a reset. A borrower must not get those of an earlier borrower's statements.
+So they are overwritten before a statement that may ask for them. A clean statement can't.
 
-In transaction mode the borrower's own earlier statement may have run on another session. There a
-question goes out only if something that its borrower did since it borrowed settles the answer. What
-settles it was tried on MariaDB 10.11 and MySQL 9.7.
+In transaction mode the borrower's own earlier statement may have run on another session. So such a
+question is sent only if a statement that ran since the borrow determines the answer. Which
+statements do was tested on MariaDB 10.11 and MySQL 9.7.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pooldaemon.pool.drivers.mysql.sql.classify import DIRTY, READS, WRITES, jud
 
 
 class Session(Protocol):
-    """What is looked at of a ``PooledConnection``."""
+    """The part of a ``PooledConnection`` that this module uses."""
 
     dirty: bool
     ran: int
@@ -34,29 +34,31 @@ class Session(Protocol):
 
 
 LAST_ID = "(SELECT LAST_INSERT_ID())"
-"""In parentheses MySQL Router takes it, which refuses this function where it shares connections."""
+"""In parentheses, because MySQL Router refuses this function without them where it shares
+connections."""
 
 OVERWRITE_ALL = "(SELECT LAST_INSERT_ID(0) FROM (SELECT 1) AS one)"
-"""From a table, if only a derived one: MariaDB keeps earlier warnings over a SELECT without."""
+"""With a table, if only a derived one, because MariaDB keeps earlier warnings after a SELECT
+without a table."""
 
 OVERWRITE_ALL_BUT_ID = "SELECT 1 FROM (SELECT 1) AS one"
 
 OVERWRITE_ID = "SET SESSION last_insert_id = 0"
-"""This leaves the rows that were found, and on MariaDB the warnings."""
+"""This keeps ``FOUND_ROWS()``, and on MariaDB the warnings."""
 
-# What asks for the last generated id, or sets it.
+# Names that ask for the last generated id, or set it.
 _NAMES_ID = re.compile(r"\b(?:last_insert_id|identity)\b", re.IGNORECASE)
 
 _ALL = frozenset({"id", "found", "warnings"})
 
-# A cheap look at the text with its data; what is found is looked at more closely.
+# A cheap search in the statement with its data. Where it finds something, _asked() looks closer.
 _SUSPECT = re.compile(
     rb"last_insert_id|identity|found_rows|row_count|warning|error|diagnostics|variables",
     re.IGNORECASE,
 )
 
-# Comments, literals and quoted names. What servers run of a comment is none. With the mode
-# ANSI_QUOTES a name may stand in double quotes; that is told by what is beside it.
+# Comments, literals and quoted names. A comment that the server runs (/*! … */) is none. In the
+# mode ANSI_QUOTES a name may be in double quotes; the characters next to it show that.
 _PARTS = r"""(?P<run>/\*M?!\d* | \*/) | (?P<comment>/\*.*?(?:\*/|\Z) | \#[^\n]* | --(?=\s|\Z)[^\n]*)
     | `(?P<quoted>\w+)` | `[^`]*(?:`|\Z)
     | (?<=[@.])"(?P<variable>\w+)" | "(?P<called>\w+)"(?=\s*\()
@@ -81,32 +83,32 @@ _QUESTIONS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-# The first variable that is set: what SET assigns to is no question.
+# The first variable that SET assigns to: that is no question.
 _ASSIGNED = re.compile(rf"\A\s*set\s+{_VARIABLE}\w+\s*:?=", re.IGNORECASE)
 
-# The first word of what evaluates no expression, and of what evaluates one only in a SELECT.
+# First words of statements that evaluate no expression, and of those that do so only in a SELECT.
 _EVALUATES_NOTHING = frozenset(
     {"begin", "commit", "deallocate", "kill", "lock", "prepare", "release", "rollback"}
     | {"savepoint", "show", "start", "unlock", "use"}
 )
 _DEFINES = frozenset({"alter", "create", "drop", "grant", "revoke", "truncate"})
 
-# Where a table is named it may be a view, or have triggers.
+# A table that is named may be a view, or have triggers.
 _NAMES_TABLE = re.compile(r"\b(?:from|join|into|table)\b", re.IGNORECASE)
 
 _CALLS = re.compile(r"(\.?)\s*\b([\w$]+)\s*\(")
 _QUOTED_CALL = re.compile(rb"""[`"]\s*\(""")
 
-# They are no questions, or such that are seen.
+# Calls that ask nothing, or that _QUESTIONS finds.
 _KNOWN_CALLS = frozenset(
     {"get_lock", "is_free_lock", "is_used_lock", "release_all_locks", "release_lock"}
     | {"found_rows", "last_insert_id", "row_count"}
 )
 
 MAX_LOOKED_AT = 10_000
-"""In longer statements nobody looks whether they may run code of the schema: they may."""
+"""Bytes. A longer statement is not examined: it is assumed to run stored code."""
 
-# On MariaDB what names no table leaves the warnings of the statement before.
+# On MariaDB a statement that names no table keeps the warnings of the statement before.
 _LEAVES_WARNINGS = re.compile(
     r"""\s*(?: (?:begin|commit|deallocate|do|explain|flush|help|kill|prepare|purge|release|reset
                  |rollback|savepoint|set|show|start|unlock|use|values)\b
@@ -116,48 +118,48 @@ _LEAVES_WARNINGS = re.compile(
 
 
 def forget_foreign(session: Session, statement: bytes | bytearray) -> None:
-    """Make sure that *statement* is told nothing of an earlier borrower's statements, and that what
-    it may set is known for its borrower's."""
+    """Make sure that *statement* gets no result of an earlier borrower's statements, and that an id
+    that it may set counts as the borrower's."""
     asked = _asked(session, statement)
     if "count" in asked and session.ran & WRITES:
-        return  # whatever overwrites another answer would take this one, which is the borrower's
-    told = asked | _may_be_told(session, statement)
-    if not told:
-        return  # nothing is sent that a proxy between might not like
-    foreign = _unsettled(session, told - {"id"})
-    if "id" in told and not _owns_id(session, looks=asked <= {"id"}):
+        return  # overwriting another result would overwrite ROW_COUNT(), which is the borrower's
+    used = asked | _may_use(session, statement)
+    if not used:
+        return  # no need to send anything, which a proxy might refuse
+    foreign = _unsettled(session, used - {"id"})
+    if "id" in used and not _owns_id(session, looks=asked <= {"id"}):
         foreign.add("id")
         session.id_is_own = True
-    if told >= _ALL:
+    if used >= _ALL:
         session.foreign_results = False
-    if foreign == {"id"} and told != _ALL:
+    if foreign == {"id"} and used != _ALL:
         session.ask_aside(OVERWRITE_ID)
     elif foreign:
         session.ask_aside(OVERWRITE_ALL if "id" in foreign else OVERWRITE_ALL_BUT_ID)
 
 
 def forget_all(session: Session) -> None:
-    """For what the client library remembers."""
+    """Overwrite all results on the server, and with them those that the client library keeps."""
     session.foreign_results = False
     session.id_is_own = True
     session.ask_aside(OVERWRITE_ALL)
 
 
 def refuse_unsettled(session: Session, statement: bytes | bytearray) -> None:
-    """For transaction mode.
+    """In transaction mode, refuse a question whose answer may be about another statement.
 
-    :raises EarlierStatementError: *statement* asks about an earlier one, and its answer may be
-        about somebody else's, or not about the borrower's last.
+    :raises EarlierStatementError: *statement* asks about an earlier one, which may have been
+        another borrower's, or not the last of this borrower.
     """
     if _unsettled(session, _asked(session, statement)):
-        raise EarlierStatementError(_told(shape(bytes(statement))))
+        raise EarlierStatementError(_message(shape(bytes(statement))))
 
 
 def refuse_result(session: Session, name: str) -> None:
-    """The same for *name*, a method of the driver's that tells of the last statement."""
-    # An id stays with the client library until the next statement that could have made one.
+    """The same for *name*, a method of the driver that returns a result of the last statement."""
+    # The client library keeps an id until the next statement that could generate one.
     if not (session.dirty or session.ran & (WRITES if name == "insert_id" else -1)):
-        raise EarlierStatementError(_told(f"{name}()"))
+        raise EarlierStatementError(_message(f"{name}()"))
 
 
 def _asked(session: Session, statement: bytes | bytearray) -> frozenset[str]:
@@ -165,14 +167,14 @@ def _asked(session: Session, statement: bytes | bytearray) -> frozenset[str]:
         return frozenset()
     text = _ASSIGNED.sub(" ", _bare(session, statement))
     asked = {str(found.lastgroup) for found in _QUESTIONS.finditer(text)}
-    if "variables" in asked:  # among which some tell; who wants one names it in a literal
+    if "variables" in asked:  # one of them is the id, which is then named in a literal
         asked.remove("variables")
         asked |= {"id"} if _NAMES_ID.search(statement.decode("latin-1")) else set()
     return frozenset(asked)
 
 
-def _may_be_told(session: Session, statement: bytes | bytearray) -> frozenset[str]:
-    """What *statement* may be told without asking for it, or may set."""
+def _may_use(session: Session, statement: bytes | bytearray) -> frozenset[str]:
+    """The results that *statement* may read without naming them, or may set."""
     if len(statement) > MAX_LOOKED_AT or _QUOTED_CALL.search(statement):
         return _ALL
     text = _bare(session, statement)
@@ -184,7 +186,7 @@ def _may_be_told(session: Session, statement: bytes | bytearray) -> frozenset[st
 
 
 def _runs_more(text: str) -> bool:
-    """Whether a statement may run code of the schema: views, triggers, functions, procedures."""
+    """Whether a statement may run stored code: views, triggers, functions, procedures."""
     first, *_ = text.split(None, 1) or [""]
     first = first.lower()
     if ";" in text.rstrip("; \t\r\n"):
@@ -207,7 +209,7 @@ def _unsettled(session: Session, asked: frozenset[str]) -> set[str]:
 
 
 def _is_settled(session: Session, question: str, *, alone: bool) -> bool:
-    """Whether something that the borrower did settles the answer, and not with nothing."""
+    """Whether a statement of the borrower determines the answer, and it is not empty."""
     if not (session.dirty or session.ran):
         return False
     if question == "id":
@@ -223,9 +225,9 @@ def _is_settled(session: Session, question: str, *, alone: bool) -> bool:
 
 
 def _owns_id(session: Session, *, looks: bool) -> bool:
-    """Whether ``LAST_INSERT_ID()`` answers with what the borrower did.
+    """Whether ``LAST_INSERT_ID()`` returns the borrower's id.
 
-    :param looks: a question may be sent; it changes the other answers.
+    :param looks: the server may be asked, which overwrites the other results.
     """
     if not session.id_is_own and session.generated_ids:
         if not looks:
@@ -236,17 +238,17 @@ def _owns_id(session: Session, *, looks: bool) -> bool:
 
 def _last_id(session: Session) -> int:
     [(last,)] = session.ask_aside(LAST_ID).fetch_row()
-    # The client library was told of each generated id; of one given by hand, too, which
-    # LAST_INSERT_ID() does not answer with.
+    # The client library gets each generated id. It also gets one that an INSERT names itself, which
+    # LAST_INSERT_ID() does not return.
     session.id_is_own = session.id_is_own or last in session.generated_ids
     return int(last)
 
 
 def _bare(session: Session, statement: bytes | bytearray | str) -> str:
-    """*statement* without data and comments, its names without quotes."""
+    """*statement* without data and comments, and with its names unquoted."""
     text = statement if isinstance(statement, str) else statement.decode("latin-1")
-    # Whether a backslash escapes the quote behind it depends on the session's sql_mode, which the
-    # server tells the client library with each answer.
+    # Whether a backslash escapes the next quote depends on the session's sql_mode, which the server
+    # reports to the client library with each answer.
     escapes = "\\" not in text or session.escape_string("'") != b"''"
     return (_WITH_ESCAPES if escapes else _WITHOUT_ESCAPES).sub(_name_alone, text)
 
@@ -255,7 +257,7 @@ def _name_alone(part: re.Match[str]) -> str:
     return part["quoted"] or part["variable"] or part["called"] or " "
 
 
-def _told(question: str) -> str:
+def _message(question: str) -> str:
     return (
         "In transaction mode the statement that this asks about may have run on another session: "
         f"{question}. Run both inside transaction.atomic() or connection.pinned()."

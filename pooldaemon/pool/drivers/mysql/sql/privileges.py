@@ -1,4 +1,4 @@
-"""What an account may do, as ``SHOW GRANTS`` tells; active roles and MariaDB's PUBLIC included."""
+"""The privileges of an account, from ``SHOW GRANTS``, with active roles and MariaDB's PUBLIC."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Privileges = frozenset[str]
 class Rights:
     """
     :ivar everywhere: on the whole server.
-    :ivar schemas: by the pattern of the schema's name, as the server keeps it.
-    :ivar tables: by schema, those of each of its tables.
-    :ivar revoked: patterns of schemas from which the former were partly taken back.
+    :ivar schemas: on schemas, by the pattern of their names, as the server keeps it.
+    :ivar tables: on single tables, by schema.
+    :ivar revoked: patterns of schemas on which some of them are revoked.
     """
 
     everywhere: Privileges = frozenset()
@@ -53,11 +53,11 @@ class Rights:
         return self
 
     def cover(self, schema: str, privilege: str) -> bool:
-        """Whether the account has it on all of *schema*."""
+        """Whether the account has *privilege* on all of *schema*."""
         return not {privilege, _ALL}.isdisjoint(self._on(schema))
 
     def watches_what_it_writes(self, schema: str) -> bool:
-        """Whether it sees the triggers of every table there that it may write."""
+        """Whether the account sees the triggers of every table in *schema* that it may write to."""
         if self.cover(schema, "TRIGGER"):
             return True
         wide = [has for pattern, has in self.schemas.items() if _matches(pattern, schema)]
@@ -77,7 +77,7 @@ class Rights:
         for pattern, has in matching.items():
             if schema in {pattern, _unescaped(pattern)}:
                 return self.everywhere | has
-        # The server takes the most particular of the patterns alone.
+        # The server uses only the most specific pattern.
         return self.everywhere | (
             frozenset.intersection(*matching.values()) if matching else frozenset()
         )

@@ -1,8 +1,8 @@
-"""What views, triggers and stored functions do, as far as their text tells.
+"""What views, triggers and stored functions do, as far as their text shows.
 
-A body is taken apart into tokens, and read statement by statement. What is not understood makes it
-suspect, as a statement would be: a variable, a lock, dynamic SQL, a call of what is not known, a
-SET of anything but a local variable or a column of the new row.
+A body is split into tokens and read statement by statement. Whatever is not understood makes it
+suspect: a variable of the session, a lock, dynamic SQL, a SET of anything but a local variable or a
+column of the new row.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ class Token(NamedTuple):
 class Effects:
     """What a body that is harmless by itself depends on.
 
-    :ivar names: all identifiers in it, as :func:`fold` makes them.
-    :ivar alone: those that stand without a qualifier, and are none.
+    :ivar names: all identifiers in it, folded by :func:`fold`.
+    :ivar alone: those that have no qualifier and are none.
     :ivar qualified: those with a qualifier, as pairs.
-    :ivar calls: of functions other than built-in ones; the schema is empty if it is not told.
-    :ivar calls_built_ins: it calls some, which may be hidden by functions of the same name.
-    :ivar writes: it writes to tables.
-    :ivar is_program: its text is as somebody wrote it, and not as the server did, who puts a stored
-        function's name in quotes.
+    :ivar calls: functions that are not built in, with their schema, or ``""`` if none is given.
+    :ivar calls_built_ins: whether it calls built-in functions. A stored function of the same name
+        may be called instead.
+    :ivar writes: whether it writes to tables.
+    :ivar is_program: whether its text is as somebody wrote it. The server rewrites the text of
+        views, and quotes the names of stored functions there.
     """
 
     names: frozenset[str]
@@ -70,7 +71,7 @@ def _tokens(string: str) -> re.Pattern[str]:
     )
 
 
-# Whether a backslash escapes depends on the sql_mode of whoever wrote the body.
+# Whether a backslash is an escape depends on the sql_mode in which the body was created.
 _READINGS = (_tokens(r"'(?:[^'\\]|\\.)*+'"), _tokens("'[^']*+'"))
 
 _TYPES = """
@@ -86,24 +87,25 @@ _WRITES = frozenset({"insert", "update", "delete", "replace"})
 
 @lru_cache(maxsize=8192)
 def effects_of_query(text: str) -> Effects | None:
-    """Of a view's; ``None``: it is not understood."""
+    """The effects of a view's query; ``None`` if it is not understood."""
     return _effects(text, _Query)
 
 
 @lru_cache(maxsize=8192)
 def effects_of_program(text: str) -> Effects | None:
-    """Of the body of a trigger or function; ``None``: it is not understood."""
+    """The effects of the body of a trigger or function; ``None`` if it is not understood."""
     return _effects(text, _Program)
 
 
 @lru_cache(maxsize=8192)
 def effects_of_expression(text: str) -> Effects | None:
-    """Of a column's default, or of what it is generated from; ``None``: it is not understood."""
+    """The effects of a column's default, or of the expression of a generated column; ``None`` if it
+    is not understood."""
     return _effects(text, _Expression)
 
 
 def _effects(text: str, reader: type[_Reader]) -> Effects | None:
-    # A percent sign has no meaning here; the grammar, made for templates, is told so.
+    # The patterns are for templates, in which "%%" is a percent sign.
     text = lowered(text).replace("%", "%%")
     readings = _READINGS if "\\" in text else _READINGS[:1]
     try:
@@ -123,12 +125,12 @@ def _read(text: str, pattern: re.Pattern[str]) -> Iterator[Token]:
 
 
 def fold(name: str) -> str:
-    """What is the same for all names that a server might take for this one."""
+    """A form of *name* that is the same for all names that a server might take for it."""
     return _NOT_ASCII.sub("\x80", lowered(name))
 
 
 def name_of(token: Token) -> str | None:
-    """The identifier; ``None``: it is none."""
+    """The identifier that *token* is; ``None`` if it is none."""
     if token.kind == "word":
         return token.text
     if token.kind == "quoted":
@@ -201,10 +203,10 @@ class _Reader:
         return None
 
     def _check_call(self, start: int) -> None:
-        """Note what the parenthesis that comes next calls, if it calls something."""
+        """If the parenthesis that comes next is a call, note which function it calls."""
         before = self._tokens[self._at - 1] if self._at > start else None
         if before is not None and before.kind == "number":
-            raise _NotUnderstood  # behind a dot it is a function's name
+            raise _NotUnderstood  # after a dot it may be the name of a function
         name = None if before is None else name_of(before)
         if name is None or self._names_columns(start):
             return
@@ -232,7 +234,7 @@ class _Reader:
         )
 
     def _plain(self, start: int) -> None:
-        """Take one token of a query or an expression."""
+        """Read one token of a query or an expression."""
         token = self._peek()
         if token.kind in {"end", "label"}:
             raise _NotUnderstood
@@ -241,8 +243,8 @@ class _Reader:
         self._at += 1
 
     def _expression(self, *until: str) -> None:
-        """Take all before one of these words, those inside of CASE … END left out; or before the
-        end, if there are none."""
+        """Read up to one of the words *until* that is not inside CASE … END. Without words, read up
+        to the end of the statement."""
         start, cases = self._at, 0
         while not (cases == 0 and (self._next_is(*until) if until else self._peek().kind == "end")):
             if self._next_is("case"):
@@ -278,7 +280,7 @@ class _Query(_Reader):
 
 
 class _Program(_Reader):
-    """A statement, or a block of them, as triggers and functions have."""
+    """The body of a trigger or function: a statement or a block."""
 
     def _read_all(self) -> None:
         self._statement()
@@ -288,7 +290,7 @@ class _Program(_Reader):
             raise _NotUnderstood
 
     def _statement(self) -> None:
-        """Take a statement, without the semicolon at its end."""
+        """Read a statement without the semicolon after it."""
         token = self._peek()
         follower = self._tokens[self._at + 1 : self._at + 2]
         if name_of(token) and follower == [Token("label", ":")]:
@@ -440,7 +442,7 @@ class _Program(_Reader):
             self._at += 1
 
     def _target(self) -> None:
-        """What is assigned to: without a declaration it would be a variable of the session."""
+        """Read the target of a SET. A name that is not declared is a variable of the session."""
         name = self._name()
         if name == "new" and self._peek().kind == "dot":
             self._at += 1

@@ -1,8 +1,8 @@
-"""What a pool knows of the code behind its statements, and how it stays true.
+"""What a pool knows of the stored code that its statements may run, and how that stays true.
 
-Until it knows, every statement may leave something, which costs resets. Its own sessions' DDL makes
-it forget at once; what others do is seen when it asks again, on connections that nobody uses at
-that moment.
+Until it knows, every statement counts as dirty, which costs resets. DDL of its own sessions makes
+it forget at once. DDL of others is noticed when it asks the server again, on connections that
+nobody uses at that moment.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ from pooldaemon.pool.drivers.mysql.sql.suspects import ANYTHING, NONE, Suspects
 logger = logging.getLogger("pooldaemon.pool")
 
 RECHECK = 60.0
-"""Seconds after which an answer is believed no more: so long somebody else's DDL may go unseen."""
+"""Seconds after which an answer expires. DDL of others may go unnoticed for as long."""
 
 REFRESH = 40.0
-"""Seconds after which it is asked again, so that there is a new answer before the old one ends."""
+"""Seconds after which the server is asked again, so that a new answer comes before the old one
+expires."""
 
 RETRY = 5.0
-"""Seconds until another try, where asking failed."""
+"""Seconds until the next attempt after asking has failed."""
 
 UNDERSTOOD_CHARSETS = frozenset({"ascii", "latin1", "utf8", "utf8mb3", "utf8mb4"})
-"""Under others only ASCII is sure to be read by the server as by us."""
+"""In other character sets the server may read characters other than ASCII in another way."""
 
 PIECE = 0.008
-"""Seconds after which no further question is sent on a connection that others may wait for. One
-takes a few milliseconds, so that together they stay below 20."""
+"""Seconds after which no further query is sent on a connection that others may wait for. A query
+takes a few milliseconds, so that all together take less than 20."""
 
-# What may bring, change or show triggers, views, functions and columns, at the beginning of a
-# statement; or anywhere, in what may be several.
+# Words that may create, change or reveal triggers, views, functions and columns: at the beginning
+# of a statement, or anywhere in a text that may be several statements.
 _DDL = re.compile(rb"\s*(?:create|alter|drop|rename|grant|revoke|execute)\b", re.IGNORECASE)
 _DDL_ANYWHERE = re.compile(rb"\b(?:create|alter|drop|rename|grant|revoke)\b", re.IGNORECASE)
 _SEVERAL = re.compile(rb";|/\*|--|#|^\s*(?:begin|prepare)\b", re.IGNORECASE)
@@ -53,7 +54,8 @@ _SEVERAL = re.compile(rb";|/\*|--|#|^\s*(?:begin|prepare)\b", re.IGNORECASE)
 class Answer(NamedTuple):
     """
     :ivar suspects: ``None``: not known.
-    :ivar asked: when (monotonic seconds, the same clock for all processes of a machine).
+    :ivar asked: when the server was asked, in seconds of the monotonic clock, which all processes
+        of a machine share.
     """
 
     suspects: Suspects | None
@@ -66,15 +68,15 @@ class Answer(NamedTuple):
 UNASKED = Answer(None, float("-inf"))
 
 heard: dict[int, Answer] = {}
-"""What other processes were answered, by the hash of what the session was opened with. A daemon's
-supervisor is told, and forks: its workers ask once, not each."""
+"""Answers that other processes got, by the hash of the parameters of the connection. The supervisor
+of a daemon gets them from its workers and passes them on to those that it forks."""
 
 
 class Session(NamedTuple):
     """What all sessions of a pool have in common.
 
-    :ivar schema: in which their statements run.
-    :ivar charset: in which the server reads them.
+    :ivar schema: the one in which their statements run.
+    :ivar charset: the one in which the server reads their statements.
     """
 
     schema: str
@@ -87,7 +89,7 @@ class Session(NamedTuple):
 
 
 class _Reading:
-    """Questions that are being asked, one connection after the other."""
+    """A series of queries for the catalogue, which several connections may share."""
 
     def __init__(self, session: Session, version: int, now: float) -> None:
         self.version = version
@@ -97,7 +99,7 @@ class _Reading:
         self._question: str | None = next(self._questions)
 
     def go_on(self, ask: Callable[[str], Any], until: Callable[[], bool]) -> bool:
-        """Ask some more; says whether all is told."""
+        """Send queries until *until* is true; returns whether all are answered."""
         while self._question is not None and not until():
             rows = ask(self._question)
             try:
@@ -108,36 +110,37 @@ class _Reading:
 
 
 class SideEffects:
-    """Of one pool. Thread-safe; in a forked child there is a new one.
+    """The side effects that the statements of one pool may have. Thread-safe; a forked child makes
+    a new one.
 
-    :param proves: whether the server is asked at all. If not, a statement is judged by its text.
-    :param was_wrong: called when an answer differs from the one before: of what was believed to be
-        clean meanwhile, something may not have been.
+    :param proves: whether to ask the server. If not, a statement is judged by its text alone.
+    :param was_wrong: called when an answer differs from the one before, because some statement may
+        have been taken for clean by mistake.
     """
 
     def __init__(self, *, proves: bool, was_wrong: Callable[[], object] = lambda: None) -> None:
         self.proves = proves
         self._was_wrong = was_wrong
         self._believed: Suspects | None = None
-        """The last answer, also when it has been forgotten."""
+        """The last answer, even after it was forgotten."""
         self.answer = UNASKED
         self.version = 0
-        """Changes with each DDL of our own: what was asked before it counts no more."""
+        """Changes with each DDL of this pool: queries from before it are out of date."""
         self._session: Session | None = None
         self.judge = self._judge_by(ANYTHING if proves else NONE)
-        """Of a statement: see :meth:`.statements.Classifier.judge`."""
+        """Judges a statement: see :meth:`.classify.Classifier.judge`."""
         self._changed = float("-inf")
-        """When DDL of our own ran last."""
+        """When DDL of this pool ran last."""
         self._retry = 0.0
-        # Who takes it out asks; atomically, and nobody waits.
+        # Whoever takes the reading out asks. pop() is atomic, so nobody waits.
         self._turn: deque[_Reading | None] = deque([None])
 
     def begin(self, session: Session, account: int, ask: Callable[[str], Any]) -> None:
-        """A session is set up; the first one asks, if there is not much to ask for.
+        """Called when a session is set up. The first one asks the server, unless the schema is big.
 
-        :param ask: sends a question, and returns the rows of its answer.
+        :param ask: sends a query and returns its rows.
         """
-        if self._session != session:  # or what the server sets up has changed
+        if self._session != session:  # the first one, or the server's defaults have changed
             self._session = session
             self.forget()
         now = time.monotonic()
@@ -150,37 +153,37 @@ class SideEffects:
             self.read_little(ask)
 
     def read_little(self, ask: Callable[[str], Any]) -> None:
-        """:meth:`read`, unless there is much to be asked for."""
+        """:meth:`read`, unless the schema is big."""
         if self.proves:
             self.read(ask, lambda reading: reading.catalogue.is_big)
 
     def forget(self) -> None:
-        """From the next statement on, nothing is known."""
+        """Forget the answer: from the next statement on, nothing is known."""
         self.version += 1
         self.answer = UNASKED
         self.judge = self._judge_by(ANYTHING if self.proves else NONE)
 
     def note_change(self) -> None:
-        """Our own DDL is about to run, or has run."""
+        """Called before and after DDL of this pool."""
         self._changed = time.monotonic()
         self.forget()
 
     def note_statement(self, statement: bytes | bytearray) -> bool:
-        """Whether *statement* may change what is known. If so, it is forgotten."""
+        """If *statement* may be DDL, forget the answer; returns whether it may be."""
         if self.proves and may_be_ddl(statement):
             self.note_change()
             return True
         return False
 
     def has_expired(self, now: float) -> bool:
-        """Forget an answer that is too old; says whether there was one."""
+        """Forget an answer that is too old; returns whether there was one."""
         if self.answer.suspects is None or not self.answer.is_old(now):
             return False
         self.forget()
         return True
 
     def is_due(self, now: float) -> bool:
-        """Whether somebody should :meth:`read`."""
+        """Whether it is time to :meth:`read`."""
         return (
             self.proves
             and self._session is not None
@@ -189,21 +192,22 @@ class SideEffects:
         )
 
     def read_piece(self, ask: Callable[[str], Any]) -> bool:
-        """:meth:`read` for some milliseconds: a question, and others if it took fewer."""
+        """:meth:`read` for ``PIECE`` seconds: one query, and more if that time is not over."""
         moments = chain([0.0], iter(time.monotonic, None))
         until = time.monotonic() + PIECE
         return self.read(ask, lambda _: next(moments) > until)
 
     def read(self, ask: Callable[[str], Any], enough: Callable[[_Reading], bool]) -> bool:
-        """Ask until all is known, or *enough* was asked for now. Says whether there is more.
+        """Ask the server until all is known or *enough* returns true; returns whether more is to be
+        asked.
 
-        :raises Exception: what *ask* raises. It will be begun anew after a while.
+        :raises Exception: what *ask* raises. The next attempt begins anew, after ``RETRY`` seconds.
         """
         if self._session is None:
             return False
         try:
             reading = self._turn.pop()
-        except IndexError:  # somebody else does
+        except IndexError:  # another thread is asking
             return False
         left = None
         try:
@@ -231,7 +235,7 @@ class SideEffects:
         if suspects is None or answer.asked <= self.answer.asked:
             return
         self.answer, self.judge = answer, self._judge_by(suspects)
-        if version != self.version:  # DDL of another thread's came between
+        if version != self.version:  # DDL of another thread ran meanwhile
             self.answer, self.judge = UNASKED, self._judge_by(ANYTHING)
         before, self._believed = self._believed, suspects
         if before not in (None, suspects):
@@ -251,5 +255,5 @@ def may_be_ddl(statement: bytes | bytearray) -> bool:
 
 @lru_cache(maxsize=128)
 def _classifier(suspects: Suspects, *, only_ascii: bool) -> Classifier:
-    """Pools that know the same share their verdicts; those that learn nothing new keep them."""
+    """Pools with the same suspects share their verdicts, and keep them if nothing changes."""
     return Classifier(suspects, only_ascii=only_ascii)

@@ -1,7 +1,7 @@
-"""The names that a statement may not contain if it is to leave nothing behind.
+"""Names of objects that may leave something on a session when a statement uses them.
 
-Names are compared as the least particular server does it, and less: without regard to letters'
-case, and with all that is not ASCII taken for the same. To find too much costs a reset.
+Names are compared more loosely than by any server: upper and lower case are the same, and so are
+all characters that are not ASCII. A match too many costs only a reset.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Self
 from pooldaemon.pool.drivers.mysql.sql.grammar import lowered
 
 Names = frozenset[tuple[str, str]]
-"""Each with its schema, which is empty for the one in which statements run."""
+"""Pairs of schema and name. The schema is empty for the one in which statements run."""
 
 _WORDS = re.compile(r"[a-z0-9_$]+")
 _PARTS = re.compile(r"[^\x00-\x7f]+|[\x00-\x7f]+")
@@ -24,13 +24,13 @@ _PARTS = re.compile(r"[^\x00-\x7f]+|[\x00-\x7f]+")
 @dataclass(frozen=True)
 class Suspects:
     """
-    :ivar names: of what may leave something on the session when it is used: views, functions that
-        bear the name of a built-in, tables that compute something when they are read.
-    :ivar written: of what may when it is written: tables with such triggers or defaults.
-    :ivar schemas: of whose objects nothing is known.
-    :ivar written_schemas: of whose triggers nothing is known; with ``""`` every write is suspect.
-    :ivar functions: that may be called, since they were proven harmless.
-    :ivar anything: every statement may leave something.
+    :ivar names: suspect when they are read or called: views, functions with the name of a built-in
+        function, tables with columns that compute something.
+    :ivar written: suspect when they are written: tables with such triggers or defaults.
+    :ivar schemas: schemas whose objects are not known.
+    :ivar written_schemas: schemas whose triggers are not known; with ``""`` every write is suspect.
+    :ivar functions: functions that were proven harmless.
+    :ivar anything: every statement is suspect.
     """
 
     names: Names = frozenset()
@@ -41,7 +41,7 @@ class Suspects:
     anything: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As what JSON can tell another process."""
+        """For another process, in types that JSON has."""
         return {
             "names": sorted(self.names),
             "written": sorted(self.written),
@@ -51,24 +51,24 @@ class Suspects:
         }
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> Self:
-        """:raises KeyError, TypeError, ValueError: it is something else."""
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """:raises KeyError, TypeError, ValueError: *content* is not from :meth:`to_json`."""
 
         def pairs(name: str) -> Names:
-            return frozenset((str(schema), str(one)) for schema, one in told[name])
+            return frozenset((str(schema), str(one)) for schema, one in content[name])
 
         return cls(
             pairs("names"),
             pairs("written"),
-            frozenset(map(str, told["schemas"])),
-            frozenset(map(str, told["written_schemas"])),
+            frozenset(map(str, content["schemas"])),
+            frozenset(map(str, content["written_schemas"])),
             pairs("functions"),
         )
 
     def are_named(self, text: str, *, writes: bool) -> bool:
-        """Whether *text*, the names of a clean statement, has one of them.
+        """Whether *text*, the names of a clean statement, contains a suspect one.
 
-        :param writes: it writes.
+        :param writes: whether the statement writes.
         """
         if writes and "" in self.written_schemas:
             return True
@@ -105,14 +105,15 @@ def _searches(names: Names, schemas: Iterable[str]) -> list[tuple[str, list[re.P
 
 
 def _key(name: str) -> str:
-    """A word that is in any statement with this name; empty: there is none."""
+    """A word that is in every statement with this name; empty if there is none."""
     return max(_WORDS.findall(lowered(name)), key=len, default="")
 
 
 def pattern(name: str) -> str:
-    """A regular expression for an identifier, in quotes or not, in the text of a statement.
+    """A regular expression for an identifier, quoted or not, in the text of a statement.
 
-    A quote in it is doubled there, and such a name was taken for two with a blank between.
+    A quote inside a name is doubled there, and the classifier took such a name for two, with a
+    blank between them.
     """
     parts = [
         re.sub('[`"]', r"\g<0> ?\g<0>?", re.escape(lowered(part))).replace("%", "%{1,2}")
