@@ -1,4 +1,4 @@
-"""Reads ``OPTIONS["pool"]`` of a database, with defaults from elsewhere: :class:`PoolConfig`."""
+"""Reads the pool settings of a database, ``OPTIONS["pool"]``, into a :class:`PoolConfig`."""
 
 from __future__ import annotations
 
