@@ -34,14 +34,17 @@ class Borrower:
     :ivar ident: the thread's identifier, while it runs.
     :ivar entries: weak references to the entries of all pools that it holds, each under itself.
         Removing one here claims the entry for its return: that is atomic and succeeds once.
+    :ivar time_slice: what stands for a pool, and until when (monotonic clock) the thread goes
+        before those who wait there: see :mod:`~pooldaemon.pool.queue.time_slices`.
     """
 
-    __slots__ = ("entries", "ident", "name")
+    __slots__ = ("entries", "ident", "name", "time_slice")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.ident = threading.get_ident()
         self.entries: dict[Callable[[], Any], Any] = {}
+        self.time_slice: tuple[object, float] = (None, 0.0)
 
     def held(self) -> list[Entry]:
         """The entries that it holds."""

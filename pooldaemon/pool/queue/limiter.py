@@ -34,6 +34,10 @@ LOOK_RARELY = 1.0
 """The same where the process has no limit. There a waiter is woken for everything, unless an
 exception prevented that: this look is for that case."""
 
+POLL = 0.001
+"""Seconds between looks of the poller: see :mod:`~pooldaemon.pool.queue.time_slices`. So long a
+connection lies idle at most if its last borrower does not use up its time slice."""
+
 CLAIM_POLL = 0.01
 """The same for a thread that has an entry and waits for the permit only."""
 
@@ -308,13 +312,26 @@ class PoolLimiter:
         while True:
             if limited and self._empty and waiter.entry is None:
                 self._limiter.make_room()
-            pause = min(left, LOOK_AGAIN if limited else LOOK_RARELY)
-            waiter.signal.acquire(timeout=max(0.0, pause))
+            pause = max(0.0, min(left, LOOK_AGAIN if limited else LOOK_RARELY))
+            if self._queue.poller() is waiter:
+                self._poll(waiter, pause)
+            else:
+                waiter.signal.acquire(timeout=pause)
             if waiter.is_waiting():
                 look(waiter)
             if left <= 0 or not waiter.is_waiting():
                 return
             left = deadline - time.monotonic()
+
+    def _poll(self, waiter: Waiter, seconds: float) -> None:
+        """Wait, and hand over connections that were returned during a time slice."""
+        end = time.monotonic() + seconds
+        while True:
+            left = end - time.monotonic()
+            if waiter.signal.acquire(timeout=max(0.0, min(left, POLL))) or left <= 0:
+                return
+            if self._idle:
+                self.serve()
 
     def idle_since(self) -> float | None:
         try:

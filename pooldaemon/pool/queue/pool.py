@@ -40,6 +40,7 @@ from pooldaemon.pool.queue.leaks import LeakWatch
 from pooldaemon.pool.queue.lease import Lease
 from pooldaemon.pool.queue.limiter import PoolLimiter
 from pooldaemon.pool.queue.stats import take_snapshot
+from pooldaemon.pool.queue.time_slices import TimeSlices
 from pooldaemon.pool.queue.upkeep import Upkeep
 from pooldaemon.pool.queue.waiters import Waiter, WaitQueue
 from pooldaemon.pool.tokens import TokenLock, clear_frames, clears_frames
@@ -122,6 +123,7 @@ class FairQueuePool(Pool):
         self._count_from_zero()
         self._queue = WaitQueue()
         self._waiters = self._queue.refs
+        self._time_slices = TimeSlices(self._queue)
         self._make_entries(use_lifo=use_lifo, affinity=leak_threshold is None)
         self._upkeep = Upkeep(self._return_after_upkeep)
         self._pool_limiter = dialect.reserve = PoolLimiter(
@@ -212,11 +214,11 @@ class FairQueuePool(Pool):
         borrower = here.borrower
         if not self._idle:
             self._await_idle()
-        # Waiters came earlier: a newcomer may not overtake them, even if an entry is free.
-        entry = None if self._waiters else self._take(started)
+        entry = self._take_at_once(borrower, started)
         if entry is None:
             entry = self._wait(started, borrower)
             now = time.monotonic()
+            self._time_slices.begin(borrower, now)
             entry.stats.wait.add(now - started)
         entry.holder, entry.held_since = borrower, now
         borrower.entries[entry.ref] = entry.ref
@@ -244,6 +246,15 @@ class FairQueuePool(Pool):
             self._affinity.call_in_one()
         elif self._empty and not self._waiters:
             self._upkeep.wait(UPKEEP_PATIENCE)
+
+    def _take_at_once(self, borrower: Borrower, now: float) -> PoolEntry | None:
+        if not self._waiters:
+            return self._take(now)
+        # Waiters came earlier: a newcomer may not overtake them, even if an entry is free.
+        if self._time_slices.lasts(borrower, now) and not self._pool_limiter.paused:
+            with suppress(IndexError):
+                return self._take_idle()
+        return None
 
     def _take(self, since: float) -> PoolEntry | None:
         """A free entry, preferably with a connection.
@@ -418,6 +429,7 @@ class FairQueuePool(Pool):
         entry.parked = False
         if self._leaks is not None:
             self._leaks.returned(entry, now)
+        borrower = entry.holder
         entry.holder = entry.call_site = None
         if getattr(entry.dbapi_connection, "broken", False):
             entry.drop("broken")
@@ -429,7 +441,7 @@ class FairQueuePool(Pool):
         elif self._claims and self._pool_limiter.is_owed():
             entry.drop("process limit")
         if now < self._next_sweep:
-            self._put(entry)
+            self._put(entry, borrower if entry.dbapi_connection else None, now)
         else:
             self._next_sweep = now + SWEEP_INTERVAL
             self._put_after_upkeep(entry, now)
@@ -455,11 +467,15 @@ class FairQueuePool(Pool):
             self._next_sweep = now
         self._put(entry)
 
-    def _put(self, entry: PoolEntry) -> None:
+    def _put(self, entry: PoolEntry, borrower: Borrower | None = None, now: float = 0.0) -> None:
+        """Put *entry* back, and serve those who wait.
+
+        :param borrower: who returns it at *now*, and may keep it within reach.
+        """
         if self._surplus and self._drop(entry):
             return
         self._lay_down(entry)
-        if self._waiters:
+        if self._waiters and not self._time_slices.keeps(borrower, now):
             self._hand_over()
 
     def _lay_down(self, entry: PoolEntry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 from pooldaemon.pool.queue.borrowers import Borrower
@@ -36,6 +37,10 @@ class Waiter:
             self.signal.release()
 
 
+def _nobody() -> None:
+    """A weak reference to no waiter."""
+
+
 class WaitQueue:
     """The waiters in order of arrival.
 
@@ -45,10 +50,14 @@ class WaitQueue:
     that cancels, or for the waiter itself.
 
     :ivar refs: empty if nobody waits; looked at directly on the hot paths.
+    :ivar poller: a weak reference to a waiter that looks for connections again and again; see
+        :mod:`~pooldaemon.pool.queue.time_slices`. Any waiter will do: whoever comes when there is
+        none takes that on, because it is awake.
     """
 
     def __init__(self) -> None:
         self.refs: deque[weakref.ref[Waiter]] = deque()
+        self.poller: Callable[[], Waiter | None] = _nobody
 
     def __len__(self) -> int:
         return len(self.all())
@@ -57,7 +66,14 @@ class WaitQueue:
         return [waiter for ref in self.refs.copy() if (waiter := ref()) is not None]
 
     def add(self, waiter: Waiter) -> None:
-        self.refs.append(weakref.ref(waiter))
+        ref = weakref.ref(waiter)
+        self.refs.append(ref)
+        if not self.has_poller():
+            self.poller = ref
+
+    def has_poller(self) -> bool:
+        poller = self.poller()
+        return poller is not None and poller.is_waiting()
 
     def restore(self, waiter: Waiter) -> None:
         """Put it back at the head."""

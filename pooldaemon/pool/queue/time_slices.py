@@ -1,0 +1,49 @@
+"""Time slices: a thread that has waited may borrow again ahead of the waiters, for a moment.
+
+To hand each connection over to the thread that has waited longest takes a thread switch for each
+unit of work, and a switch takes as long as a short statement. So a thread that has waited gets a
+time slice. Until its end, the thread's returns wake nobody, and its borrows do not queue. After
+that, the order of arrival counts. (Go's ``sync.Mutex`` lets running goroutines go first until a
+waiter has waited for 1 ms.)
+
+A thread may return a connection and not come back for it. One of the waiters, the poller, looks for
+such connections. Without a poller, every return is handed over.
+"""
+
+from __future__ import annotations
+
+from pooldaemon.pool.queue.borrowers import Borrower, here
+from pooldaemon.pool.queue.waiters import WaitQueue
+
+TIME_SLICE = 0.0005
+"""Seconds. A waiter waits at most this much longer than in strict order for each that is served
+before it on the same connection. ``benchmarks/cases/fairness.py`` shows what it brings: twice the
+units where these are as short as ``SELECT 1``, and nothing where they take longer than a slice."""
+
+
+class TimeSlices:
+    """The time slices of one pool's borrowers. Thread-safe: each thread changes its own."""
+
+    def __init__(self, queue: WaitQueue) -> None:
+        self._queue = queue
+        self._pool = object()
+        """Stands for the pool. Threads outlive pools and must not keep them alive."""
+
+    def begin(self, borrower: Borrower, now: float) -> None:
+        """*borrower*, which has waited, is served now."""
+        borrower.time_slice = self._pool, now + TIME_SLICE
+
+    def lasts(self, borrower: Borrower, now: float) -> bool:
+        """Whether *borrower* may go before the waiters."""
+        pool, end = borrower.time_slice
+        return now < end and pool is self._pool
+
+    def keeps(self, borrower: Borrower | None, now: float) -> bool:
+        """Whether the calling thread, if it is *borrower*, may return a connection without waking a
+        waiter."""
+        return (
+            borrower is not None
+            and self.lasts(borrower, now)
+            and self._queue.has_poller()
+            and borrower is here.borrower
+        )
