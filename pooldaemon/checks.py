@@ -12,11 +12,9 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 
-from pooldaemon import advice
-from pooldaemon.advice.case import Case, read_databases, read_max_process, web_processes
-from pooldaemon.advice.daemons import configured
-from pooldaemon.advice.server import look
 from pooldaemon.conf import check_settings
+
+# The rules are imported when a check runs: many commands run none, and this is imported by all.
 
 DOCS = "See docs/settings.rst, section"
 
@@ -74,12 +72,16 @@ def _check_autocommit(alias: str) -> list[checks.CheckMessage]:
 
 def check_settings_together(**kwargs: Any) -> list[checks.CheckMessage]:
     """The rules of :mod:`pooldaemon.advice.on_settings`. Opens no connections."""
-    return advice.examine(_case(), advice.SETTINGS)
+    from pooldaemon import advice  # noqa: PLC0415 - see above
+
+    return advice.examine(advice.read_case(), advice.SETTINGS)
 
 
 def check_deployment(**kwargs: Any) -> list[checks.CheckMessage]:
     """The rules of :mod:`pooldaemon.advice.on_settings` for ``--deploy``. Opens no connections."""
-    return advice.examine(_case(), advice.DEPLOY)
+    from pooldaemon import advice  # noqa: PLC0415 - see above
+
+    return advice.examine(advice.read_case(), advice.DEPLOY)
 
 
 def check_servers(
@@ -90,18 +92,13 @@ def check_servers(
     ``migrate`` and ``test`` run it, too, so all its messages are warnings. Servers that do not
     answer are skipped.
     """
-    case = _case()
+    from pooldaemon import advice  # noqa: PLC0415 - see above
+    from pooldaemon.advice.server import look  # noqa: PLC0415
+
+    case = advice.read_case()
     seen = []
     for database in case.databases:
         if database.alias in (databases or ()):
             with suppress(DatabaseError, ImproperlyConfigured):
                 seen.append(look(database))
     return advice.examine(replace(case, databases=tuple(seen)), advice.SERVERS)
-
-
-def _case() -> Case:
-    return Case(
-        databases=read_databases(),
-        processes=(web_processes(), *configured()),
-        max_process=read_max_process(),
-    )

@@ -25,6 +25,8 @@ MAX_SECONDS = 7 * 24 * 3600.0
 MAX_CONNECTIONS = 100_000
 """MySQL's upper limit of ``max_connections``."""
 
+DEFAULT_POOL_SIZE = 10
+"""Connections of a pool, if its settings do not say how many."""
 
 PUBLISH_INTERVAL = 5.0
 """The default, in seconds."""

@@ -17,8 +17,6 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from pooldaemon.conf import PerDatabase
-from pooldaemon.pool.drivers.mysql.sql.side_effects import Answer, heard
-from pooldaemon.pool.drivers.mysql.sql.suspects import Suspects
 from pooldaemon.pool.registry import registry
 from pooldaemon.pool.tokens import Token
 from pooldaemon.pool_commands import PoolCommand
@@ -364,7 +362,29 @@ def suspects_found() -> Iterator[tuple[int, dict[str, Any], float]]:
 def believe_suspects(account: int, suspects: dict[str, Any], asked: float) -> None:
     """Use what another process has found out, in this process and those that it forks, instead of
     querying the server again."""
+    from pooldaemon.pool.drivers.mysql.sql.side_effects import (  # noqa: PLC0415 - see preload()
+        Answer,
+        heard,
+    )
+    from pooldaemon.pool.drivers.mysql.sql.suspects import Suspects  # noqa: PLC0415
+
     heard[account] = Answer(Suspects.from_json(suspects), asked)
+
+
+def preload() -> None:
+    """Import what the first connection of each database needs.
+
+    SQLAlchemy and what classifies statements take longer to import than everything else here, and a
+    management command may never open a pool. So they are imported by the first connection. A server
+    that loads the project and then forks should call this before, so that its processes share their
+    memory (gunicorn's ``preload_app``). The daemon's supervisor does so by itself.
+
+    :raises ImproperlyConfigured: the pool settings of a database are wrong.
+    """
+    for alias in connections:
+        load = getattr(connections[alias], "preload", None)
+        if load is not None:
+            load()
 
 
 def is_paused(alias: str) -> bool:

@@ -10,10 +10,9 @@ from typing import Any
 
 from django.db import connections
 
-from pooldaemon.conf import PerDatabase, of_database, read_process_config
+from pooldaemon.conf import DEFAULT_POOL_SIZE, PerDatabase, of_database, read_process_config
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.config import PoolConfig
-from pooldaemon.pool.queue.pool import DEFAULT_POOL_SIZE, FairQueuePool
 from pooldaemon.stats import Histogram
 
 MAX_SHOWN = 5
@@ -108,7 +107,7 @@ class Database:
     @property
     def cap(self) -> int | None:
         """The pool's cap in one process; ``None``: not pooled, or by a class without a cap."""
-        if self.config is None or not issubclass(self.config.poolclass, FairQueuePool):
+        if self.config is None or not self.config.is_fair:
             return None
         size: int = self.pool_setting("pool_size", DEFAULT_POOL_SIZE)
         return size + int(self.pool_setting("max_overflow", 0))

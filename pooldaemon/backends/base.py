@@ -136,6 +136,11 @@ class PooledDatabaseMixin(BaseDatabaseWrapper):
         self._known_pool = (epoch, now | {"OPTIONS": options}, pool)
         return pool
 
+    def preload(self) -> None:
+        """See :func:`pooldaemon.connections.preload`."""
+        if (config := self.check_pool_settings()) is not None:
+            _ = config.poolclass  # imports it
+
     def check_pool_settings(self) -> PoolConfig | None:
         """Check the settings without connecting. Returns ``None`` if nothing is pooled.
 

@@ -24,7 +24,7 @@ from django.db import connections
 
 from pooldaemon import faults
 from pooldaemon.conf import ALL, DaemonConfig, PerDatabase, read_publish_interval
-from pooldaemon.connections import close_pool
+from pooldaemon.connections import close_pool, preload
 from pooldaemon.management.actions import others_target, socket_of
 from pooldaemon.management.bars import Bars
 from pooldaemon.management.logs import check_log, open_log
@@ -355,6 +355,7 @@ class Launcher:
 
     def _set_up(self, changes: CodeChanges | None) -> None:
         """Called before the first fork."""
+        preload()
         self._call_setup()
         self._close_what_setup_opened()
         if changes:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-
-import sqlalchemy.pool
+from typing import TYPE_CHECKING, Any
 
 from pooldaemon.conf import (
+    DEFAULT_POOL_SIZE,
     MAX_CONNECTIONS,
     MAX_SECONDS,
     Choice,
@@ -20,15 +19,17 @@ from pooldaemon.conf import (
 )
 from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.drivers.provider import PasswordProvider
-from pooldaemon.pool.queue.pool import DEFAULT_POOL_SIZE, FairQueuePool
 
-NAMED_POOLS = {
-    "FairQueuePool": FairQueuePool,
-    "QueuePool": sqlalchemy.pool.QueuePool,
-    "NullPool": sqlalchemy.pool.NullPool,
-    "SingletonThreadPool": sqlalchemy.pool.SingletonThreadPool,
-    "AssertionPool": sqlalchemy.pool.AssertionPool,
-}
+if TYPE_CHECKING:
+    import sqlalchemy.pool
+
+# SQLAlchemy takes longer to import than the rest of this package. A command that opens no pool does
+# not need it, so it is imported when the first pool is made, or for another class than the default.
+
+DEFAULT_POOL = "FairQueuePool"
+
+NAMED_POOLS = (DEFAULT_POOL, "QueuePool", "NullPool", "SingletonThreadPool", "AssertionPool")
+"""Ours and SQLAlchemy's, by their names."""
 
 REFUSED_POOLS = {
     "StaticPool": "it is one connection for all threads",
@@ -78,9 +79,12 @@ OUR_ARGUMENTS = {"self", "creator", "dialect", "_dispatch", "reset_on_return", "
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """How one pool is built. Immutable; pools of equal configurations are interchangeable."""
+    """How one pool is built. Immutable; pools of equal configurations are interchangeable.
 
-    poolclass: type[sqlalchemy.pool.Pool]
+    :ivar other_class: the pool's class, if it is not the default one.
+    """
+
+    other_class: type[sqlalchemy.pool.Pool] | None
     arguments: tuple[tuple[str, Any], ...]
     mode: str = "session"
     reset: str = "dirty"
@@ -88,19 +92,28 @@ class PoolConfig:
     ping_after: float = 30.0
     password_provider: PasswordProvider | None = None
 
+    @property
+    def poolclass(self) -> type[sqlalchemy.pool.Pool]:
+        return self.other_class or resolve_poolclass(DEFAULT_POOL)
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether the class is :class:`FairQueuePool` or derived from it."""
+        return self.other_class is None or _is_fair(self.other_class)
+
     def limited_to(self, connections: int) -> PoolConfig:
         """The same with a hard cap of *connections*.
 
         A class whose cap can't be set gives way to :class:`FairQueuePool`: a limit from the
         command line has to hold whatever the settings say.
         """
-        if issubclass(self.poolclass, sqlalchemy.pool.AssertionPool):
+        other, arguments = self.other_class, dict(self.arguments)
+        if other is not None and issubclass(other, resolve_poolclass("AssertionPool")):
             return self  # never more than one
-        poolclass, arguments = self.poolclass, dict(self.arguments)
-        if not {"pool_size", "max_overflow"} <= accepted_arguments(poolclass):
-            poolclass, arguments = FairQueuePool, dict(FAIR_DEFAULTS)
+        if other is not None and not {"pool_size", "max_overflow"} <= accepted_arguments(other):
+            other, arguments = None, dict(FAIR_DEFAULTS)
         arguments |= {"pool_size": connections, "max_overflow": 0}
-        return replace(self, poolclass=poolclass, arguments=tuple(sorted(arguments.items())))
+        return replace(self, other_class=other, arguments=tuple(sorted(arguments.items())))
 
 
 def read_pool_config(
@@ -124,20 +137,18 @@ def read_pool_config(
         raise ImproperlyConfigured(f"{where} is {options!r}; it must be a dict, True or False.")
     given = dict(historic or {})
     given |= {key: (f"{where}[{key!r}]", value) for key, value in options.items()}
-    place, wanted = given.pop("poolclass", (where, FairQueuePool))
-    poolclass = _resolve(place, resolve_poolclass, wanted)
+    place, wanted = given.pop("poolclass", (where, DEFAULT_POOL))
+    other = None if wanted == DEFAULT_POOL else _resolve(place, resolve_poolclass, wanted)
     provider = None
     if "password_provider" in given:
         place, wanted = given.pop("password_provider")
         provider = _resolve(place, PasswordProvider.resolve, wanted)
-    _check(poolclass, given)
+    _check(other, given)
     values = {key: value for key, (_, value) in given.items()}
     session = {key: values.pop(key) for key in SESSION_RULES if key in values}
-    if issubclass(poolclass, FairQueuePool):
+    if other is None or _is_fair(other):
         values = FAIR_DEFAULTS | values
-    return PoolConfig(
-        poolclass, tuple(sorted(values.items())), **session, password_provider=provider
-    )
+    return PoolConfig(other, tuple(sorted(values.items())), **session, password_provider=provider)
 
 
 def _resolve(place: str, resolve: Callable[[Any], Any], wanted: Any) -> Any:
@@ -147,8 +158,12 @@ def _resolve(place: str, resolve: Callable[[Any], Any], wanted: Any) -> Any:
         raise ImproperlyConfigured(f"{place}: {error}.") from None
 
 
-def _check(poolclass: type[Any], given: dict[str, tuple[str, Any]]) -> None:
-    if issubclass(poolclass, FairQueuePool):
+def _is_fair(poolclass: type[Any]) -> bool:
+    return issubclass(poolclass, resolve_poolclass(DEFAULT_POOL))
+
+
+def _check(poolclass: type[Any] | None, given: dict[str, tuple[str, Any]]) -> None:
+    if poolclass is None or _is_fair(poolclass):
         rules = SESSION_RULES | FAIR_RULES
         valid = set(rules)
     else:
@@ -157,7 +172,7 @@ def _check(poolclass: type[Any], given: dict[str, tuple[str, Any]]) -> None:
     for key, (place, value) in given.items():
         if key not in valid:
             raise ImproperlyConfigured(
-                f"{place} is not a setting of {poolclass.__name__}."
+                f"{place} is not a setting of {poolclass.__name__ if poolclass else DEFAULT_POOL}."
                 f"{nearest(str(key), valid.union(RESOLVED))}"
                 f" Valid: {', '.join([*RESOLVED, *sorted(valid)])}."
             )
@@ -196,6 +211,8 @@ def resolve_poolclass(wanted: Any) -> type[sqlalchemy.pool.Pool]:
 
     :raises ValueError: there is no such class, or it can't serve several threads.
     """
+    import sqlalchemy.pool  # noqa: PLC0415 - see above
+
     poolclass = _find_poolclass(wanted) if isinstance(wanted, str) else wanted
     if not (isinstance(poolclass, type) and issubclass(poolclass, sqlalchemy.pool.Pool)):
         raise ValueError(f"{wanted!r} is not a class of SQLAlchemy pool")
@@ -208,11 +225,10 @@ def resolve_poolclass(wanted: Any) -> type[sqlalchemy.pool.Pool]:
 def _find_poolclass(name: str) -> Any:
     if "." in name:
         return import_path(name)
-    if name in REFUSED_POOLS:
-        return getattr(sqlalchemy.pool, name)
-    if name not in NAMED_POOLS:
+    if name not in NAMED_POOLS and name not in REFUSED_POOLS:
         raise ValueError(
             f"there is no pool class {name!r}.{nearest(name, NAMED_POOLS)} "
             f"Valid: {', '.join(NAMED_POOLS)}, or a dotted path"
         )
-    return NAMED_POOLS[name]
+    module = "pooldaemon.pool.queue.pool" if name == DEFAULT_POOL else "sqlalchemy.pool"
+    return import_path(f"{module}.{name}")

@@ -11,9 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import is_dataclass, replace
 from operator import itemgetter
-from typing import Any
-
-import sqlalchemy.pool
+from typing import TYPE_CHECKING, Any
 
 from pooldaemon.conf import PerDatabase, ProcessConfig, of_database, read_process_config
 from pooldaemon.pool import fork_safety
@@ -21,12 +19,14 @@ from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.drivers.base import DriverDialect
 from pooldaemon.pool.queue.lease import Lease
 from pooldaemon.pool.queue.limiter import ConnectionLimiter
-from pooldaemon.pool.queue.pool import FairQueuePool
-from pooldaemon.pool.sqlalchemy_pools import SQLAlchemyPool
 from pooldaemon.pool.tokens import TokenLock, clears_frames
 from pooldaemon.pool.watchdog import watchdog
 from pooldaemon.pool_commands import PoolCommand, StandingCommands
 from pooldaemon.stats import PoolStats
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.queue.pool import FairQueuePool
+    from pooldaemon.pool.sqlalchemy_pools import SQLAlchemyPool
 
 
 class ManagedPool:
@@ -59,7 +59,7 @@ class ManagedPool:
         self._made = time.monotonic()
         arguments = dict(config.arguments)
         dialect.patience = arguments.get("timeout", dialect.patience)
-        self._pool = _make_pool(name, config.poolclass, dialect, arguments)
+        self._pool = _make_pool(name, config, dialect, arguments)
         self.borrow: Callable[[], Lease] = self._pool.borrow
 
     def __repr__(self) -> str:
@@ -136,14 +136,16 @@ class ManagedPool:
 
 
 def _make_pool(
-    name: str,
-    poolclass: type[sqlalchemy.pool.Pool],
-    dialect: DriverDialect,
-    arguments: Mapping[str, Any],
+    name: str, config: PoolConfig, dialect: DriverDialect, arguments: Mapping[str, Any]
 ) -> FairQueuePool | SQLAlchemyPool:
-    if issubclass(poolclass, FairQueuePool):
-        return poolclass(dialect.connect, dialect=dialect, logging_name=name, **arguments)
-    return SQLAlchemyPool(name, poolclass, dialect, arguments)
+    if config.is_fair:
+        made: Any = config.poolclass
+        pool: FairQueuePool
+        pool = made(dialect.connect, dialect=dialect, logging_name=name, **arguments)
+        return pool
+    from pooldaemon.pool.sqlalchemy_pools import SQLAlchemyPool  # noqa: PLC0415 - see its config
+
+    return SQLAlchemyPool(name, config.poolclass, dialect, arguments)
 
 
 class PoolRegistry:

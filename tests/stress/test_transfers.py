@@ -19,9 +19,9 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from pooldaemon.connections import close_pool
-from pooldaemon.pool.drivers.mysql.dialect import CONNECT_TIMEOUT, PING_TIMEOUT, RESET_TIMEOUT
+from pooldaemon.pool.drivers.mysql.dialect import PING_TIMEOUT, RESET_TIMEOUT
 from pooldaemon.pool.drivers.mysql.keepalive import SILENCE_LIMIT
-from pooldaemon.pool.drivers.mysql.setup_timeout import SETUP_TIMEOUT
+from pooldaemon.pool.drivers.mysql.setup_timeout import CONNECT_TIMEOUT, SETUP_TIMEOUT
 from tests.mysql.scratch import Account
 from tests.stress.bank import Attempt, Bank, found
 from tests.stress.faults import Fault, Faults, own_disk

@@ -49,7 +49,7 @@ def test_a_supervisor_takes_over_what_a_worker_sends_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     heard: dict[int, Any] = {}
-    monkeypatch.setattr("pooldaemon.connections.heard", heard)
+    monkeypatch.setattr("pooldaemon.pool.drivers.mysql.sql.side_effects.heard", heard)
     reading, writing = os.pipe()
     receiver, sender = Receiver(reading, FROM_WORKERS), Sender(writing)
     handle = WorkerHandle("worker-1", 1, receiver, 0.0, {})

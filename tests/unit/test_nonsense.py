@@ -219,7 +219,7 @@ def test_of_workers_on_their_pipes(
     nonsense: Nonsense, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: dict[int, Any] = {}
-    monkeypatch.setattr("pooldaemon.connections.heard", heard)
+    monkeypatch.setattr("pooldaemon.pool.drivers.mysql.sql.side_effects.heard", heard)
     name, pipe = next(iter(daemon.workers.items()))
 
     def attack(nonsense: Nonsense) -> None:

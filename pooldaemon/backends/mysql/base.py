@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 from pooldaemon.exceptions import ImproperlyConfigured
@@ -34,8 +35,7 @@ from pooldaemon.backends.mysql.creation import DatabaseCreation
 from pooldaemon.backends.mysql.historic import historic_settings
 from pooldaemon.pool.config import PoolConfig
 from pooldaemon.pool.drivers.base import DriverDialect
-from pooldaemon.pool.drivers.mysql.dialect import CONNECT_TIMEOUT, MySQLDialect
-from pooldaemon.pool.drivers.mysql.setup_timeout import bound_opening
+from pooldaemon.pool.drivers.mysql.setup_timeout import CONNECT_TIMEOUT, bound_opening
 from pooldaemon.pool.queue import lease
 
 
@@ -45,6 +45,8 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
     has_transaction_mode = True
 
     def make_dialect(self, config: PoolConfig, open_session: Callable[..., Any]) -> DriverDialect:
+        from pooldaemon.pool.drivers.mysql.dialect import MySQLDialect  # noqa: PLC0415 - see preload()
+
         return MySQLDialect(
             open_session,
             ping_after=config.ping_after,
@@ -56,6 +58,10 @@ class DatabaseWrapper(PooledDatabaseMixin, base.DatabaseWrapper):
             init_command=self.settings_dict["OPTIONS"].get("init_command", ""),
             password_provider=config.password_provider,
         )
+
+    def preload(self) -> None:
+        super().preload()
+        import_module("pooldaemon.pool.drivers.mysql.dialect")
 
     def check_password_provider(self) -> None:
         where, options = f"DATABASES[{self.alias!r}]", self.settings_dict["OPTIONS"]

@@ -10,15 +10,17 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool import fork_safety
 from pooldaemon.pool.queue.driver import Session
-from pooldaemon.pool.queue.entry import EntryRef
 from pooldaemon.pool.queue.lease import Lease
 from pooldaemon.pool.queue.limiter import ConnectionLimiter, Reserve
 from pooldaemon.pool.tokens import Token, TokenLock
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.queue.entry import EntryRef
 
 UPKEEP_INTERVAL = 1.0
 """Seconds between looks for upkeep, in SQLAlchemy's own pools."""

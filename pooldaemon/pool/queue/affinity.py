@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sized
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pooldaemon.pool.queue.callsite import caller_unless_statement
-from pooldaemon.pool.queue.entry import PoolEntry
 from pooldaemon.pool.queue.lease import Lease, return_connection
 from pooldaemon.pool.queue.waiters import WaitQueue
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.queue.entry import PoolEntry
 
 CURSOR_DEPTH = 8
 """Frames from the one that asks Django's wrapper for a cursor to :meth:`AffinityCache.resume`.

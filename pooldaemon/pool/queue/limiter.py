@@ -19,12 +19,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pooldaemon.pool.queue.borrowers import Borrower
-from pooldaemon.pool.queue.entry import PoolEntry
 from pooldaemon.pool.queue.waiters import Waiter, WaitQueue
 from pooldaemon.pool.tokens import Token, TokenLock
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.queue.entry import PoolEntry
 
 LOOK_AGAIN = 0.1
 """Seconds after which a waiting thread looks again for a session that has ended or a connection

@@ -22,6 +22,7 @@ from typing import Any
 
 from sqlalchemy.pool import Pool
 
+from pooldaemon.conf import DEFAULT_POOL_SIZE
 from pooldaemon.exceptions import (
     PoolDeadlock,
     PoolRetired,
@@ -47,8 +48,6 @@ from pooldaemon.pool.tokens import TokenLock, clear_frames, clears_frames
 from pooldaemon.stats import PoolStats
 
 logger = logging.getLogger("pooldaemon.pool")
-
-DEFAULT_POOL_SIZE = 10
 
 SWEEP_INTERVAL = 1.0
 """Seconds between looks for connections that have been idle for too long."""

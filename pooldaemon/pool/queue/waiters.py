@@ -7,9 +7,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from pooldaemon.pool.queue.borrowers import Borrower
-from pooldaemon.pool.queue.entry import PoolEntry
+
+if TYPE_CHECKING:
+    from pooldaemon.pool.queue.entry import PoolEntry
 
 
 class Waiter:

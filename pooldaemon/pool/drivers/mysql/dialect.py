@@ -35,9 +35,6 @@ from pooldaemon.pool.watchdog import shut_down, watchdog
 
 logger = logging.getLogger("pooldaemon.pool")
 
-CONNECT_TIMEOUT = 10
-"""Seconds (``OPTIONS["connect_timeout"]``). The driver's own default is to wait for ever."""
-
 SERVER_FULL = frozenset(
     {
         1040,  # too many connections
@@ -121,7 +118,7 @@ class MySQLDialect(DriverDialect):
         reset: str,
         autocommit: bool,
         hidden_code: str = "prove",
-        connect_timeout: float = CONNECT_TIMEOUT,
+        connect_timeout: float = setup_timeout.CONNECT_TIMEOUT,
         init_command: str = "",
         password_provider: PasswordProvider | None = None,
     ) -> None:

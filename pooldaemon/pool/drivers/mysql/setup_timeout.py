@@ -18,6 +18,9 @@ import MySQLdb
 
 from pooldaemon.pool.watchdog import watchdog
 
+CONNECT_TIMEOUT = 10
+"""Seconds (``OPTIONS["connect_timeout"]``). The driver's own default is to wait for ever."""
+
 SETUP_TIMEOUT = 10.0
 """Seconds for what the driver sends after a login, and then for the set-up of the session,
 receivers of ``connection_created`` included."""
