@@ -39,6 +39,8 @@ def ask(alias: str, statement: str) -> Any:
         return cursor.fetchone()
 
 
+# A frame that is interrupted drops its socket object, which closes the socket and warns of that.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_an_exception_at_any_line_of_a_unit_loses_no_place(
     add_pooled: AddDatabase, mode: str
