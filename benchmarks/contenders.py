@@ -130,7 +130,7 @@ def raw(target: Target) -> RawContender:
 
 
 def persistent(target: Target, **options: Any) -> DjangoContender:
-    return DjangoContender(PERSISTENT, _settings(target, options) | {"CONN_MAX_AGE": None})
+    return DjangoContender(PERSISTENT, _persistent_settings(target, options))
 
 
 def per_request(target: Target, **options: Any) -> DjangoContender:
@@ -138,10 +138,7 @@ def per_request(target: Target, **options: Any) -> DjangoContender:
 
 
 def other_pool(target: Target, size: int, **options: Any) -> DjangoContender:
-    settings = _settings(target, options) | {
-        "ENGINE": "dj_db_conn_pool.backends.mysql",
-        "POOL_OPTIONS": {"POOL_SIZE": size, "MAX_OVERFLOW": 0, "TIMEOUT": PATIENCE},
-    }
+    settings = _other_pool_settings(target, size, options)
     return DjangoContender(OTHER_POOL, settings, _close_other_pool)
 
 
@@ -151,13 +148,12 @@ def queue_pool(target: Target, size: int, **options: Any) -> DjangoContender:
 
 
 def ours(target: Target, size: int, **options: Any) -> DjangoContender:
-    pool = {"pool_size": size, "timeout": PATIENCE}
-    return DjangoContender(OURS, _pooled_settings(target, pool, options), _close_our_pool)
+    return DjangoContender(OURS, _our_settings(target, size, options), _close_our_pool)
 
 
 def by_transaction(target: Target, size: int, **options: Any) -> DjangoContender:
-    pool = {"mode": "transaction", "pool_size": size, "timeout": PATIENCE}
-    return DjangoContender(BY_TRANSACTION, _pooled_settings(target, pool, options), _close_our_pool)
+    settings = _by_transaction_settings(target, size, options)
+    return DjangoContender(BY_TRANSACTION, settings, _close_our_pool)
 
 
 def field(target: Target, size: int, **options: Any) -> list[DjangoContender]:
@@ -169,6 +165,17 @@ def field(target: Target, size: int, **options: Any) -> list[DjangoContender]:
         queue_pool(target, size, **options),
         ours(target, size, **options),
     ]
+
+
+def project_settings(target: Target, size: int) -> dict[str, dict[str, Any]]:
+    """By label, the database that a project of its own process would have; pools of *size*."""
+    return {
+        PERSISTENT: _persistent_settings(target, {}),
+        PER_REQUEST: _settings(target, {}),
+        OTHER_POOL: _other_pool_settings(target, size, {}),
+        OURS: _our_settings(target, size, {}),
+        BY_TRANSACTION: _by_transaction_settings(target, size, {}),
+    }
 
 
 @contextmanager
@@ -196,6 +203,26 @@ def _settings(target: Target, options: dict[str, Any]) -> dict[str, Any]:
         "OPTIONS": dict(options),
         **target.django_settings(),
     }
+
+
+def _persistent_settings(target: Target, options: dict[str, Any]) -> dict[str, Any]:
+    return _settings(target, options) | {"CONN_MAX_AGE": None}
+
+
+def _other_pool_settings(target: Target, size: int, options: dict[str, Any]) -> dict[str, Any]:
+    return _settings(target, options) | {
+        "ENGINE": "dj_db_conn_pool.backends.mysql",
+        "POOL_OPTIONS": {"POOL_SIZE": size, "MAX_OVERFLOW": 0, "TIMEOUT": PATIENCE},
+    }
+
+
+def _our_settings(target: Target, size: int, options: dict[str, Any]) -> dict[str, Any]:
+    return _pooled_settings(target, {"pool_size": size, "timeout": PATIENCE}, options)
+
+
+def _by_transaction_settings(target: Target, size: int, options: dict[str, Any]) -> dict[str, Any]:
+    pool = {"mode": "transaction", "pool_size": size, "timeout": PATIENCE}
+    return _pooled_settings(target, pool, options)
 
 
 def _pooled_settings(

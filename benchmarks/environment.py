@@ -16,6 +16,7 @@ PACKAGES = (
     "mysqlclient",
     "django-db-connection-pool",
     "gunicorn",
+    "uvicorn",
     "celery",
 )
 

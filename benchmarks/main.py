@@ -27,6 +27,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 CASES = (
     "hot_cycle",
     "orm_requests",
+    "web",
     "dirty",
     "hidden_code",
     "tls",

@@ -2,6 +2,9 @@
 
 from django.db import models
 
+ROWS = 100
+"""That the table has, with the keys from 1."""
+
 
 class Note(models.Model):
     title = models.CharField(max_length=100)

@@ -78,6 +78,19 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class Panels:
+    """A plot of one column, the only one of its result: a panel per section, a bar per row.
+
+    :ivar beside: the column whose figure is written at the end of each bar.
+    :ivar across: panels side by side.
+    """
+
+    column: str
+    beside: str
+    across: int
+
+
+@dataclass(frozen=True)
 class Lines:
     """A plot of curves, each of points (x, y)."""
 
@@ -100,7 +113,7 @@ class Result:
     measures: list[Measure] = field(default_factory=list)
     comparisons: list[Ratio | Check] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    plots: list[Bars | Lines] = field(default_factory=list)
+    plots: list[Bars | Lines | Panels] = field(default_factory=list)
 
     def add(self, section: str, row: str, values: Mapping[str, Sequence[float]]) -> None:
         """Add what one contender's rounds gave."""

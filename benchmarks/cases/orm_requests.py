@@ -12,12 +12,11 @@ from django.utils import timezone
 from benchmarks import contenders as c
 from benchmarks.bench import Bench
 from benchmarks.measure import interleave, time_each, typical
-from benchmarks.models import Note
+from benchmarks.models import ROWS, Note
 from benchmarks.result import Bars, Result
 
 QUERIES = (1, 10, 50)
 TIME = "µs per request"
-ROWS = 100
 
 
 def run(bench: Bench) -> Result:
@@ -30,10 +29,10 @@ def run(bench: Bench) -> Result:
         plots=[Bars(TIME)],
     )
     everybody = [*c.field(bench.target, size=4), c.by_transaction(bench.target, size=4)]
-    with c.opened(everybody, result.notes) as running, _table(running[0]):
+    with c.opened(everybody, result.notes) as running, notes_table(running[0]):
         for queries in QUERIES:
             measured = interleave(running, rounds, partial(_time, bench.of(0.2, 0.05), queries))
-            section = f"{queries} queries" if queries > 1 else "1 query"
+            section = section_name(queries)
             for contender, values in zip(running, measured, strict=True):
                 result.add(section, contender.label, values)
             for other in (c.PERSISTENT, c.PER_REQUEST, c.OTHER_POOL, c.QUEUE_POOL):
@@ -41,6 +40,10 @@ def run(bench: Bench) -> Result:
             at_most = 1.1 if queries == 10 else None
             result.compare(section, c.BY_TRANSACTION, c.PERSISTENT, TIME, at_most=at_most)
     return result
+
+
+def section_name(queries: int) -> str:
+    return f"{queries} queries" if queries > 1 else "1 query"
 
 
 def _time(seconds: float, queries: int, contender: c.DjangoContender) -> Mapping[str, float]:
@@ -54,7 +57,8 @@ def _time(seconds: float, queries: int, contender: c.DjangoContender) -> Mapping
 
 
 @contextmanager
-def _table(contender: c.DjangoContender) -> Iterator[None]:
+def notes_table(contender: c.DjangoContender) -> Iterator[None]:
+    """The table of notes, with its rows, through a contender's connection."""
     with connections[contender.alias].schema_editor() as editor:
         editor.create_model(Note)
     now = timezone.now()
