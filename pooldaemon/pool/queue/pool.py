@@ -15,7 +15,7 @@ import random
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -35,7 +35,8 @@ from pooldaemon.pool.queue.borrowers import Borrower, here
 from pooldaemon.pool.queue.callsite import caller
 from pooldaemon.pool.queue.cancellation import waiting
 from pooldaemon.pool.queue.driver import Driver
-from pooldaemon.pool.queue.entry import EntryRef, EntryStats, PoolEntry
+from pooldaemon.pool.queue.entry import EntryRef, PoolEntry
+from pooldaemon.pool.queue.entry_set import EntrySet
 from pooldaemon.pool.queue.errors import deadlock, timed_out
 from pooldaemon.pool.queue.leaks import LeakWatch
 from pooldaemon.pool.queue.lease import Lease
@@ -113,17 +114,17 @@ class FairQueuePool(Pool):
         self._lease_class = dialect.lease_class
         self._limiter = dialect.limiter
         self._claims = dialect.limiter.queue
-        self.cap = dialect.cap = pool_size + max_overflow
+        dialect.cap = pool_size + max_overflow
         self._keep = pool_size
         self._timeout = timeout
         self._max_waiting = max_waiting
         self._max_idle = max_idle
-        self.min_idle = min(min_idle, self.cap)
+        self.min_idle = min(min_idle, dialect.cap)
         self._count_from_zero()
         self._queue = WaitQueue()
         self._waiters = self._queue.refs
         self._time_slices = TimeSlices(self._queue)
-        self._make_entries(use_lifo=use_lifo, affinity=leak_threshold is None)
+        self._make_entries(dialect.cap, use_lifo=use_lifo, affinity=leak_threshold is None)
         self._upkeep = Upkeep(self._return_after_upkeep)
         self._pool_limiter = dialect.reserve = PoolLimiter(
             self._limiter, self._idle, self._empty, self._queue,
@@ -136,51 +137,51 @@ class FairQueuePool(Pool):
     def _count_from_zero(self) -> None:
         self._timeouts = self._rejected = self._connect_errors = 0
         self._last_connect_error: BaseException | None = None
-        self._dropped: list[EntryStats] = []
-        """What happened to entries that are no more."""
 
-    def _make_entries(self, *, use_lifo: bool, affinity: bool) -> None:
+    def _make_entries(self, cap: int, *, use_lifo: bool, affinity: bool) -> None:
         """
         :param affinity: whether to park connections. The leak watch has to see every return,
             so with it none is parked.
         """
         self._generation = object()
         self._next_sweep = 0.0
-        self._surplus = False
-        """There are more entries than the cap since it was made smaller."""
         self._retired = False
         self._serving = TokenLock()
         """Held by whoever hands over."""
-        self._counting = TokenLock()
-        """Held by whoever changes how many entries there are."""
         self._affinity = AffinityCache(self._is_alive, self._queue, self._claims)
         self._keeps_affinity = affinity
-        self._entries: dict[EntryRef, None] = {}
+        self._entries = EntrySet(
+            self.name, cap, self._sessions,
+            make=self._new_entry, put=self._put, wake=self._wake_first_waiter,
+        )  # fmt: skip
         self._idle: deque[PoolEntry] = deque()  # the longest idle one is on the left
         self._empty: deque[PoolEntry] = deque()
-        self._orphans: deque[tuple[EntryRef, Borrower]] = deque()
-        self._lost: deque[EntryRef] = deque()
         self._take_idle = self._idle.pop if use_lifo else self._idle.popleft
-        for _ in range(self.cap):
-            self._empty.append(self._new_entry())
+        for _ in range(cap):
+            self._empty.append(self._entries.add())
 
-    def _new_entry(self) -> PoolEntry:
-        affinity = self._affinity if self._keeps_affinity else None
-        entry = PoolEntry(
+    def _new_entry(
+        self,
+        report_orphan: Callable[[EntryRef, Borrower], None],
+        report_loss: Callable[[EntryRef], None],
+    ) -> PoolEntry:
+        return PoolEntry(
             self,
             self._make_clean,
             self._do_return_conn,
-            self._take_in_orphan,
-            self._lost.append,
+            report_orphan,
+            report_loss,
             self._wake_first_waiter,
-            affinity,
+            self._affinity if self._keeps_affinity else None,
         )
-        self._entries[entry.ref] = None
-        return entry
+
+    @property
+    def cap(self) -> int:
+        return self._entries.cap
 
     @property
     def entries(self) -> Sequence[PoolEntry]:
-        return tuple(entry for ref in self._entries.copy() if (entry := ref()) is not None)
+        return self._entries.all()
 
     @property
     def name(self) -> str:
@@ -471,7 +472,7 @@ class FairQueuePool(Pool):
 
         :param borrower: who returns it at *now*, and may keep it within reach.
         """
-        if self._surplus and self._drop(entry):
+        if self._entries.surplus and self._entries.drop_surplus(entry):
             return
         self._lay_down(entry)
         if self._waiters and not self._time_slices.keeps(borrower, now):
@@ -482,16 +483,11 @@ class FairQueuePool(Pool):
             self._idle.append(entry)
             return
         if entry.ref.session is not None:
-            self._close_session(entry.ref, "lost")
+            self._entries.close_session(entry.ref, "lost")
         self._return_permit(entry)
         self._empty.append(entry)
 
     # -- entries that were lost ----------------------------------------------------------
-
-    def _take_in_orphan(self, ref: EntryRef, borrower: Borrower) -> None:
-        # Runs in the last moment of a thread: nothing here may take long.
-        self._orphans.append((ref, borrower))
-        self._wake_first_waiter(None)
 
     def _wake_first_waiter(self, _: object) -> None:
         """Something was lost: the first waiter reclaims it."""
@@ -500,65 +496,8 @@ class FairQueuePool(Pool):
 
     def _reclaim(self) -> None:
         self._affinity.call_in()
-        if self._orphans or self._lost or len(self._entries) != self.cap:
-            self._count_entries()
-
-    def _count_entries(self) -> None:
-        """Replace lost entries, so that there are as many entries as the cap."""
-        if self._retired or (token := self._counting.take()) is None:
-            return
-        try:
-            while self._orphans:
-                ref, borrower = self._orphans[0]
-                # Unless it was returned meanwhile. In one step, which no exception can split.
-                with suppress(KeyError):
-                    self._lost.extend(map(borrower.entries.pop, (ref,)))
-                self._orphans.popleft()
-            while self._lost:
-                lost = self._lost[0]  # it stays there until it is dealt with
-                self._reap(lost)
-                self._lost.popleft()
-            added = [self._new_entry() for _ in range(len(self._entries), self.cap)]
-            self._surplus = len(self._entries) > self.cap
-        finally:
-            del token
-        while added:
-            self._put(added.pop())
-
-    def _reap(self, lost: EntryRef) -> None:
-        """Close the connection of an entry that was lost, or whose thread has ended.
-
-        The lease of an ended thread still points at its entry, so that entry is not used again.
-        """
-        if (orphan := lost()) is not None:
-            self._report_orphan(orphan)
-        self._close_session(lost, "lost" if orphan is None else "thread ended")
-        if lost in self._entries:  # else it was surplus
-            self._dropped.append(lost.stats)
-            self._entries.pop(lost, None)
-
-    def _report_orphan(self, orphan: PoolEntry) -> None:
-        held = time.monotonic() - orphan.held_since
-        orphan.stats.use.add(held)
-        logger.warning(
-            "pool %s: the thread %s has ended without returning the connection that it borrowed "
-            "at %s %.1f s ago. The connection is closed and its transaction rolled back. "
-            "auto_close_db returns connections in time.",
-            self.name,
-            orphan.holder and orphan.holder.name,
-            orphan.where(),
-            held,
-        )
-
-    def _close_session(self, ref: EntryRef, reason: str) -> None:
-        """Close the session that was opened for an entry, whether it got there or not."""
-        if (session := ref.session) is not None:
-            ref.stats.discards[reason] += 1
-            try:
-                self._sessions.close_session(session)
-            except Exception:
-                logger.debug("Closing a connection failed", exc_info=True)
-            ref.session = None
+        if self._entries.needs_adjusting and not self._retired:
+            self._entries.adjust()
 
     # -- closing, resizing, pausing ------------------------------------------------------
 
@@ -578,11 +517,12 @@ class FairQueuePool(Pool):
     @clears_frames
     def resize(self, pool_size: int, max_overflow: int = 0) -> None:
         """Change the cap. A smaller one holds as soon as enough connections are returned."""
-        self._sessions.cap = self.cap = pool_size + max_overflow
+        self._sessions.cap = self._entries.cap = pool_size + max_overflow
         self._keep = pool_size
-        self._count_entries()
+        if not self._retired:
+            self._entries.adjust()
         self._affinity.call_in()
-        while self._surplus and (free := self._take_surplus()) is not None:
+        while self._entries.surplus and (free := self._take_surplus()) is not None:
             self._put(free)
 
     def _take_surplus(self) -> PoolEntry | None:
@@ -593,23 +533,6 @@ class FairQueuePool(Pool):
             except IndexError:
                 continue
         return None
-
-    def _drop(self, entry: PoolEntry) -> bool:
-        """Take *entry* out of the pool, if there are still too many."""
-        # The lock is not waited for: an entry that stays is dropped at its next return.
-        if (token := self._counting.take()) is None:
-            return False
-        try:
-            if len(self._entries) > self.cap:
-                self._dropped.append(entry.stats)
-                self._entries.pop(entry.ref, None)
-            self._surplus = len(self._entries) > self.cap
-        finally:
-            del token
-        if entry.ref in self._entries:
-            return False
-        entry.drop("resized")
-        return True
 
     def _sweep(self, now: float) -> None:
         """Close connections that have been idle for too long or are older than a close."""
@@ -656,7 +579,7 @@ class FairQueuePool(Pool):
                 self._retired = False
         while entries and not self._retired:
             self._put(entries.pop())
-        self._dropped += [entry.stats for entry in entries]
+        self._entries.dropped += [entry.stats for entry in entries]
         return self._retired
 
     @property
@@ -705,7 +628,7 @@ class FairQueuePool(Pool):
 
     @clears_frames
     def status(self) -> str:
-        if self._lost:
+        if self._entries.lost:
             self._reclaim()
         self._sessions.forget_ended()
         in_use = sum(entry.holder is not None and not entry.parked for entry in self.entries)
@@ -719,12 +642,12 @@ class FairQueuePool(Pool):
     @clears_frames
     def stats(self) -> PoolStats:
         """A snapshot of what the pool is doing and has done."""
-        if self._lost:
+        if self._entries.lost:
             self._reclaim()
         self._sessions.forget_ended()
         return take_snapshot(
             self.entries,
-            self._dropped,
+            self._entries.dropped,
             name=self.name,
             poolclass=type(self).__name__,
             cap=self.cap,
