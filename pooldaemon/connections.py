@@ -379,7 +379,7 @@ def preload() -> None:
     that loads the project and then forks should call this before, so that its processes share their
     memory (gunicorn's ``preload_app``). The daemon's supervisor does so by itself.
 
-    :raises ImproperlyConfigured: the pool settings of a database are wrong.
+    :raises django.core.exceptions.ImproperlyConfigured: the pool settings of a database are wrong.
     """
     for alias in connections:
         load = getattr(connections[alias], "preload", None)

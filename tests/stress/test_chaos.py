@@ -285,13 +285,13 @@ class Chaos:
 
 def describe(pid: int) -> str:
     """What a process that should not be there waits for."""
-    told = []
+    facts = []
     for name in ("wchan", "syscall", "cmdline"):
         with suppress(OSError):
-            told.append(Path(f"/proc/{pid}/{name}").read_text().replace("\0", " "))
+            facts.append(Path(f"/proc/{pid}/{name}").read_text().replace("\0", " "))
     with suppress(OSError):
-        told += [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    return ", ".join(told)
+        facts += [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return ", ".join(facts)
 
 
 def explain(attempt: Attempt, chaos: Chaos, broken: set[int]) -> str | None:

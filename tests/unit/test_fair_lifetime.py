@@ -128,7 +128,7 @@ def test_a_connection_idle_for_too_long_is_closed_when_another_comes_back(clock:
     assert len(pool.driver.open) == 1
 
 
-def give_back_for_upkeep(pool: Pool, work: Callable[[Any], bool]) -> None:
+def return_for_upkeep(pool: Pool, work: Callable[[Any], bool]) -> None:
     """The first connection comes back, and *work* is done on it."""
     dialect: Any = pool.managed.dialect
     dialect.upkeep = lambda connection, now: work
@@ -149,7 +149,7 @@ def test_a_borrower_opens_no_other_connection_if_upkeep_ends_soon(
         wait(DEADLINE)
 
     monkeypatch.setattr(upkeep, "wait", end_then_wait)
-    give_back_for_upkeep(pool, lambda _: not end.wait(DEADLINE))
+    return_for_upkeep(pool, lambda _: not end.wait(DEADLINE))
     try:
         assert number_of_next(pool) == 1
     finally:
@@ -159,7 +159,7 @@ def test_a_borrower_opens_no_other_connection_if_upkeep_ends_soon(
 def test_a_borrower_does_not_wait_for_upkeep_that_takes_long() -> None:
     pool = Pool(pool_size=2)
     end = threading.Event()
-    give_back_for_upkeep(pool, lambda _: not end.wait(DEADLINE))
+    return_for_upkeep(pool, lambda _: not end.wait(DEADLINE))
     try:
         assert number_of_next(pool) == 2
     finally:

@@ -214,8 +214,8 @@ class Worker:
                 self._threads.append(self._start_thread(len(self._threads) + 1))
         except RuntimeError as error:
             if self._start_again_at == 0.0:  # once, not with each try
-                told = self.info.name, len(self._threads), wanted, error
-                logger.error("%s: works with %d of %d threads: %s; it tries again", *told)
+                counts = self.info.name, len(self._threads), wanted, error
+                logger.error("%s: works with %d of %d threads: %s; it tries again", *counts)
             self._start_again_at = now + self._start_backoff.next_delay()
         else:
             if self._start_again_at > 0.0:
