@@ -56,9 +56,10 @@ SWEEP_INTERVAL = 1.0
 GRACE = 0.01
 """Seconds to wait for a thread that is about to hand over an entry and only has to say so."""
 
-UPKEEP_PATIENCE = 0.05
+UPKEEP_PATIENCE = 0.1
 """Seconds that a borrower waits for the connection on which there is upkeep, before it opens
-another one. On a busy machine opening takes as long; such work is meant to take less than half."""
+another one. Such work is meant to take 0.02; on a busy machine it may take this long, and so may
+opening."""
 
 RECYCLE_JITTER = 0.1
 """A connection's lifetime is shortened by up to this share, so that connections made together
