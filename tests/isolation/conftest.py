@@ -1,7 +1,7 @@
 """Databases to leave things behind in, on the server of DATABASE_URL."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +12,7 @@ from pytest_django import DjangoDbBlocker
 from tests.isolation.borrowing import Pooled
 from tests.isolation.state import State, observe
 from tests.mysql.scratch import Scratch, scratch_on
+from tests.support.behind_router import REASON, SHARING, refusal
 from tests.support.mode import default_mode
 from tests.support.server import Admin
 from tests.unit.databases import own_databases
@@ -19,6 +20,24 @@ from tests.unit.databases import own_databases
 ROWS = 17  # an unusual number: FOUND_ROWS() shows whose SELECT was last
 
 OpenPool = Callable[..., Pooled]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    reason = refusal(call.excinfo.value if call.excinfo else None)
+    if report.failed and reason is not None:
+        report.outcome, report.wasxfail = "skipped", reason
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if SHARING:
+        expected = terminalreporter.stats.get("xfailed", [])
+        refused = sum(report.wasxfail.startswith(REASON) for report in expected)
+        terminalreporter.write_line(f"{REASON} in {refused} tests.")
 
 
 def prepare(scratch: Scratch) -> None:

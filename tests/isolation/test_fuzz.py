@@ -73,7 +73,8 @@ def test_what_is_called_clean_leaves_nothing(make_fuzz: MakeFuzz, judges: Judges
         try:
             fuzz.run(f"{SEED}/{number}")
         except DriverError as error:
-            pytest.fail(f"batch {SEED}/{number}: {error}; sessions lost: {dict(fuzz.tally.lost)}")
+            error.add_note(f"batch {SEED}/{number}, sessions lost: {dict(fuzz.tally.lost)}")
+            raise
         if number % TOLD_EVERY == TOLD_EVERY - 1:
             logger.info("up to batch %s/%d: %s", SEED, number, fuzz.tally)
         if len(fuzz.tally.leaks) > MOST_LEAKS or time.monotonic() > until:

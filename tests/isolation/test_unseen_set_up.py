@@ -15,6 +15,7 @@ from tests.isolation.borrowing import Pooled, last_value
 from tests.isolation.conftest import OpenPool
 from tests.isolation.state import differences, observe
 from tests.mysql.scratch import Scratch
+from tests.support.behind_router import SHARING
 
 pytestmark = [pytest.mark.mysql, pytest.mark.alone]
 
@@ -22,8 +23,11 @@ InitConnect = Callable[[str], AbstractContextManager[None]]
 
 
 @pytest.fixture
-def init_connect(plain: Scratch) -> InitConnect:
+def init_connect(plain: Scratch, request: pytest.FixtureRequest) -> InitConnect:
     """`with init_connect("SET …"):` the server runs it for each new session."""
+    if SHARING:
+        reason = "MySQL Router resets its sessions, and init_connect is not run again"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
 
     @contextmanager
     def running(statements: str) -> Iterator[None]:

@@ -2,9 +2,9 @@
 
     python -m tests.support.router plain COMMAND [ARG…]
 
-runs COMMAND with a DATABASE_URL that leads through it; `sharing` instead of `plain`: with
-connection_sharing. MYSQLROUTER_ROOT is the root directory that it is installed in, if that is
-another one than ours.
+runs COMMAND with a DATABASE_URL that leads through it, and with BEHIND_ROUTER=plain; `sharing`
+instead of `plain`: with connection_sharing. MYSQLROUTER_ROOT is the root directory that it is
+installed in, if that is another one than ours.
 """
 
 import os
@@ -113,7 +113,8 @@ def main(kind: str, *command: str) -> int:
     with router_before(f"{url.hostname}:{url.port or 3306}") as ports:
         login = url.netloc.rpartition("@")[0]
         address = f"{login}@127.0.0.1:{getattr(ports, kind)}"
-        environment = {**os.environ, "DATABASE_URL": url._replace(netloc=address).geturl()}
+        through = url._replace(netloc=address).geturl()
+        environment = {**os.environ, "DATABASE_URL": through, "BEHIND_ROUTER": kind}
         return subprocess.run(command, env=environment, check=False).returncode
 
 
