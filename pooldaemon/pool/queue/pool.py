@@ -215,6 +215,7 @@ class FairQueuePool(Pool):
         borrower = here.borrower
         if not self._idle:
             self._await_idle()
+            now = time.monotonic()
         entry = self._take_at_once(borrower, started)
         if entry is None:
             entry = self._wait(started, borrower)
