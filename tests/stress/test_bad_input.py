@@ -41,7 +41,7 @@ def session(alias: str) -> int:
     return int(fetch(connections[alias], "SELECT CONNECTION_ID()")[0])
 
 
-def return_connection(alias: str) -> None:
+def give_back(alias: str) -> None:
     connections[alias].close()
 
 
@@ -56,7 +56,7 @@ def test_a_pool_closed_while_in_use_lets_units_finish(
         first.set()
         closed.wait(DEADLINE)
         after = session(alias)
-        return_connection(alias)
+        give_back(alias)
         return before, after
 
     running = Task(unit)
@@ -70,7 +70,7 @@ def test_a_pool_closed_while_in_use_lets_units_finish(
     wait_until(
         lambda: [one.id for one in scratch.sessions()] == [new], DEADLINE, "the old one stays"
     )
-    return_connection(alias)
+    give_back(alias)
     assert session(alias) == new
 
 
@@ -83,9 +83,9 @@ def test_a_connection_closed_by_hand_is_replaced(alias: str, scratch: Scratch, b
     handle.close()
     with pytest.raises(DjangoError):
         session(alias)
-    return_connection(alias)
+    give_back(alias)
     assert session(alias) != closed
-    return_connection(alias)
+    give_back(alias)
     wait_until(lambda: len(scratch.sessions()) == 1, DEADLINE, "a session is left")
 
 
@@ -137,7 +137,7 @@ def test_a_statement_killed_on_the_server_fails_alone(alias: str, scratch: Scrat
     killer.result()
     assert error.value.args[0] == 1317
     assert fetch(connections[alias], "SELECT 1") == (1,)
-    return_connection(alias)
+    give_back(alias)
     assert session(alias) == number, "the session is still good"
 
 
@@ -145,7 +145,7 @@ def test_settings_of_a_database_changed_in_place_hold_from_the_next_borrow(alias
     pool: dict[str, Any] = connections[alias].settings_dict["OPTIONS"]["pool"]
     first = session(alias)
     pool["pool_size"] = 7
-    return_connection(alias)
+    give_back(alias)
     assert session(alias) != first
     assert connections[alias].pool.stats().cap == 7  # type: ignore[attr-defined]
 
@@ -155,11 +155,11 @@ def test_historic_settings_changed_with_override_settings_hold_from_the_next_bor
 ) -> None:
     alias = add_database(**scratch.account.settings())
     session(alias)
-    return_connection(alias)
+    give_back(alias)
     with override_settings(MYSQLPOOL_ARGUMENTS={"pool_size": 3, "max_overflow": 1}):
         session(alias)
         assert connections[alias].pool.stats().cap == 4  # type: ignore[attr-defined]
-        return_connection(alias)
+        give_back(alias)
     session(alias)
     assert connections[alias].pool.stats().cap == 10  # type: ignore[attr-defined]
 
@@ -168,8 +168,8 @@ def test_the_time_zone_changed_with_override_settings_holds_for_the_next_borrowe
     alias: str,
 ) -> None:
     session(alias)
-    return_connection(alias)
+    give_back(alias)
     with override_settings(TIME_ZONE="Asia/Tokyo", USE_TZ=False):
         assert str(connections[alias].timezone_name) == "Asia/Tokyo"
         assert fetch(connections[alias], "SELECT 1") == (1,)
-        return_connection(alias)
+        give_back(alias)

@@ -15,7 +15,7 @@ from tests.stress.load import Load, read_back
 from tests.support.poll import wait_until
 from tests.support.server import Server
 from tests.unit.databases import AddDatabase
-from tests.unit.fakes import Pool, Task, return_connection
+from tests.unit.fakes import Pool, Task, give_back
 
 pytestmark = pytest.mark.mysql
 
@@ -28,7 +28,7 @@ class Interrupted(BaseException):
 
 def test_a_borrow_that_is_interrupted_keeps_no_slot() -> None:
     pool = Pool(pool_size=1, timeout=0.5)
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
 
     def interrupt() -> None:
         pool.driver.before_look = lambda: None
@@ -53,7 +53,7 @@ def test_a_return_that_is_interrupted_keeps_no_slot_and_no_unclean_session() -> 
 
     pool.driver.before_reset = interrupt
     with pytest.raises(Interrupted):
-        return_connection(borrowed)
+        give_back(borrowed)
     with pool.borrowed() as connection:
         assert connection.number != unclean
     assert (pool.stats().in_use, pool.stats().idle) == (0, 1)
@@ -69,7 +69,7 @@ def test_a_full_queue_costs_no_waiter_its_wake_up() -> None:
         served = 0
         while time.monotonic() < end:
             try:
-                return_connection(pool.borrow())
+                give_back(pool.borrow())
             except TooManyWaiters:
                 continue
             except PoolTimeout as error:

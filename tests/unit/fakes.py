@@ -130,13 +130,13 @@ class Pool:
         try:
             yield connection
         finally:
-            return_connection(connection)
+            give_back(connection)
 
     def wait_for_waiters(self, number: int) -> None:
         wait_until(lambda: self.stats().waiting == number, DEADLINE, f"no {number} waiters")
 
 
-def return_connection(connection: Any) -> None:
+def give_back(connection: Any) -> None:
     lease.return_connection(connection)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from pooldaemon.exceptions import PoolDeadlock, PoolTimeout
 from pooldaemon.pool.queue import lease
-from tests.unit.fakes import DEADLINE, FakeConnection, Pool, Task, return_connection
+from tests.unit.fakes import DEADLINE, FakeConnection, Pool, Task, give_back
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_waiting_thread_gets_the_place_of_one_that_ends() -> None:
 
     loser = Task(lose_later)
     assert borrowed.wait(DEADLINE)
-    waiter = Task(lambda: return_connection(pool.borrow()))
+    waiter = Task(lambda: give_back(pool.borrow()))
     pool.wait_for_waiters(1)
     end.set()
     loser.result()
@@ -68,7 +68,7 @@ def test_a_thousand_threads_that_end_with_their_connections_need_no_collector() 
     gc.collect()  # the lost handles die now, and must not return what is another's
     assert pool.stats().in_use <= 1
     with pool.borrowed(), ExitStack() as task:
-        task.callback(return_connection, Task(pool.borrow).result())
+        task.callback(give_back, Task(pool.borrow).result())
     assert pool.driver.most_open <= 2
 
 
@@ -103,7 +103,7 @@ def test_a_warning_names_the_thread_and_the_place(caplog: pytest.LogCaptureFixtu
 
 def test_what_a_thread_returned_is_not_taken_again(caplog: pytest.LogCaptureFixture) -> None:
     pool = Pool(pool_size=1)
-    Task(lambda: return_connection(pool.borrow())).result()
+    Task(lambda: give_back(pool.borrow())).result()
     with pool.borrowed():
         assert pool.driver.connects == 1
     assert caplog.records == []
@@ -114,7 +114,7 @@ def test_a_handle_returned_by_another_thread_is_not_reclaimed(
 ) -> None:
     pool = Pool(pool_size=1)
     # Its thread has ended: an orphan, but not for long.
-    return_connection(Task(pool.borrow).result())
+    give_back(Task(pool.borrow).result())
     with pool.borrowed():
         pass
     assert pool.stats().in_use == 0
@@ -141,7 +141,7 @@ def test_what_threads_share_is_nobodys_to_reclaim() -> None:
     with pytest.raises(PoolTimeout, match="several threads"):
         Task(pool.borrow).result()
     assert shared.number == 1
-    return_connection(shared)
+    give_back(shared)
     with pool.borrowed():
         assert pool.driver.connects == 1
 
@@ -210,7 +210,7 @@ def test_a_forked_child_owes_nothing_to_its_parents_pool() -> None:
             childs.borrow()
 
     assert in_child(check) == 0
-    return_connection(connection)
+    give_back(connection)
     with parents.borrowed():
         assert parents.driver.connects == 1
 

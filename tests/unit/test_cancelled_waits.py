@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from pooldaemon.exceptions import PoolWaitCancelled
 from pooldaemon.middleware import cancel_waits
 from pooldaemon.pool.queue.cancellation import Cancellation, cancellable
-from tests.unit.fakes import DEADLINE, Pool, Task, return_connection
+from tests.unit.fakes import DEADLINE, Pool, Task, give_back
 
 
 def borrow_in(pool: Pool) -> tuple[Cancellation, Task]:
@@ -32,8 +32,8 @@ def test_a_cancelled_wait_ends_and_those_behind_it_keep_their_order() -> None:
     with pytest.raises(PoolWaitCancelled, match="fake app@host/db"):
         cancelled.result()
     assert (pool.stats().waiting, pool.stats().timeouts) == (1, 0)
-    return_connection(first)
-    return_connection(behind.result())
+    give_back(first)
+    give_back(behind.result())
     assert pool.stats().in_use == 0
 
 
@@ -45,7 +45,7 @@ def test_work_that_was_cancelled_borrows_what_is_free_and_waits_for_nothing() ->
     connection = context.run(pool.borrow)
     with pytest.raises(PoolWaitCancelled):
         Task(context.run, pool.borrow).result()
-    return_connection(connection)
+    give_back(connection)
 
 
 def test_a_wait_is_cancelled_or_served_but_no_place_gets_lost() -> None:
@@ -58,10 +58,10 @@ def test_a_wait_is_cancelled_or_served_but_no_place_gets_lost() -> None:
         start = threading.Barrier(2)
         canceller = Task(lambda start, waits: (start.wait(DEADLINE), waits.cancel()), start, waits)
         start.wait(DEADLINE)
-        return_connection(first)
+        give_back(first)
         canceller.result()
         try:
-            return_connection(waiter.result())
+            give_back(waiter.result())
             outcomes.add("served")
         except PoolWaitCancelled:
             outcomes.add("cancelled")
@@ -74,7 +74,7 @@ def test_the_middleware_cancels_the_waits_of_a_cancelled_request() -> None:
     first = pool.borrow()
 
     async def view(request: HttpRequest) -> HttpResponse:
-        return_connection(await asyncio.to_thread(pool.borrow))
+        give_back(await asyncio.to_thread(pool.borrow))
         return HttpResponse()
 
     async def main() -> Any:
@@ -84,7 +84,7 @@ def test_the_middleware_cancels_the_waits_of_a_cancelled_request() -> None:
         with pytest.raises(asyncio.CancelledError):
             await request
         await asyncio.to_thread(pool.wait_for_waiters, 0)
-        return_connection(first)
+        give_back(first)
         return await cancel_waits(view)(HttpRequest())
 
     assert asyncio.run(main()).status_code == 200

@@ -9,7 +9,7 @@ import pytest
 
 from pooldaemon.exceptions import PoolTimeout
 from pooldaemon.pool.queue import pool
-from tests.unit.fakes import DEADLINE, ClosedError, Pool, Task, return_connection
+from tests.unit.fakes import DEADLINE, ClosedError, Pool, Task, give_back
 
 
 class Clock:
@@ -60,8 +60,8 @@ def test_the_most_recently_used_is_handed_out_first_unless_told_otherwise() -> N
     for use_lifo, expected in ((True, 2), (False, 1)):
         pool = Pool(pool_size=2, use_lifo=use_lifo)
         first, second = pool.borrow(), pool.borrow()
-        return_connection(first)
-        return_connection(second)
+        give_back(first)
+        give_back(second)
         assert number_of_next(pool) == expected
 
 
@@ -71,12 +71,12 @@ def test_connections_above_pool_size_are_closed_when_they_come_back() -> None:
     with pytest.raises(PoolTimeout):
         pool.borrow()
     for connection in borrowed:
-        return_connection(connection)
+        give_back(connection)
     assert len(pool.driver.open) == 1
     again = [pool.borrow() for _ in range(3)]
     assert len(pool.driver.open) == 3
     for connection in again:
-        return_connection(connection)
+        give_back(connection)
 
 
 def test_a_connection_above_pool_size_goes_to_a_waiter_rather_than_being_closed() -> None:
@@ -84,9 +84,9 @@ def test_a_connection_above_pool_size_goes_to_a_waiter_rather_than_being_closed(
     kept, extra = pool.borrow(), pool.borrow()
     task = Task(lambda: number_of_next(pool))
     pool.wait_for_waiters(1)
-    return_connection(extra)
+    give_back(extra)
     assert task.result() == 2
-    return_connection(kept)
+    give_back(kept)
 
 
 def test_a_connection_is_replaced_when_its_lifetime_is_over(clock: Clock) -> None:
@@ -102,10 +102,10 @@ def test_a_connection_is_replaced_when_its_lifetime_is_over(clock: Clock) -> Non
 def test_lifetimes_differ_a_little_so_that_not_all_end_at_once(clock: Clock) -> None:
     pool = Pool(pool_size=50, recycle=100, use_lifo=False)
     for connection in [pool.borrow() for _ in range(50)]:
-        return_connection(connection)
+        give_back(connection)
     clock.now += 95
     for connection in [pool.borrow() for _ in range(50)]:
-        return_connection(connection)
+        give_back(connection)
     assert 50 < pool.driver.connects < 100
 
 
@@ -119,7 +119,7 @@ def test_without_recycle_a_connection_lives_on(clock: Clock) -> None:
 def test_a_connection_idle_for_too_long_is_closed_when_another_comes_back(clock: Clock) -> None:
     pool = Pool(pool_size=3, max_idle=60, recycle=-1)
     for connection in [pool.borrow() for _ in range(3)]:
-        return_connection(connection)
+        give_back(connection)
     clock.now += 30
     number_of_next(pool)
     assert len(pool.driver.open) == 3
@@ -169,7 +169,7 @@ def test_a_borrower_does_not_wait_for_upkeep_that_takes_long() -> None:
 def test_without_max_idle_nothing_is_closed_for_being_idle(clock: Clock) -> None:
     pool = Pool(pool_size=2, max_idle=-1, recycle=-1)
     for connection in [pool.borrow() for _ in range(2)]:
-        return_connection(connection)
+        give_back(connection)
     clock.now += 1e9
     number_of_next(pool)
     assert len(pool.driver.open) == 2
@@ -187,7 +187,7 @@ def test_a_dead_connection_is_replaced_unseen() -> None:
     pool = Pool(pool_size=2)
     for connection in (pool.borrow(), pool.borrow()):
         connection.alive = False
-        return_connection(connection)
+        give_back(connection)
     assert number_of_next(pool) == 3
     assert pool.driver.most_open == 2
 
@@ -195,7 +195,7 @@ def test_a_dead_connection_is_replaced_unseen() -> None:
 def test_closing_the_pool_closes_idle_connections_now() -> None:
     pool = Pool(pool_size=3)
     for connection in [pool.borrow() for _ in range(3)]:
-        return_connection(connection)
+        give_back(connection)
     pool.close()
     assert pool.driver.open == set()
     assert number_of_next(pool) == 4
@@ -210,7 +210,7 @@ def test_closing_the_pool_keeps_the_cap_while_connections_are_out() -> None:
         pool.borrow()
     assert out[0].number == 1, "a connection in use goes on working"
     for connection in out:
-        return_connection(connection)
+        give_back(connection)
     assert pool.driver.open == set(), "made before the close: closed when it comes back"
     with pool.borrowed(), pool.borrowed(), pytest.raises(PoolTimeout):
         pool.borrow()
@@ -223,7 +223,7 @@ def test_closing_the_pool_wakes_those_who_wait_for_what_it_closed() -> None:
     task = Task(lambda: number_of_next(pool))
     pool.wait_for_waiters(1)
     pool.close()
-    return_connection(connection)
+    give_back(connection)
     assert task.result() == 2
 
 
@@ -240,7 +240,7 @@ def test_a_connection_made_while_the_pool_is_closed_does_not_outlive_its_borrow(
     assert connecting.wait(DEADLINE)
     pool.close()
     closed.set()
-    return_connection(task.result())
+    give_back(task.result())
     assert pool.driver.open == set()
 
 
@@ -270,7 +270,7 @@ def test_a_handle_is_dead_once_its_connection_is_returned() -> None:
     pool = Pool(pool_size=1)
     handle = pool.borrow()
     assert handle.number == 1
-    return_connection(handle)
+    give_back(handle)
     with pytest.raises(ClosedError, match="returned to the pool"):
         handle.number  # noqa: B018
     with pytest.raises(ClosedError, match="returned to the pool"):
@@ -290,7 +290,7 @@ def test_what_is_set_on_a_handle_is_set_on_the_connection() -> None:
 def test_sessions_are_counted_now_and_at_their_peak() -> None:
     pool = Pool(pool_size=3)
     for connection in [pool.borrow() for _ in range(2)]:
-        return_connection(connection)
+        give_back(connection)
     dialect = pool.managed.dialect
     assert (dialect.open_sessions, dialect.peak_sessions) == (2, 2)
     pool.close()

@@ -13,7 +13,7 @@ import pytest
 from pooldaemon.exceptions import PoolTimeout, TooManyWaiters
 from pooldaemon.pool.tokens import Token, TokenLock
 from tests.support.poll import wait_until
-from tests.unit.fakes import DEADLINE, ConnectError, Pool, Task, return_connection
+from tests.unit.fakes import DEADLINE, ConnectError, Pool, Task, give_back
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_waiters_are_served_in_the_order_they_came() -> None:
 
     first = pool.borrow()
     tasks = enqueue(pool, *(work(number) for number in range(8)))
-    return_connection(first)
+    give_back(first)
     for task in tasks:
         task.result()
     assert order == list(range(8))
@@ -79,7 +79,7 @@ def test_a_busy_thread_does_not_overtake_those_who_wait() -> None:
 
     connection = pool.borrow()
     enqueue(pool, wait_once)
-    return_connection(connection)
+    give_back(connection)
     with pool.borrowed():  # at once again: the one who waited has been before
         assert served.is_set()
 
@@ -96,7 +96,7 @@ def test_a_newcomer_does_not_take_what_is_on_its_way_to_a_waiter() -> None:
     (waiting,) = enqueue(pool, lambda: work("waiter"))
     fair: Any = pool.managed._pool
     lock = fair._serving.take()  # nobody can hand over now
-    return_connection(connection)
+    give_back(connection)
     newcomer = Task(work, "newcomer")
     wait_until(lambda: order or pool.stats().waiting == 2, DEADLINE, "where is it?")
     del lock
@@ -109,8 +109,8 @@ def test_a_newcomer_does_not_take_what_is_on_its_way_to_a_waiter() -> None:
 def test_a_returned_connection_wakes_its_waiter_long_before_the_timeout() -> None:
     pool = Pool(pool_size=1, timeout=60)
     connection = pool.borrow()
-    (task,) = enqueue(pool, lambda: return_connection(pool.borrow()))
-    return_connection(connection)
+    (task,) = enqueue(pool, lambda: give_back(pool.borrow()))
+    give_back(connection)
     task.result()  # Task's own deadline is far below 60 s
     assert pool.driver.connects == 1
 
@@ -130,7 +130,7 @@ def test_a_failed_connect_frees_its_slot_for_the_next_waiter_at_once(
     pool.driver.before_connect = refuse
     failing = Task(pool.borrow)
     assert connecting.wait(DEADLINE)
-    (waiting,) = enqueue(pool, lambda: return_connection(pool.borrow()))
+    (waiting,) = enqueue(pool, lambda: give_back(pool.borrow()))
     gate.set()
     with pytest.raises(ConnectError):
         failing.result()
@@ -164,21 +164,21 @@ def test_a_slow_connect_does_not_hold_up_others(gate: threading.Event) -> None:
     pool.driver.before_connect = stall
     slow = Task(pool.borrow)
     assert connecting.wait(DEADLINE)
-    return_connection(ready)
+    give_back(ready)
     with pool.borrowed() as connection:
         assert connection.number == 1
         assert not gate.is_set()
     gate.set()
-    return_connection(slow.result())
+    give_back(slow.result())
 
 
 def test_a_full_queue_refuses_the_next_at_once() -> None:
     pool = Pool(pool_size=1, max_waiting=2, timeout=60)
     connection = pool.borrow()
-    tasks = enqueue(pool, *[lambda: return_connection(pool.borrow())] * 2)
+    tasks = enqueue(pool, *[lambda: give_back(pool.borrow())] * 2)
     with pytest.raises(TooManyWaiters, match=r"fake app@host/db.* 2 waiting.*\(max_waiting=2\)"):
         pool.borrow()
-    return_connection(connection)
+    give_back(connection)
     for task in tasks:
         task.result()
 
@@ -301,28 +301,28 @@ def test_a_connection_that_comes_back_meanwhile_reaches_its_waiter(
     pool = Pool(pool_size=1, max_waiting=1 if operation == "refused" else 2, timeout=60)
     connection = pool.borrow()
     connection.broken = True  # so that its slot comes back empty
-    (task,) = enqueue(pool, lambda: return_connection(pool.borrow()))
+    (task,) = enqueue(pool, lambda: give_back(pool.borrow()))
     fair: Any = pool.managed._pool
-    lock = fair._serving = MeddledBaton(moment, lambda: return_connection(connection))
+    lock = fair._serving = MeddledBaton(moment, lambda: give_back(connection))
     fair._timeout = 0
     if operation == "closed":
         pool.close()
     else:
         with contextlib.suppress(PoolTimeout, TooManyWaiters):
-            return_connection(pool.borrow())
+            give_back(pool.borrow())
     if not lock.meddled:
-        return_connection(connection)  # it was not held that often
+        give_back(connection)  # it was not held that often
     task.result()
 
 
 def test_an_interrupted_waiter_leaves_the_queue_in_order() -> None:
     pool = Pool(pool_size=1, timeout=60)
     connection = pool.borrow()
-    interrupted, patient = enqueue(pool, pool.borrow, lambda: return_connection(pool.borrow()))
+    interrupted, patient = enqueue(pool, pool.borrow, lambda: give_back(pool.borrow()))
     # What Ctrl-C does to the main thread; it arrives when the wait ends, slot in hand.
     thread = ctypes.c_ulong(interrupted.ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))
-    return_connection(connection)
+    give_back(connection)
     with pytest.raises(KeyboardInterrupt):
         interrupted.result()
     patient.result()
@@ -334,7 +334,7 @@ def test_an_error_while_a_connection_is_looked_at_does_not_lose_its_slot(
     error: type[BaseException],
 ) -> None:
     pool = Pool(pool_size=1, timeout=0)
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
 
     def fail() -> None:
         raise error
@@ -343,7 +343,7 @@ def test_an_error_while_a_connection_is_looked_at_does_not_lose_its_slot(
     with pytest.raises(error):
         pool.borrow()
     pool.driver.before_look = lambda: None
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
     assert pool.stats().in_use == 0
 
 
@@ -359,7 +359,7 @@ def test_an_error_while_a_session_is_reset_does_not_lose_its_slot(
 
     pool.driver.before_reset = fail
     with contextlib.suppress(error):
-        return_connection(connection)
+        give_back(connection)
     pool.driver.before_reset = lambda: None
     with pool.borrowed() as replacement:
         assert replacement.number == 2, "a session of unknown state was handed out"
@@ -390,7 +390,7 @@ def test_a_lost_connection_comes_back_when_it_is_collected() -> None:
 def test_a_connection_lost_by_a_thread_that_ended_wakes_a_waiter() -> None:
     pool = Pool(pool_size=1, timeout=60)
     lost = [pool.borrow()]
-    (task,) = enqueue(pool, lambda: return_connection(pool.borrow()))
+    (task,) = enqueue(pool, lambda: give_back(pool.borrow()))
     lost.clear()
     gc.collect()
     task.result()
@@ -399,7 +399,7 @@ def test_a_connection_lost_by_a_thread_that_ended_wakes_a_waiter() -> None:
 def test_to_return_twice_is_to_return_once() -> None:
     pool = Pool(pool_size=1, timeout=0)
     connection = pool.borrow()
-    return_connection(connection)
-    return_connection(connection)
+    give_back(connection)
+    give_back(connection)
     with pool.borrowed(), pytest.raises(PoolTimeout):
         pool.borrow()

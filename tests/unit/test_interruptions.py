@@ -19,7 +19,7 @@ import pytest
 from pooldaemon.exceptions import PoolError, PoolRetired, PoolTimeout, TooManyWaiters
 from pooldaemon.pool.queue.lease import discard
 from pooldaemon.pool.queue.limiter import ConnectionLimiter
-from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, return_connection
+from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, give_back
 from tests.unit.interruptions import KIND, Actor, interrupt
 
 CAP = 2
@@ -70,20 +70,20 @@ class Trial:
         """Have so many idle connections."""
         handles = [self.pool.borrow() for _ in range(number)]
         while handles:
-            return_connection(handles.pop())
+            give_back(handles.pop())
 
     def use(self) -> None:
         handle = self.pool.borrow()
         try:
-            return_connection(handle)
+            give_back(handle)
         except BaseException:
-            return_connection(handle)  # as Django's wrapper does it
+            give_back(handle)  # as Django's wrapper does it
             raise
 
     def check(self) -> None:
         self.go_on()
         while self.out:
-            return_connection(self.out.pop())
+            give_back(self.out.pop())
         for helper in self.helpers:
             helper.result()
         managed: Any = self.pool.managed
@@ -94,7 +94,7 @@ class Trial:
             one_more.result()
         assert self.driver.most_open <= (self.limit or max(self.cap, CAP + self.extra))
         while handles:
-            return_connection(handles.pop())
+            give_back(handles.pop())
         stats = self.pool.stats()
         assert (stats.in_use, stats.waiting) == (0, 0)
         assert managed.dialect.open_sessions == len(self.driver.open)
@@ -144,7 +144,7 @@ class BorrowAfterClose(Trial):
         handle = self.pool.borrow()
         self.fill(1)
         self.pool.close()
-        return_connection(handle)
+        give_back(handle)
 
     def act(self) -> None:
         self.use()
@@ -189,7 +189,7 @@ class GiveBack(Trial):
         self.out[0].broken = self.broken
 
     def act(self) -> None:
-        return_connection(self.out[0])
+        give_back(self.out[0])
 
 
 class GiveBackBroken(GiveBack):
@@ -204,14 +204,14 @@ class GiveBackOverflow(GiveBack):
         self.out = [self.pool.borrow(), self.pool.borrow()]
 
     def act(self) -> None:
-        return_connection(self.out[0])
-        return_connection(self.out[1])
+        give_back(self.out[0])
+        give_back(self.out[1])
 
 
 class GiveBackWhileSwept(GiveBack):
     def prepare(self) -> None:
         super().prepare()
-        return_connection(self.pool.borrow())
+        give_back(self.pool.borrow())
         managed: Any = self.pool.managed
         managed._pool._max_idle = managed._pool._next_sweep = 0
 
@@ -225,7 +225,7 @@ class GiveBackToWaiter(GiveBack):
         self.pool.wait_for_waiters(2)
 
     def act(self) -> None:
-        return_connection(self.out[0])
+        give_back(self.out[0])
 
 
 class GiveBackToWaiterWithinLimit(GiveBackToWaiter):
@@ -249,7 +249,7 @@ class Wait(Trial):
         managed: Any = self.pool.managed
         while not self.over and not managed._pool._waiters:
             time.sleep(0)
-        return_connection(handle)
+        give_back(handle)
 
     def act(self) -> None:
         self.use()
@@ -271,7 +271,7 @@ class WaitForOtherPool(Trial):
         self.other = self.make_pool()
         handles = [self.other.borrow() for _ in range(CAP)]
         for handle in handles:
-            return_connection(handle)
+            give_back(handle)
 
     def act(self) -> None:
         self.use()
@@ -318,7 +318,7 @@ class ParkAndResume(Trial):
         self.handle._lender.affinity.resume(self.handle)
 
     def go_on(self) -> None:
-        return_connection(self.handle)
+        give_back(self.handle)
 
 
 class CallIn(ParkAndResume):

@@ -9,7 +9,7 @@ from pooldaemon.exceptions import ImproperlyConfigured
 from pooldaemon.pool.drivers.mysql.sql.classify import SHOWN_SHAPE, shape
 from pooldaemon.pool.queue import lease
 from tests.support.poll import wait_until
-from tests.unit.fakes import DEADLINE, Pool, Task, return_connection
+from tests.unit.fakes import DEADLINE, Pool, Task, give_back
 
 THRESHOLD = 0.1
 
@@ -28,7 +28,7 @@ def test_a_leak_is_logged_once_and_once_more_when_the_connection_is_returned(
         wait_until(lambda: bool(caplog.records), DEADLINE, "nobody noticed")
         with pool.borrowed():  # a short one is not logged
             pass
-        return_connection(connection)
+        give_back(connection)
     pool.close()
     leak, back = (record.getMessage() for record in caplog.records)
     assert "pool fake app@host/db: MainThread has held a connection for 0.1 s" in leak
@@ -124,7 +124,7 @@ def test_where_no_thread_can_be_started_a_borrow_goes_on_and_it_is_logged_once(
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "pooldaemon.pool"):
         patch.setattr(threading.Thread, "start", refuse)
         for _ in range(3):
-            return_connection(pool.borrow())
+            give_back(pool.borrow())
     (message,) = caplog.messages
     assert "leak_threshold has no effect as long as no thread can be started" in message
     with pool.borrowed():  # it is tried again

@@ -13,7 +13,7 @@ from pooldaemon.exceptions import PoolDeadlock, PoolTimeout
 from pooldaemon.pool.queue.borrowers import Borrower
 from pooldaemon.pool.queue.limiter import ConnectionLimiter
 from tests.support.poll import wait_until
-from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, return_connection
+from tests.unit.fakes import DEADLINE, ConnectError, FakeDriver, Pool, Task, give_back
 
 LIMIT = 2
 
@@ -40,7 +40,7 @@ def make_pool(driver: FakeDriver, limiter: ConnectionLimiter) -> MakePool:
 
 
 def use(pool: Pool) -> None:
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
 
 
 def test_many_threads_on_many_pools_never_have_more_than_the_limit(
@@ -54,7 +54,7 @@ def test_many_threads_on_many_pools_never_have_more_than_the_limit(
             connection = chance.choice(pools).borrow()
             connection.broken = chance.random() < 0.1
             connection.alive = chance.random() > 0.1
-            return_connection(connection)
+            give_back(connection)
 
     for task in [Task(work, seed) for seed in range(12)]:
         task.result()
@@ -88,10 +88,10 @@ def test_a_connection_returned_elsewhere_makes_room_at_once(
     connections = [busy.borrow() for _ in range(LIMIT)]
     waiting = Task(use, other)
     other.wait_for_waiters(1)
-    return_connection(connections.pop())
+    give_back(connections.pop())
     waiting.result()
     assert busy.stats().discards == {"process limit": 1}
-    return_connection(connections.pop())
+    give_back(connections.pop())
     assert driver.most_open == LIMIT
 
 
@@ -104,7 +104,7 @@ def test_who_waits_in_another_pool_is_served_in_the_order_of_all(make_pool: Make
     def work(number: int, pool: Pool) -> None:
         connection = pool.borrow()
         order.append(number)
-        return_connection(connection)
+        give_back(connection)
 
     tasks = []
     for number, pool in enumerate([pools[0], third, pools[0], third, pools[0]]):
@@ -115,11 +115,11 @@ def test_who_waits_in_another_pool_is_served_in_the_order_of_all(make_pool: Make
             DEADLINE,
             "it does not wait",
         )
-    return_connection(held[0])
+    give_back(held[0])
     for task in tasks:
         task.result()
     assert order == [0, 1, 2, 3, 4]
-    return_connection(held[1])
+    give_back(held[1])
 
 
 def test_a_newcomer_does_not_take_what_is_on_its_way_to_another() -> None:
@@ -146,11 +146,11 @@ def test_own_waiters_that_came_earlier_keep_the_connection(make_pool: MakePool) 
     busy.wait_for_waiters(1)
     later = Task(use, other)
     other.wait_for_waiters(1)
-    return_connection(held[0])
+    give_back(held[0])
     own.result()
     later.result()
     assert busy.stats().connects == 1, "the own waiter got the connection itself"
-    return_connection(held[1])
+    give_back(held[1])
 
 
 def test_a_busy_pool_does_not_starve_another(make_pool: MakePool) -> None:
@@ -226,9 +226,9 @@ def test_who_gave_up_keeps_nobody_back(make_pool: MakePool) -> None:
     patient.wait_for_waiters(1)
     with pytest.raises(PoolTimeout):
         giving_up.result()
-    return_connection(held.pop())
+    give_back(held.pop())
     waiting.result()
-    return_connection(held.pop())
+    give_back(held.pop())
 
 
 def test_a_failed_connect_takes_nothing_from_the_limit(
@@ -256,10 +256,10 @@ def test_an_interrupted_waiter_leaves_its_place_to_others(
     other.wait_for_waiters(1)
     thread = ctypes.c_ulong(interrupted.ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))
-    return_connection(held.pop())  # the interrupt arrives when the wait ends, with a place in hand
+    give_back(held.pop())  # the interrupt arrives when the wait ends, with a place in hand
     with pytest.raises(KeyboardInterrupt):
         interrupted.result()
-    return_connection(held.pop())
+    give_back(held.pop())
     assert not limiter.queue
     with other.borrowed(), other.borrowed():
         pass
@@ -326,9 +326,9 @@ def test_sqlalchemys_own_pools_wait_for_room_within_their_timeout(
     theirs.managed.dialect.patience = 60
     waiting = Task(use, theirs)
     wait_until(lambda: limiter.queue, DEADLINE, "it does not wait")
-    return_connection(held.pop())
+    give_back(held.pop())
     waiting.result()
-    return_connection(held.pop())
+    give_back(held.pop())
     assert driver.most_open == LIMIT
 
 
@@ -372,4 +372,4 @@ def test_without_a_limit_nothing_is_shared(driver: FakeDriver) -> None:
     held = [pool.borrow() for pool in pools]
     assert driver.most_open == 3
     for connection in held:
-        return_connection(connection)
+        give_back(connection)

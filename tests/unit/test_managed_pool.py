@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError
 
 from pooldaemon.exceptions import PoolError, PoolTimeout
-from tests.unit.fakes import DEADLINE, ClosedError, ConnectError, Pool, Task, return_connection
+from tests.unit.fakes import DEADLINE, ClosedError, ConnectError, Pool, Task, give_back
 
 CLASSES = ["FairQueuePool", "QueuePool", "NullPool", "SingletonThreadPool", "AssertionPool"]
 
@@ -17,7 +17,7 @@ def test_every_class_resets_at_the_return_and_ends_the_handle(poolclass: str) ->
     handle = pool.borrow()
     (connection,) = pool.driver.open
     assert (handle.number, connection.resets) == (1, 0)
-    return_connection(handle)
+    give_back(handle)
     assert connection.resets == 1
     with pytest.raises(ClosedError):
         handle.number  # noqa: B018
@@ -68,7 +68,7 @@ def test_every_class_closes_idle_connections_when_the_pool_is_closed(poolclass: 
 def test_every_class_closes_what_was_being_opened_when_the_pool_was_closed(poolclass: str) -> None:
     pool = Pool(poolclass=poolclass)
     pool.driver.before_connect = pool.close
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
     assert pool.driver.open == set()
 
 

@@ -11,7 +11,7 @@ from pooldaemon import close_pool, pool_stats, use_database
 from pooldaemon.exceptions import ImproperlyConfigured, PoolRetired
 from pooldaemon.pool.registry import registry
 from tests.unit.databases import AddDatabase
-from tests.unit.fakes import Pool, Task, return_connection
+from tests.unit.fakes import Pool, Task, give_back
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ def test_sqlalchemys_own_pools_are_forgotten_as_well(
 
 def test_a_pool_that_is_wanted_while_it_is_about_to_be_forgotten_stays() -> None:
     pool = Pool(pool_size=2)
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
     dialect = pool.managed.dialect
     waiting: list[Task] = []
 
     def close_slowly(connection: object) -> None:
-        waiting.append(Task(lambda: return_connection(pool.borrow())))
+        waiting.append(Task(lambda: give_back(pool.borrow())))
         pool.wait_for_waiters(1)
 
     dialect._close = close_slowly  # type: ignore[method-assign]

@@ -3,12 +3,12 @@
 import pytest
 
 from pooldaemon.exceptions import PoolTimeout
-from tests.unit.fakes import Pool, Task, return_connection
+from tests.unit.fakes import Pool, Task, give_back
 
 
 def test_who_comes_waits_until_it_is_resumed_and_is_served_in_order() -> None:
     pool = Pool(pool_size=1)
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
     order: list[int] = []
 
     def use(number: int) -> None:
@@ -33,13 +33,13 @@ def test_what_is_in_use_goes_on_and_comes_back() -> None:
     pool = Pool(pool_size=2, timeout=0)
     borrowed = pool.borrow()
     pool.managed.pause()
-    return_connection(borrowed)
+    give_back(borrowed)
     stats = pool.stats()
     assert (stats.in_use, stats.idle) == (0, 1)
     with pytest.raises(PoolTimeout, match=r"paused: no connection .* until it is resumed"):
         pool.borrow()
     pool.managed.resume()
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
     assert pool.driver.most_open == 1
 
 
@@ -58,7 +58,7 @@ def test_a_thread_that_ends_meanwhile_leaves_room_for_who_waits() -> None:
     waits = Task(pool.borrow)
     pool.wait_for_waiters(1)
     pool.managed.resume()
-    return_connection(waits.result())
+    give_back(waits.result())
 
 
 def test_pausing_and_resuming_twice_is_like_once() -> None:
@@ -67,4 +67,4 @@ def test_pausing_and_resuming_twice_is_like_once() -> None:
         pool.managed.pause()
     for _ in range(2):
         pool.managed.resume()
-    return_connection(pool.borrow())
+    give_back(pool.borrow())

@@ -10,7 +10,7 @@ from pooldaemon.pool.config import PoolConfig, read_pool_config
 from pooldaemon.pool.registry import ManagedPool, PoolKey, PoolRegistry
 from pooldaemon.pool_commands import PoolCommand, StandingCommands
 from tests.unit.databases import AddDatabase
-from tests.unit.fakes import FakeDialect, FakeDriver, Pool, Task, return_connection
+from tests.unit.fakes import FakeDialect, FakeDriver, Pool, Task, give_back
 
 PAUSE, RESUME = PoolCommand("pause"), PoolCommand("resume")
 
@@ -107,10 +107,10 @@ def test_a_pool_of_another_class_says_that_it_cannot_and_the_others_obey() -> No
 def test_a_pause_closes_what_is_idle_and_the_rest_when_it_comes_back() -> None:
     pool = Pool(pool_size=2)
     idle, used = pool.borrow(), pool.borrow()
-    return_connection(idle)
+    give_back(idle)
     pool.managed.carry_out(PAUSE)
     assert (pool.stats().total, pool.stats().in_use) == (1, 1)
-    return_connection(used)
+    give_back(used)
     assert pool.stats().total == 0
 
 
@@ -120,7 +120,7 @@ def test_who_was_served_just_before_a_pause_and_connects_in_it_leaves_nothing_op
     registry, driver = PoolRegistry(), FakeDriver()
     monkeypatch.setattr("pooldaemon.connections.registry", registry)
     pool = open_pool(registry, "fake", "default", driver)
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
     served, go_on = threading.Event(), threading.Event()
 
     def find_it_dead() -> None:
@@ -130,7 +130,7 @@ def test_who_was_served_just_before_a_pause_and_connects_in_it_leaves_nothing_op
         connection.alive = False
 
     driver.before_look = find_it_dead
-    task = Task(lambda: return_connection(pool.borrow()))
+    task = Task(lambda: give_back(pool.borrow()))
     assert served.wait(5)
     assert not close_paused_pools()
     registry.carry_out(PAUSE)
@@ -143,10 +143,10 @@ def test_who_was_served_just_before_a_pause_and_connects_in_it_leaves_nothing_op
 
 def test_reconnect_replaces_connections_and_lends_on() -> None:
     pool = Pool(pool_size=1)
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
     pool.managed.carry_out(PoolCommand("reconnect"))
     assert pool.stats().total == 0
-    return_connection(pool.borrow())
+    give_back(pool.borrow())
     assert pool.stats().connects == 2
 
 

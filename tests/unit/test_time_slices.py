@@ -8,7 +8,7 @@ import pytest
 
 from pooldaemon.pool.queue import limiter, time_slices
 from tests.support.poll import wait_until
-from tests.unit.fakes import DEADLINE, Pool, Task, return_connection
+from tests.unit.fakes import DEADLINE, Pool, Task, give_back
 
 ENDLESS = 3600.0
 
@@ -35,14 +35,14 @@ class Queue:
 
     def serve(self) -> None:
         """Return the connection, and wait until all have done their work."""
-        return_connection(self._held)
+        give_back(self._held)
         for task in self._tasks:
             task.result()
 
 
 def twice(pool: Pool) -> None:
     for _ in range(2):
-        return_connection(pool.borrow())
+        give_back(pool.borrow())
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_thread_that_never_waited_does_not_overtake(
     connection = pool.borrow()
     waiting = Task(three_times("a", order), pool)
     pool.wait_for_waiters(1)
-    return_connection(connection)
+    give_back(connection)
     with pool.borrowed():
         order.append("b")
     waiting.result()
@@ -114,7 +114,7 @@ def test_a_slice_counts_for_the_pool_in_which_the_thread_has_waited(
     other.wait_for_waiters(1)
     fair: Any = other.managed._pool
     lock = fair._serving.take()  # nobody can hand over now
-    return_connection(held)
+    give_back(held)
 
     def borrow_elsewhere(pool: Pool) -> None:
         with pool.borrowed():
