@@ -138,8 +138,9 @@ class Result:
         at_most: float | None = None,
         at_least: float | None = None,
     ) -> None:
-        """Compare two rows, if both are there: a contender may not run here."""
+        """Compare two rows, if both are there: a contender may not run, or get nothing done."""
         if self.has(section, over) and self.has(section, under):
             name = f"{section}: {over} / {under}"
             pair = self.measure(section, over, column), self.measure(section, under, column)
-            self.comparisons.append(Ratio(name, *pair, at_most, at_least))
+            if all(pair[1].values):
+                self.comparisons.append(Ratio(name, *pair, at_most, at_least))

@@ -18,6 +18,9 @@ CLIENTS = 100
 SIZE = sites.THREADS // 3
 """Connections of each pool."""
 
+SECONDS = 10
+"""Of each measurement. Under ASGI up to all clients' requests are half done when it ends."""
+
 RATE = "requests/s"
 SLOW = "99 % latency, ms"
 SESSIONS = "sessions"
@@ -29,7 +32,7 @@ def run(bench: Bench) -> Result:
     wrk.require()
     if find_spec("uvicorn") is None:
         raise Skipped("it needs uvicorn: pip install uvicorn")
-    rounds = bench.rounds(5)
+    rounds = bench.rounds(3)
     result = Result(
         "A web application",
         f"{CLIENTS} HTTP clients (wrk), each on a connection that it keeps, request a page of a "
@@ -93,7 +96,7 @@ def _load(
         site.settle()
         seen: list[int] = []
         before = site.processor_time()
-        answers = wrk.ask(url, CLIENTS, bench.of(5, 3), lambda: seen.append(site.sessions()))
+        answers = wrk.ask(url, CLIENTS, bench.of(SECONDS, 3), lambda: seen.append(site.sessions()))
         used = site.processor_time() - before
     return {
         RATE: answers.good / answers.seconds,
