@@ -88,16 +88,17 @@ def started(server: str, settings: Mapping[str, Any], target: Target) -> Iterato
     :param settings: of its database.
     :raises AssertionError: it does not answer, or leaves sessions behind.
     """
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "benchmarks.project.notes_settings",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        DATABASE: json.dumps(settings),
-    }
     port = free_port()
     words = [word.format(port=port) for word in COMMANDS[server]]
     url = f"http://127.0.0.1:{port}/"
     with target.admin() as admin, tempfile.TemporaryDirectory(prefix="sites-") as name:
+        environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "benchmarks.project.notes_settings",
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "XDG_RUNTIME_DIR": name,  # where gunicorn leaves its control socket
+            DATABASE: json.dumps(settings),
+        }
         log = Path(name, "log")
         try:
             with running([sys.executable, "-m", *words], environment, log) as process:
