@@ -11,7 +11,7 @@ from django.db import connections
 
 from benchmarks import contenders as c
 from benchmarks.bench import Bench
-from benchmarks.crowd import crowd
+from benchmarks.crowd import PROCESSOR, crowd
 from benchmarks.measure import in_threads, interleave, time_each, typical
 from benchmarks.result import Check, Lines, Result
 
@@ -172,11 +172,24 @@ def _crowds(bench: Bench, result: Result) -> None:
     for size in CONNECTIONS:
         with c.opened([c.ours(bench.target, size=size)], result.notes) as (contender,):
             _fill(contender, size)
-            for threads in THREADS:
-                if threads >= size:
-                    got = crowd(contender, threads, bench.of(4.0, 0.5), "SELECT 1").figures()
-                    row = f"{threads} on {size}"
-                    result.add(CROWDS, row, {name: [value] for name, value in got.items()})
+
+            def measure(threads: int, contender: c.Contender = contender) -> dict[str, float]:
+                return crowd(contender, threads, bench.of(4.0, 0.5), "SELECT 1").figures()
+
+            crowds = [threads for threads in THREADS if threads >= size]
+            measured = interleave(crowds, result.rounds, measure)
+            for threads, values in zip(crowds, measured, strict=True):
+                result.add(CROWDS, _on(threads, size), values)
+    for size in CONNECTIONS[:2]:
+        few, many = (
+            result.measure(CROWDS, _on(threads, size), PROCESSOR).median for threads in (10, 1000)
+        )
+        name = f"{CROWDS}: processor time per unit, {_on(1000, size)} / {_on(10, size)}"
+        result.comparisons.append(Check(name, many / few, at_most=1.5))
+
+
+def _on(threads: int, size: int) -> str:
+    return f"{threads} on {size}"
 
 
 def _plot(result: Result) -> None:

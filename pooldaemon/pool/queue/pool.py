@@ -350,7 +350,7 @@ class FairQueuePool(Pool):
 
     def _look(self, waiter: Waiter) -> None:
         """Repair what an exception elsewhere may have left: see :mod:`pooldaemon.pool.tokens`."""
-        if waiter not in self._queue.all() and waiter.is_waiting():
+        if waiter not in self._queue and waiter.is_waiting():
             # A thread took it out to serve it, and was interrupted or is about to do so.
             waiter.signal.acquire(timeout=GRACE)
             if waiter.is_waiting():

@@ -65,6 +65,9 @@ class WaitQueue:
     def __len__(self) -> int:
         return len(self.all())
 
+    def __contains__(self, waiter: Waiter) -> bool:
+        return weakref.ref(waiter) in self.refs
+
     def all(self) -> list[Waiter]:
         return [waiter for ref in self.refs.copy() if (waiter := ref()) is not None]
 
