@@ -20,16 +20,13 @@ def long_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Queue:
-    """A pool of one connection, which is lent, and threads that wait for it in this order.
-
-    Before them waits one that then waits once more, behind them, and polls for them.
-    """
+    """A pool of one connection, which is lent, and threads that wait for it in this order."""
 
     def __init__(self, *works: Callable[[Pool], None]) -> None:
         self.pool = Pool(pool_size=1)
         self._held = self.pool.borrow()
         self._tasks = []
-        for number, work in enumerate([twice, *works], 1):
+        for number, work in enumerate(works, 1):
             self._tasks.append(Task(work, self.pool))
             self.pool.wait_for_waiters(number)
 
@@ -38,11 +35,6 @@ class Queue:
         give_back(self._held)
         for task in self._tasks:
             task.result()
-
-
-def twice(pool: Pool) -> None:
-    for _ in range(2):
-        give_back(pool.borrow())
 
 
 @pytest.fixture
@@ -150,5 +142,47 @@ def test_a_paused_pool_lends_nothing_in_a_slice_either(
         order.append("resumed")
         pool.managed.resume()
 
-    Queue(pause_after_the_first).serve()
+    Queue(pause_after_the_first, lambda pool: give_back(pool.borrow())).serve()
     assert order == ["before", "resumed", "after"]
+
+
+def park(connection: Any) -> Any:
+    """Between two statements of transaction mode. Returns the affinity cache."""
+    entry = connection._lender
+    entry.affinity.park(connection, entry)
+    return entry.affinity
+
+
+@pytest.mark.parametrize("seconds", [ENDLESS, 0.0], ids=["during", "after"])
+def test_a_parked_connection_is_kept_from_the_waiters_until_the_end_of_the_slice(
+    monkeypatch: pytest.MonkeyPatch, order: list[str], seconds: float
+) -> None:
+    monkeypatch.setattr(time_slices, "TIME_SLICE", seconds)
+    resumed = []
+
+    def park_and_resume(pool: Pool) -> None:
+        connection = pool.borrow()
+        resumed.append(park(connection).resume(connection))
+        give_back(connection)
+
+    Queue(park_and_resume, three_times("waiter", order)).serve()
+    assert resumed == [seconds > 0]
+    assert order == ["waiter"] * 3
+
+
+def test_a_connection_that_stays_parked_reaches_the_waiters(
+    monkeypatch: pytest.MonkeyPatch, order: list[str]
+) -> None:
+    monkeypatch.setattr(time_slices, "TIME_SLICE", 0.05)
+    done = threading.Event()
+
+    def park_only(pool: Pool) -> None:
+        connection = pool.borrow()
+        park(connection)
+        done.wait(DEADLINE)
+        give_back(connection)
+
+    waiting = Task(Queue(park_only, three_times("a", order), three_times("b", order)).serve)
+    wait_until(lambda: len(order) == 6, DEADLINE, "a parked connection is kept")
+    done.set()
+    waiting.result()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pooldaemon.pool.queue.callsite import caller_unless_statement
 from pooldaemon.pool.queue.lease import Lease, return_connection
+from pooldaemon.pool.queue.time_slices import TimeSlices
 from pooldaemon.pool.queue.waiters import WaitQueue
 
 if TYPE_CHECKING:
@@ -38,15 +39,21 @@ class AffinityCache:
     :param is_alive: whether a connection can be used that has been idle for so many seconds.
     :param queue: of those who wait for a connection.
     :param claims: who waits for a permit of the process, in any pool.
+    :param time_slices: during its time slice a borrower keeps its connection, although others wait.
     """
 
     def __init__(
-        self, is_alive: Callable[[Any, float], bool], queue: WaitQueue, claims: Sized
+        self,
+        is_alive: Callable[[Any, float], bool],
+        queue: WaitQueue,
+        claims: Sized,
+        time_slices: TimeSlices,
     ) -> None:
         self._is_alive = is_alive
         self._queue = queue
         self._waiters = queue.refs
         self._claims = claims
+        self._time_slices = time_slices
         self._is_open = True
         # The entry must not refer to its lease: the two would keep each other alive.
         self._parked: dict[Lease, PoolEntry] = {}
@@ -61,8 +68,11 @@ class AffinityCache:
         entry.parked = True
         self._parked[lease] = entry
         # A waiter enters the queue first and looks here afterwards: one of the two sees the other.
-        if self._waiters or self._claims or not self._is_open:
+        if self._claims or not self._is_open:
             self.call_in()
+        elif self._waiters and not self._time_slices.keeps(entry.holder, now):
+            self.return_connection(lease)
+            self.call_in_overdue()
 
     def leave(self, lease: Lease, entry: PoolEntry) -> None:
         """The same, but waiters are only woken and call the connection in themselves."""
@@ -85,6 +95,7 @@ class AffinityCache:
         if (
             now < entry.expires
             and self._is_open
+            and (not self._waiters or self._time_slices.lasts(entry.holder, now))
             and (idle < ALIVE_BYPASS or self._is_alive(entry.dbapi_connection, idle))
         ):
             return True
@@ -111,6 +122,13 @@ class AffinityCache:
         """Return all to the pool. Hold no lock: one that the server has ended is closed here."""
         while self._parked and self.call_in_one():
             pass
+
+    def call_in_overdue(self) -> None:
+        """Return those to the pool whose borrowers have no time slice."""
+        now = time.monotonic()
+        for lease, entry in self._parked.copy().items():
+            if not self._time_slices.lasts(entry.holder, now):
+                self.return_connection(lease)
 
     def close(self) -> None:
         """Return all to the pool and park none until :meth:`reopen`."""

@@ -326,12 +326,13 @@ class PoolLimiter:
             left = deadline - time.monotonic()
 
     def _poll(self, waiter: Waiter, seconds: float) -> None:
-        """Wait, and hand over connections that were returned during a time slice."""
+        """Wait, and hand over connections that were returned or parked during a time slice."""
         end = time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
             if waiter.signal.acquire(timeout=max(0.0, min(left, POLL))) or left <= 0:
                 return
+            self.reclaim()
             if self._idle:
                 self.serve()
 

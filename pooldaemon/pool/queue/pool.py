@@ -149,7 +149,7 @@ class FairQueuePool(Pool):
         self._retired = False
         self._serving = TokenLock()
         """Held by whoever hands over."""
-        self._affinity = AffinityCache(self._is_alive, self._queue, self._claims)
+        self._affinity = AffinityCache(self._is_alive, self._queue, self._claims, self._time_slices)
         self._keeps_affinity = affinity
         self._entries = EntrySet(
             self.name, cap, self._sessions,
@@ -244,9 +244,11 @@ class FairQueuePool(Pool):
 
     def _await_idle(self) -> None:
         """Get an idle connection that nobody needs, rather than open another one."""
+        if self._waiters:
+            return
         if self._affinity:
             self._affinity.call_in_one()
-        elif self._empty and not self._waiters:
+        elif self._empty:
             self._upkeep.wait(UPKEEP_PATIENCE)
 
     def _take_at_once(self, borrower: Borrower, now: float) -> PoolEntry | None:
@@ -497,7 +499,8 @@ class FairQueuePool(Pool):
             waiter.wake()
 
     def _reclaim(self) -> None:
-        self._affinity.call_in()
+        if self._affinity:
+            self._affinity.call_in_overdue()
         if self._entries.needs_adjusting and not self._retired:
             self._entries.adjust()
 
@@ -510,6 +513,7 @@ class FairQueuePool(Pool):
         Entries and queue stay, so the cap holds while old connections are still in use.
         """
         self._generation = object()
+        self._affinity.call_in()
         self._reclaim()
         self._sweep(time.monotonic())
         self._upkeep.wait()  # a fork may follow, which its thread would not survive
@@ -567,6 +571,7 @@ class FairQueuePool(Pool):
 
         A later borrower gets :exc:`PoolRetired` and has to look for another pool.
         """
+        self._affinity.call_in()
         self._reclaim()
         if any(entry.holder is not None for entry in self.entries):
             return False

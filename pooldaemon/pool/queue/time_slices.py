@@ -33,17 +33,14 @@ class TimeSlices:
         """*borrower*, which has waited, is served now."""
         borrower.time_slice = self._pool, now + TIME_SLICE
 
-    def lasts(self, borrower: Borrower, now: float) -> bool:
+    def lasts(self, borrower: Borrower | None, now: float) -> bool:
         """Whether *borrower* may go before the waiters."""
+        if borrower is None:
+            return False
         pool, end = borrower.time_slice
         return now < end and pool is self._pool
 
     def keeps(self, borrower: Borrower | None, now: float) -> bool:
         """Whether the calling thread, if it is *borrower*, may return a connection without waking a
         waiter."""
-        return (
-            borrower is not None
-            and self.lasts(borrower, now)
-            and self._queue.has_poller()
-            and borrower is here.borrower
-        )
+        return self.lasts(borrower, now) and self._queue.has_poller() and borrower is here.borrower

@@ -55,7 +55,8 @@ class WaitQueue:
     :ivar refs: empty if nobody waits; looked at directly on the hot paths.
     :ivar poller: a weak reference to a waiter that looks for connections again and again; see
         :mod:`~pooldaemon.pool.queue.time_slices`. Any waiter will do: whoever comes when there is
-        none takes that on, because it is awake.
+        none takes that on, because it is awake. When it leaves, the last one follows, because it
+        waits longest.
     """
 
     def __init__(self) -> None:
@@ -103,7 +104,16 @@ class WaitQueue:
             self.refs.remove(weakref.ref(waiter))
         except ValueError:
             return False
+        if self.poller() is waiter:
+            self._replace_poller()
         return True
+
+    def _replace_poller(self) -> None:
+        self.poller = _nobody
+        with suppress(IndexError):
+            self.poller = self.refs[-1]
+        if (poller := self.poller()) is not None:
+            poller.wake()
 
     def up_to(self, waiter: Waiter) -> list[Waiter]:
         """The waiter and all before it."""
