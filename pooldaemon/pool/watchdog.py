@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
@@ -39,15 +40,31 @@ class Connection(Protocol):
     lost: bool
 
 
+class _Mark:
+    """Dies with the thread among whose thread-locals it is."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Watchdog:
     """Watches calls on connections, one at a time on each. Thread-safe. Never waits for a call."""
 
     def __init__(self) -> None:
-        self.begin_anew()
+        self._forker: weakref.ref[_Mark] | None = None
+        """In a forked child; it dies with the thread that has forked."""
+        self._begin()
 
-    def begin_anew(self) -> None:
+    def begin_in_child(self) -> None:
         """Forget everything: in a forked child the calls are the parent's and there is no
         thread."""
+        # Not Thread.is_alive(): since Python 3.13 it joins a thread that is ending, and with
+        # glibc 2.43 nobody can join the thread that has forked: in the child that waits for ever.
+        self._marks = threading.local()
+        self._marks.mark = _Mark()
+        self._forker = weakref.ref(self._marks.mark)
+        self._begin()
+
+    def _begin(self) -> None:
         self._calls: dict[Connection, int] = {}
         """The calls under way, with the number of the look at which each is ended."""
         self._looks = 0
@@ -138,9 +155,12 @@ class Watchdog:
             quiet = 0 if self._was_used else quiet + 1
             self._was_used = False
             # A child that a thread has forked ends with that thread, if no other is left.
-            over = self._stop.is_set() or not threading.main_thread().is_alive()
+            over = self._stop.is_set() or self._has_forker_ended()
             if (over or quiet > QUIET_TICKS) and self._end():
                 return
+
+    def _has_forker_ended(self) -> bool:
+        return self._forker is not None and self._forker() is None
 
     def _look(self) -> None:
         self._looks = now = self._looks + 1
@@ -177,7 +197,7 @@ def shut_down(descriptor: int) -> None:
 
 
 watchdog = Watchdog()
-fork_safety.at_start_of_child(watchdog.begin_anew)
+fork_safety.at_start_of_child(watchdog.begin_in_child)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=watchdog.stop_if_unused, after_in_parent=watchdog.go_on)

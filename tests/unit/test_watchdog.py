@@ -226,7 +226,7 @@ def test_a_fork_finds_no_thread_and_a_child_has_one_of_its_own(
         warnings.simplefilter("ignore", DeprecationWarning)  # of the thread, from Python 3.12 on
         pid = os.fork()
         if not pid:
-            watchdog.begin_anew()
+            watchdog.begin_in_child()
             mine = Peer()
             with watchdog.bound(mine, SHORT):
                 mine.ask()
