@@ -64,10 +64,9 @@ class EntryRef(weakref.ref["PoolEntry"]):
         the pool closes this session.
     """
 
-    __slots__ = ("session", "stats")
-
     stats: EntryStats
-    session: object | None
+    # Of the class, because the entry may die, which is reported, in the middle of __init__().
+    session: object | None = None
 
     # By identity: a dead entry can't be asked for its hash.
     __hash__ = object.__hash__
@@ -76,7 +75,6 @@ class EntryRef(weakref.ref["PoolEntry"]):
     def __init__(self, entry: PoolEntry, callback: Callable[[Any], object]) -> None:
         super().__init__(entry, callback)  # type: ignore[call-arg]
         self.stats = EntryStats()
-        self.session = None
 
 
 class PoolEntry(_ConnectionRecord):
