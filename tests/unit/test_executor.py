@@ -97,7 +97,9 @@ def test_wrong_arguments_get_the_error_of_the_base_class(arguments: dict[str, An
     with pytest.raises((TypeError, ValueError)) as theirs:
         ThreadPoolExecutor(**arguments)
     assert ours.type is theirs.type
-    assert str(ours.value).removeprefix("Pooled") == str(theirs.value)
+    # Since Python 3.14 an unknown argument is refused by a method that __init__() calls.
+    expected = str(theirs.value).replace(".prepare_context()", ".__init__()")
+    assert str(ours.value).removeprefix("Pooled") == expected
 
 
 def test_threads_bear_the_given_name() -> None:
