@@ -87,7 +87,7 @@ def test_good_lines_are_loaded_and_blank_ones_skipped(load: Load) -> None:
         ('{"url": "http://h/", "payload": {"n": %s}}' % ("9" * 5000), "a number is too large"),
         (line(payload={"\ud800": 1}), "payload holds half a surrogate pair"),
         (line(payload=nested(31)), "payload is nested deeper than 30"),
-        ('{"a":' * 50_000, "nested too deep"),
+        ("[" * 200_000, "nested too deep"),
         (line(payload={"x": "y" * loading.MAX_LINE_BYTES}), "longer than 262144 bytes"),
     ],
 )
