@@ -38,7 +38,10 @@ def shop(own_server: Server) -> Iterator[Scratch]:
     with scratch_on(admin, own_server.url) as scratch:
         yield scratch
     wait_until(lambda: not own_server.processlist(), 10, "sessions are left")
-    admin.query("FLUSH STATUS")
+    try:
+        admin.query("FLUSH GLOBAL STATUS")  # without GLOBAL only the session's, since MariaDB 11.5
+    except MySQLdb.ProgrammingError:
+        admin.query("FLUSH STATUS")
     admin.query(f"SET GLOBAL wait_timeout = 28800, GLOBAL max_connections = {LIMIT}")
 
 
