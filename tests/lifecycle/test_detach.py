@@ -146,7 +146,10 @@ def status_of(daemon: Daemon, start_command: StartDaemon, *options: str) -> int:
 def test_a_start_that_is_interrupted_leaves_no_daemon(
     start_work: StartDaemon, sqlite: SQLiteDatabase, number: signal.Signals
 ) -> None:
+    # It would inherit that a signal is ignored, as shells ignore SIGQUIT for background jobs.
+    previous = signal.signal(number, signal.SIG_DFL)
     daemon = start_work(sqlite, "idle", *DETACH, "--in-worker_init", "wait_for_gate")
+    signal.signal(number, previous)
     daemon.wait_for("worker_init")
     daemon.signal(number)
     wait_until(lambda: "draining" in log_of(daemon), TIMEOUT, "the daemon is told to stop")
