@@ -41,8 +41,9 @@ def test_each_process_of_a_server_that_forks_publishes_its_own_pool(tmp_path: Pa
 
         def both_published() -> bool:
             served.add(int(ask(f"http://{address}/")))
-            # What is published at the first request is from before its view.
-            pids = {row.data["pid"] for row in Snapshot.objects.all() if pools_of(row)}
+            # What is published at the first request is from before its view has connected.
+            connected = lambda row: any(p["connects"] for p in pools_of(row))  # noqa: E731
+            pids = {row.data["pid"] for row in Snapshot.objects.all() if connected(row)}
             return len(pids) == 2 and pids == served
 
         wait_until(both_published, PATIENCE, "two processes have published")
