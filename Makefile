@@ -24,7 +24,7 @@ flakes: ARGS ?= tests/lifecycle --numprocesses=8
 
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-database test-again flakes lint format docs bench conformance wheel clean mysql-client mysql-server
+.PHONY: help demo test test-database test-again flakes lint format docs bench bench-check conformance wheel clean mysql-client mysql-server
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,10 @@ docs: $(VENV)/.with-docs  ## the documentation, in docs/_build/html
 
 bench: mysql-server $(VENV)/.with-bench  ## compare with the alternatives; ARGS="fairness --quick"
 	@$(WITH_DATABASE) $(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-check: mysql-client $(VENV)/.with-mysql  ## fail if the hot path has 5 % more instructions; ARGS=--write
+	@scripts/system-packages instructions || true
+	@$(BIN)/python benchmarks/instructions.py $(ARGS)
 
 conformance: mysql-server $(VENV)/.with-conformance  ## Django's own tests on Django's backend and ours; ARGS="basic queries", ARGS=--resume
 	@$(WITH_DATABASE) $(BIN)/python -m conformance $(ARGS)
