@@ -92,6 +92,30 @@ class PoolEntry(_ConnectionRecord):
     :param affinity: the cache in which it is parked between two statements; ``None``: never.
     """
 
+    # SQLAlchemy puts ``info`` into ``__dict__``. From then on the interpreter would look each of
+    # these up by its name.
+    __slots__ = (
+        "_make_clean",
+        "_put_back",
+        "_second_ref",
+        "affinity",
+        "call_site",
+        "deadline",
+        "expires",
+        "generation",
+        "held_since",
+        "holder",
+        "idle_since",
+        "leak_logged",
+        "parked",
+        "permit",
+        "pid",
+        "ref",
+        "report_orphan",
+        "since",
+        "stats",
+    )
+
     def __init__(
         self,
         pool: Pool,
